@@ -1,0 +1,37 @@
+# Every target sets the project up first where it needs to; a repeated set-up costs seconds.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+VENV ?= .venv
+PY := $(VENV)/bin/python
+# one thread a process: tiny networks, and two processes already fill two cores
+TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+PYTEST := $(TEST_ENV) $(PY) -m pytest -q
+
+.PHONY: help setup demo seeds test test-full lint clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup:  ## make .venv with everything in it (once, several minutes; later calls: seconds)
+	@VENV=$(VENV) bash tools/setup_env.sh
+
+demo: setup  ## teacher, student alone and distilled student on sign scenes, with a table and a picture
+	$(PY) tools/demo.py
+
+seeds: setup  ## the demo's comparison over 3 seeds
+	$(PY) tools/demo.py --seeds 3
+
+lint: setup  ## style check
+	$(PY) -m ruff check .
+
+test: setup  ## style check and the tests of continuous integration
+	$(PY) -m ruff check .
+	$(PYTEST) tests -m "not slow" --durations=15
+
+test-full: setup  ## all tests, the long ones too
+	$(PY) -m ruff check .
+	$(PYTEST) tests --durations=30
+
+clean:  ## remove caches and build products (not .venv, data or work_dirs)
+	find . -path ./$(VENV) -prune -o -type d -name __pycache__ -exec rm -rf {} +
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache
