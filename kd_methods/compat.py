@@ -20,6 +20,7 @@ import types
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import NamedTuple
 
 # ---------------------------------------------------------------- installed packages
@@ -261,6 +262,47 @@ def import_mmrazor() -> None:
     for name, kept in KEPT.items():
         if name in bare:
             _fill(bare[name], kept)
+
+
+# ---------------------------------------------------------------- checkpoints
+
+
+def _history_method(owner: type, name: str) -> Callable:
+    """Stands for ``getattr`` in a checkpoint, where mmengine uses it for the methods of its HistoryBuffer only."""
+    from mmengine.logging import HistoryBuffer
+
+    if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
+        raise UnpicklingError(f'getattr({owner!r}, {name!r}) is not allowed in a checkpoint')
+    return getattr(owner, name)
+
+
+def safe_globals() -> list:
+    """What ``torch.load(weights_only=True)`` must allow for checkpoints written by OpenMMLab's runner.
+
+    Their message hub holds HistoryBuffer and numpy values. Nothing in the list runs code that a file brings along:
+    ``getattr``, which mmengine's own list allows, is replaced by a function that knows four names.
+
+    Returns:
+        list: For ``torch.serialization.safe_globals``.
+    """
+    import numpy as np
+    from mmengine.config import Config, ConfigDict
+    from mmengine.logging import HistoryBuffer
+
+    functions = {'_reconstruct': np.zeros(1).__reduce__()[0], 'scalar': np.float64(0).__reduce__()[0]}
+    return [
+        HistoryBuffer,
+        (_history_method, 'builtins.getattr'),
+        ConfigDict,
+        Config,
+        slice,
+        bytes,  # of an empty array
+        np.ndarray,
+        np.dtype,
+        *(type(np.dtype(code)) for code in '?bBhHiIlLqQefdgFDSU'),
+        # numpy 2 renamed the package; a file has the name of the numpy that wrote it
+        *((function, f'numpy.{core}.multiarray.{name}') for core in ('core', '_core') for name, function in functions.items()),
+    ]
 
 
 # ---------------------------------------------------------------- set-up
