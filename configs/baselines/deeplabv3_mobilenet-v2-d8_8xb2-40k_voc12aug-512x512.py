@@ -1,0 +1,8 @@
+_base_ = [
+    '../_base_/models/deeplabv3_mobilenet-v2-d8.py',
+    '../_base_/datasets/voc12_aug_512x512.py',
+    '../_base_/schedules/schedule_40k_b16.py',
+]
+model = dict(
+    data_preprocessor=dict(size=(512, 512)),
+    decode_head=dict(num_classes=21))
