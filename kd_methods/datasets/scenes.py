@@ -1,0 +1,44 @@
+"""Data set of sign scenes for semantic segmentation."""
+import os.path as osp
+
+from mmengine.registry import DATASETS
+from mmseg.datasets import BaseSegDataset
+
+
+@DATASETS.register_module()
+class SceneDataset(BaseSegDataset):
+    """Sign scenes as ``tools/data/make_scenes.py`` writes them: background and the digits 0 to 9.
+
+    Images are ``images/*.png``, labels ``labels/*.png`` with 0 for background and digit + 1 on the
+    whole sign; 255 is ignored.
+
+    Args:
+        img_suffix (str): Defaults to '.png'.
+        seg_map_suffix (str): Defaults to '.png'.
+        **kwargs: Those of ``BaseSegDataset``.
+    """
+
+    METAINFO = dict(
+        classes=('background', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9'),
+        palette=[[40, 40, 40], [230, 25, 75], [60, 180, 75], [255, 225, 25], [0, 130, 200],
+                 [245, 130, 48], [145, 30, 180], [70, 240, 240], [240, 50, 230], [210, 245, 60],
+                 [250, 190, 212]])
+
+    def __init__(self, img_suffix: str = '.png', seg_map_suffix: str = '.png', **kwargs) -> None:
+        super().__init__(img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, **kwargs)
+
+    def load_data_list(self) -> list:
+        """List the scenes.
+
+        Returns:
+            list[dict]: Paths of image and label of each scene.
+        """
+        for key in ('img_path', 'seg_map_path'):
+            folder = self.data_prefix.get(key)
+            if folder and not osp.isdir(folder):
+                root = self.data_root or 'data/scenes'
+                raise FileNotFoundError(
+                    f'SceneDataset: no directory {folder!r} (data_root={self.data_root!r}, '
+                    f'data_prefix.{key}). Write the scenes first: '
+                    f'python tools/data/make_scenes.py --out {root}')
+        return super().load_data_list()

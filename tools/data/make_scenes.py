@@ -1,0 +1,46 @@
+"""Write sign scenes, the data set that needs no download.
+
+    python tools/data/make_scenes.py --out data/scenes
+"""
+import argparse
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from kd_methods.datasets.scene_writer import write_scenes  # noqa: E402
+
+
+def parse_args(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--out', required=True, help='directory of the data set')
+    parser.add_argument('--train', type=int, default=3000, help='training scenes (%(default)s)')
+    parser.add_argument('--val', type=int, default=300, help='validation scenes (%(default)s)')
+    parser.add_argument('--size', type=int, default=96, help='side in pixels (%(default)s)')
+    parser.add_argument('--seed', type=int, default=0, help='seed of all scenes (%(default)s)')
+    parser.add_argument('--difficulty', type=float, default=0.3,
+                        help='from 0, easy, to 1, hard (%(default)s)')
+    parser.add_argument('--workers', type=int, help='processes (number of cores)')
+    parser.add_argument('--overwrite', action='store_true',
+                        help='replace scenes that were made with other arguments')
+    return parser.parse_args(argv)
+
+
+def main(argv=None) -> int:
+    args = parse_args(argv)
+    start = time.time()
+    try:
+        written = write_scenes(**vars(args))
+    except ValueError as error:
+        print(f'make_scenes: {error}', file=sys.stderr)
+        return 2
+    if written:
+        print(f'{args.out}: {args.train} train and {args.val} val scenes of {args.size} x '
+              f'{args.size} in {time.time() - start:.0f} s')
+    else:
+        print(f'{args.out}: these scenes are there already, nothing to do')
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
