@@ -7,7 +7,6 @@ model = dict(
     architecture=dict(
         cfg_path='configs/baselines/deeplabv3_r18-d8_8xb2-40k_cityscapes-512x1024.py'),
     teacher=dict(
-        cfg_path='configs/baselines/deeplabv3_r101-d8_8xb2-40k_cityscapes-512x1024.py',
-        pretrained=False),
+        cfg_path='configs/baselines/deeplabv3_r101-d8_8xb2-40k_cityscapes-512x1024.py'),
     teacher_ckpt='work_dirs/deeplabv3_r101-d8_8xb2-40k_cityscapes-512x1024/best.pth',
     distiller=dict(type='I2CKDDistiller', feature='features', margin=1.0, loss_weight=1.0))

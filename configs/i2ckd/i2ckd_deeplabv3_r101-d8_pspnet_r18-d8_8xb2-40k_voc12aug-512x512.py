@@ -7,7 +7,6 @@ model = dict(
     architecture=dict(
         cfg_path='configs/baselines/pspnet_r18-d8_8xb2-40k_voc12aug-512x512.py'),
     teacher=dict(
-        cfg_path='configs/baselines/deeplabv3_r101-d8_8xb2-40k_voc12aug-512x512.py',
-        pretrained=False),
+        cfg_path='configs/baselines/deeplabv3_r101-d8_8xb2-40k_voc12aug-512x512.py'),
     teacher_ckpt='work_dirs/deeplabv3_r101-d8_8xb2-40k_voc12aug-512x512/best.pth',
     distiller=dict(type='I2CKDDistiller', feature='features', margin=1.0, loss_weight=1.0))

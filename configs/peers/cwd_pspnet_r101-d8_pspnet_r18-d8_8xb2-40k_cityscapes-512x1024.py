@@ -1,17 +1,8 @@
 # Channel-wise distillation of the logits, with the temperature and weight of MMRazor's recipe.
-_base_ = [
-    '../_base_/datasets/cityscapes_512x1024.py',
-    '../_base_/schedules/schedule_40k_b16.py',
-]
+_base_ = ['../i2ckd/i2ckd_pspnet_r101-d8_pspnet_r18-d8_8xb2-40k_cityscapes-512x1024.py']
 model = dict(
-    type='FrozenTeacherDistill',
-    architecture=dict(
-        cfg_path='configs/baselines/pspnet_r18-d8_8xb2-40k_cityscapes-512x1024.py'),
-    teacher=dict(
-        cfg_path='configs/baselines/pspnet_r101-d8_8xb2-40k_cityscapes-512x1024.py',
-        pretrained=False),
-    teacher_ckpt='work_dirs/pspnet_r101-d8_8xb2-40k_cityscapes-512x1024/best.pth',
     distiller=dict(
+        _delete_=True,
         type='mmrazor.ConfigurableDistiller',
         distill_losses=dict(
             loss_cwd=dict(

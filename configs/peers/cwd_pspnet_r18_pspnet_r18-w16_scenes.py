@@ -1,14 +1,8 @@
 # Channel-wise distillation of the logits, with the temperature and weight of MMRazor's recipe.
-_base_ = [
-    '../_base_/datasets/scenes_seg.py', '../_base_/schedules/scenes_1k.py',
-    '../_base_/default_runtime.py'
-]
+_base_ = ['../i2ckd/i2ckd_pspnet_r18_pspnet_r18-w16_scenes.py']
 model = dict(
-    type='FrozenTeacherDistill',
-    architecture=dict(cfg_path='configs/baselines/pspnet_r18-w16_scenes.py'),
-    teacher=dict(cfg_path='configs/baselines/pspnet_r18_scenes.py'),
-    teacher_ckpt='work_dirs/pspnet_r18_scenes/best.pth',
     distiller=dict(
+        _delete_=True,
         type='mmrazor.ConfigurableDistiller',
         distill_losses=dict(
             loss_cwd=dict(

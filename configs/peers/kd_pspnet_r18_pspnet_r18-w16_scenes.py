@@ -1,15 +1,9 @@
-# Logit KD. reduction='mean' also divides by the number of classes; the weight 11 undoes that, so that
-# the loss is the KL divergence per pixel.
-_base_ = [
-    '../_base_/datasets/scenes_seg.py', '../_base_/schedules/scenes_1k.py',
-    '../_base_/default_runtime.py'
-]
+# Logit KD. reduction='mean' also divides by the number of classes; the weight 11 undoes that: the
+# loss is the KL divergence per pixel.
+_base_ = ['../i2ckd/i2ckd_pspnet_r18_pspnet_r18-w16_scenes.py']
 model = dict(
-    type='FrozenTeacherDistill',
-    architecture=dict(cfg_path='configs/baselines/pspnet_r18-w16_scenes.py'),
-    teacher=dict(cfg_path='configs/baselines/pspnet_r18_scenes.py'),
-    teacher_ckpt='work_dirs/pspnet_r18_scenes/best.pth',
     distiller=dict(
+        _delete_=True,
         type='mmrazor.ConfigurableDistiller',
         distill_losses=dict(
             loss_kd=dict(
