@@ -1,4 +1,4 @@
-"""Package description. Exact tested versions are in requirements.txt; the ranges here are what should work."""
+"""Package description: ranges that should work; exact tested versions are in requirements.txt."""
 import re
 from pathlib import Path
 
@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parent
 
 
 def read_version() -> str:
-    """Read ``__version__`` from the package without importing it (importing needs torch and mmcv)."""
+    """Read ``__version__`` without importing the package, which would need torch and mmcv."""
     text = (ROOT / 'kd_methods' / '__init__.py').read_text(encoding='utf-8')
     match = re.search(r"^__version__ = '([^']+)'", text, re.MULTILINE)
     if match is None:
@@ -38,5 +38,5 @@ setup(
     python_requires='>=3.10,<3.13',
     packages=find_packages(include=['kd_methods', 'kd_methods.*']),
     install_requires=INSTALL_REQUIRES,
-    extras_require={'tests': ['pytest>=8.0', 'ruff>=0.8']},
+    extras_require={'tests': ['pytest>=8.0', 'pytest-xdist>=3.5', 'ruff>=0.8']},
 )
