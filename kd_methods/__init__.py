@@ -1,8 +1,8 @@
 """Knowledge distillation for dense prediction on OpenMMLab.
 
-``import kd_methods`` makes the installed OpenMMLab packages usable together (:mod:`kd_methods.compat`) and registers
-everything this project has in mmengine's root registries, so configs name its types without a prefix under any
-``default_scope``.
+``import kd_methods`` makes the installed OpenMMLab packages usable together
+(:mod:`kd_methods.compat`) and registers everything this project has in mmengine's root registries,
+so configs name its types without a prefix under any ``default_scope``.
 """
 
 __version__ = '0.1.0'

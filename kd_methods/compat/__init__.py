@@ -1,0 +1,41 @@
+"""Everything this project knows about the quirks of mmrazor and of the onedl-* packages.
+
+:func:`setup` is called once by ``import kd_methods``. It
+
+* checks the installed packages and says what to install (:mod:`.packages`);
+* keeps mmengine from installing the old ``mmsegmentation`` over ``onedl-mmsegmentation`` when a
+  config names ``mmseg::...``, and "Could not import OneDL" out of the log (:mod:`.engine`);
+* imports the distillation part of MMRazor, and nothing else of it (:mod:`.razor`).
+
+mmseg and mmdet are not imported here (that takes seconds): mmengine's registries import them at the
+first look-up of one of their types. :func:`safe_globals` (:mod:`.checkpoints`) belongs here because
+it knows what mmengine writes into its checkpoints.
+"""
+
+from .checkpoints import safe_globals
+from .engine import cure_package_names, quiet_onedl
+from .packages import check_packages
+from .razor import import_mmrazor
+
+__all__ = [
+    'check_packages',
+    'cure_package_names',
+    'import_mmrazor',
+    'quiet_onedl',
+    'safe_globals',
+    'setup',
+]
+
+_done = False
+
+
+def setup() -> None:
+    """Check the packages and make them usable; later calls do nothing."""
+    global _done
+    if _done:
+        return
+    check_packages()
+    cure_package_names()
+    quiet_onedl()
+    import_mmrazor()
+    _done = True
