@@ -1,0 +1,132 @@
+"""Class prototypes of a feature map, and distances between them."""
+
+import torch
+from torch import Tensor
+
+from .labels import fill_ignored, resize_labels
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """float32, or float64 where it already is: what reductions over pixels and pairs run in."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def check_feature(feature: Tensor, label: Tensor, name: str = 'feature') -> None:
+    """Raise unless ``feature`` is a floating-point map with the batch size of ``label``."""
+    if not isinstance(feature, Tensor):
+        raise TypeError(f'{name} must be a tensor N x C x H x W. Got: {type(feature).__name__}')
+    if feature.dim() != 4 or not feature.is_floating_point():
+        raise ValueError(
+            f'{name} must be a floating-point map N x C x H x W. '
+            f'Got: {feature.dtype}, {tuple(feature.shape)}'
+        )
+    if isinstance(label, Tensor) and label.shape[:1] != feature.shape[:1]:
+        raise ValueError(
+            f'label and {name} must have the same batch size. '
+            f'Got: label {tuple(label.shape)}, {name} {tuple(feature.shape)}'
+        )
+
+
+def class_prototypes(
+    feature: Tensor,
+    label: Tensor,
+    num_classes: int,
+    scope: str = 'image',
+    min_pixels: int = 1,
+    ignore_index: int | None = 255,
+) -> tuple[Tensor, Tensor]:
+    r"""Mean feature vector of every class.
+
+    .. math:: p_c = \sum_{xy} F(xy)\, [M(xy) = c] \,/\, \sum_{xy} [M(xy) = c]
+
+    One pass over the pixels, whatever K is. The sums run in float32 (float64 for float64 features).
+    Ignored pixels have no influence and gradient 0, even where they hold nan.
+
+    Args:
+        feature (Tensor): Feature map F.
+        label (Tensor): Integer labels M of any size, brought to the feature grid by nearest
+            neighbour.
+        num_classes (int): Number of classes K.
+        scope (str): Average over each ``'image'`` or over the ``'batch'``. Defaults to 'image'.
+        min_pixels (int): A class with fewer pixels on the feature grid counts as absent.
+            Defaults to 1.
+        ignore_index (int, optional): Label to ignore beside those outside [0, K). Defaults to 255.
+
+    Shape:
+        - feature: (N, C, H, W); label: (N, h, w) or (N, 1, h, w).
+        - output: prototypes (N, K, C), zeros for an absent class, and whether the class is present
+          (N, K), bool. N is 1 for ``scope='batch'``.
+
+    Example:
+        >>> feature, label = torch.tensor([[[[1., 3., 7., 9.]]]]), torch.tensor([[[0, 0, 2, 255]]])
+        >>> prototypes, present = class_prototypes(feature, label, num_classes=3)
+        >>> prototypes.squeeze().tolist(), present.tolist()
+        ([2.0, 0.0, 7.0], [[True, False, True]])
+    """
+    if scope not in ('image', 'batch'):
+        raise ValueError(f"scope={scope!r} is not known. Possible: 'image', 'batch'")
+    check_feature(feature, label)
+    n, c = feature.shape[:2]
+    grid = resize_labels(label, feature.shape[2:])
+    bins = fill_ignored(grid, num_classes, ignore_index)[0].flatten(1)
+    pixels = full_precision(feature).flatten(2)
+    # Ignored pixels go to bin K, which is cut off: nothing they hold reaches sums or gradients.
+    sums = pixels.new_zeros(n, c, num_classes + 1)
+    sums = sums.scatter_add(2, bins.unsqueeze(1).expand(-1, c, -1), pixels)
+    count = bins.new_zeros(n, num_classes + 1).scatter_add(1, bins, torch.ones_like(bins))
+    sums, count = sums[..., :num_classes].transpose(1, 2), count[:, :num_classes]
+    if scope == 'batch':
+        sums, count = sums.sum(0, keepdim=True), count.sum(0, keepdim=True)
+    present = count >= max(min_pixels, 1)
+    mean = sums / count.clamp(min=1).unsqueeze(2)
+    return mean.masked_fill(~present.unsqueeze(2), 0), present
+
+
+class _PairwiseDistance(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, y: Tensor) -> Tensor:
+        # The matrix-product form |x|^2 - 2 x y + |y|^2 is not 0 at equality.
+        dist = torch.cdist(x, y, compute_mode='donot_use_mm_for_euclid_dist')
+        ctx.save_for_backward(x, y, dist)
+        return dist
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, y, dist = ctx.saved_tensors
+        grad_x = grad_y = None
+        with torch.autocast(grad.device.type, enabled=False):
+            zero = dist == 0
+            w = (grad / dist.masked_fill(zero, 1)).masked_fill(zero, 0)
+            if ctx.needs_input_grad[0]:
+                grad_x = w.sum(2).unsqueeze(2) * x - w @ y
+            if ctx.needs_input_grad[1]:
+                grad_y = w.sum(1).unsqueeze(2) * y - w.transpose(1, 2) @ x
+        return grad_x, grad_y
+
+
+def pairwise_distance(x: Tensor, y: Tensor) -> Tensor:
+    """Euclidean distances, exactly 0 with gradient 0 where two vectors are equal.
+
+    Neither forward nor backward holds the I x J x C tensor of differences.
+
+    Shape:
+        - x: (N, I, C); y: (N, J, C); output: (N, I, J).
+
+    Example:
+        >>> pairwise_distance(torch.tensor([[[0., 0.]]]), torch.tensor([[[3., 4.], [0., 0.]]]))
+        tensor([[[5., 0.]]])
+    """
+    return _PairwiseDistance.apply(x, y)
+
+
+def unit_vectors(x: Tensor) -> Tensor:
+    """L2-normalise along the last dimension; a zero vector stays zero and gets gradient 0.
+
+    Example:
+        >>> unit_vectors(torch.tensor([[3., 4.], [0., 0.]]))
+        tensor([[0.6000, 0.8000],
+                [0.0000, 0.0000]])
+    """
+    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    zero = norm == 0
+    return (x / norm.masked_fill(zero, 1)).masked_fill(zero, 0)

@@ -1,0 +1,308 @@
+"""I2CKD: intra- and inter-class knowledge distillation on class prototypes.
+
+Karine, Napoleon, Jridi. Intra- and inter-class knowledge distillation for semantic segmentation.
+arXiv 2403.18490; Neurocomputing 649 (2025) 130791.
+"""
+
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from kd_methods.core.labels import fill_ignored, resize_labels
+from kd_methods.core.prototypes import (
+    check_feature,
+    class_prototypes,
+    full_precision,
+    pairwise_distance,
+    unit_vectors,
+)
+
+OPTIONS = dict(
+    distance=('euclidean', 'cosine'),
+    unit=('teacher', 'absolute'),
+    negatives=('all', 'hardest', 'random'),
+    scope=('image', 'batch'),
+    project=('prototypes', 'map'),
+)
+
+
+def _check_options(**given: str) -> None:
+    for name, value in given.items():
+        if value not in OPTIONS[name]:
+            possible = ', '.join(map(repr, OPTIONS[name]))
+            raise ValueError(f'I2CKDLoss: {name}={value!r} is not known. Possible: {possible}')
+
+
+def prototype_distances(
+    proto_S: Tensor, proto_T: Tensor, distance: str = 'euclidean', normalize: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Distances between student and teacher prototypes, 0 with gradient 0 where two are equal.
+
+    ``'cosine'`` is :math:`1 - \cos(a, b)` in the form :math:`|a/|a| - b/|b||^2 / 2`, which is
+    exact at equality.
+
+    Args:
+        proto_S (Tensor): Student prototypes.
+        proto_T (Tensor): Teacher prototypes.
+        distance (str): ``'euclidean'`` (not squared) or ``'cosine'``. Defaults to 'euclidean'.
+        normalize (bool): L2-normalise the prototypes first. Defaults to False.
+
+    Shape:
+        - proto_S, proto_T: (N, K, C).
+        - output: d(S_c, T_c) (N, K); d(S_c, T_c') and d(T_c, T_c'), both (N, K, K).
+
+    Example:
+        >>> S, T = torch.tensor([[[0., 0.], [3., 4.]]]), torch.tensor([[[0., 0.], [3., 0.]]])
+        >>> [d.tolist() for d in prototype_distances(S, T)]
+        [[[0.0, 4.0]], [[[0.0, 3.0], [5.0, 4.0]]], [[[0.0, 3.0], [3.0, 0.0]]]]
+    """
+    _check_options(distance=distance)
+    if normalize or distance == 'cosine':
+        proto_S, proto_T = unit_vectors(proto_S), unit_vectors(proto_T)
+    # Positives grow small in training: from the differences their gradient keeps its direction.
+    pos = torch.linalg.vector_norm(proto_S - proto_T, dim=-1)
+    neg, inter = pairwise_distance(proto_S, proto_T), pairwise_distance(proto_T, proto_T)
+    if distance == 'cosine':
+        pos, neg, inter = pos.square() / 2, neg.square() / 2, inter.square() / 2
+    return pos, neg, inter
+
+
+def _class_pairs(present: Tensor) -> Tensor:
+    """Ordered pairs of two different present classes: (N, K) -> (N, K, K), bool."""
+    other = ~torch.eye(present.shape[1], dtype=torch.bool, device=present.device)
+    return present.unsqueeze(2) & present.unsqueeze(1) & other
+
+
+def _mean_over_images(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean over what ``mask`` selects in an image, then over images where it selects any; or 0."""
+    count = mask.flatten(1).sum(1)
+    mean = x.masked_fill(~mask, 0).flatten(1).sum(1) / count.clamp(min=1)
+    return mean.sum() / (count > 0).sum().clamp(min=1)
+
+
+def _masked_median(x: Tensor, mask: Tensor) -> Tensor:
+    """Lower median of what ``mask`` selects; 1 if that is 0 or nothing. Never asks the host."""
+    ordered = x.masked_fill(~mask, float('inf')).flatten().sort().values
+    middle = ((mask.sum() - 1) // 2).clamp(min=0)
+    median = ordered.gather(0, middle.view(1)).squeeze(0)
+    return torch.where((median > 0) & mask.any(), median, torch.ones_like(median))
+
+
+def triplet_loss(
+    d_pos: Tensor, d_neg: Tensor, present: Tensor, margin: float = 1.0, negatives: str = 'all'
+) -> tuple[Tensor, Tensor]:
+    r"""Mean of :math:`\max(0, d_{pos}(c) - d_{neg}(c, c') + m)` over triplets, then over images.
+
+    Args:
+        d_pos (Tensor): Distance of each class's student prototype to its teacher prototype.
+        d_neg (Tensor): Distance of each student prototype (rows) to each teacher prototype.
+        present (Tensor): Which classes are present.
+        margin (float): Margin m. Defaults to 1.0.
+        negatives (str): ``'all'`` other present classes, the ``'hardest'`` (nearest) of each
+            anchor, or one at ``'random'`` (torch's global generator). Defaults to 'all'.
+
+    Shape:
+        - d_pos, present: (N, K); d_neg: (N, K, K).
+        - output: two scalars, the loss and the fraction of triplets above 0. An image with fewer
+          than two classes has no triplet; both are 0 if there is none at all.
+
+    Example:
+        >>> d_pos, d_neg = torch.tensor([[0., 4.]]), torch.tensor([[[0., 3.], [5., 4.]]])
+        >>> loss, active = triplet_loss(d_pos, d_neg, torch.ones(1, 2, dtype=bool), margin=2.0)
+        >>> loss.item(), active.item()  # hinges: 0 - 3 + 2 < 0, and 4 - 5 + 2 = 1
+        (0.5, 0.5)
+    """
+    _check_options(negatives=negatives)
+    pairs = _class_pairs(present)
+    if negatives != 'all':
+        if negatives == 'hardest':
+            chosen = d_neg.masked_fill(~pairs, float('inf')).argmin(2, keepdim=True)
+        else:
+            chosen = torch.rand_like(d_neg).masked_fill(~pairs, -1).argmax(2, keepdim=True)
+        d_neg, pairs = d_neg.gather(2, chosen), pairs.any(2, keepdim=True)
+    hinge = F.relu(d_pos.unsqueeze(2) - d_neg + margin)
+    active = (hinge.detach() > 0).to(hinge.dtype)
+    return _mean_over_images(hinge, pairs), _mean_over_images(active, pairs)
+
+
+def _project(x: Tensor, weight: Tensor) -> Tensor:
+    """Bias-free 1x1 convolution of a map (N, C, H, W); the same function of vectors (N, K, C)."""
+    weight = weight.to(x.dtype)
+    return F.linear(x, weight) if x.dim() == 3 else F.conv2d(x, weight[:, :, None, None])
+
+
+def i2ckd_loss(
+    feat_S: Tensor,
+    feat_T: Tensor,
+    label: Tensor,
+    num_classes: int,
+    weight: Tensor | None = None,
+    distance: str = 'euclidean',
+    unit: str = 'teacher',
+    margin: float = 1.0,
+    normalize: bool = False,
+    negatives: str = 'all',
+    scope: str = 'image',
+    min_pixels: int = 1,
+    project: str = 'prototypes',
+    ignore_index: int | None = 255,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The maths of :class:`I2CKDLoss`, which explains the arguments, without its loss weight.
+
+    Args:
+        weight (Tensor, optional): Projection from the student's channels to the teacher's,
+            (C_T, C_S). Defaults to None.
+
+    Returns:
+        tuple[Tensor, dict[str, Tensor]]: The loss and its statistics (detached scalars).
+
+    Example:
+        >>> feature, label = torch.randn(2, 8, 16, 16), torch.randint(0, 3, (2, 64, 64))
+        >>> loss, stats = i2ckd_loss(feature, feature, label, 3, unit='absolute', margin=0.0)
+        >>> loss.item(), stats['d_pos'].item()
+        (0.0, 0.0)
+    """
+    _check_options(unit=unit, project=project)
+    check_feature(feat_S, label, 'feat_S')
+    check_feature(feat_T, label, 'feat_T')
+    fits = (feat_T.shape[1], feat_S.shape[1])
+    if (fits[0] != fits[1]) if weight is None else (fits != tuple(weight.shape)):
+        had = 'no projection' if weight is None else 'a projection {1} -> {0}'.format(*weight.shape)
+        raise ValueError(
+            f'I2CKDLoss: feat_S has {fits[1]} channels and feat_T has {fits[0]}, with {had}. '
+            f'Set student_channels={fits[1]}, teacher_channels={fits[0]}'
+        )
+    pool = dict(scope=scope, min_pixels=min_pixels, ignore_index=ignore_index)
+    with torch.autocast(feat_S.device.type, enabled=False):
+        proto_T, present_T = class_prototypes(feat_T.detach(), label, num_classes, **pool)
+        feat_S = full_precision(feat_S)
+        if weight is not None and project == 'map':
+            # A nan at an ignored pixel would come back in the weight's gradient, as nan * 0.
+            grid = resize_labels(label, feat_S.shape[2:])
+            valid = fill_ignored(grid, num_classes, ignore_index)[1]
+            feat_S = _project(feat_S.masked_fill(~valid.unsqueeze(1), 0), weight)
+        proto_S, present_S = class_prototypes(feat_S, label, num_classes, **pool)
+        if weight is not None and project == 'prototypes':
+            proto_S = _project(proto_S, weight)
+        present = present_S & present_T
+        proto_T = proto_T.to(proto_S.dtype)
+        d_pos, d_neg, inter = prototype_distances(proto_S, proto_T, distance, normalize)
+        pairs, stats = _class_pairs(present), {}
+        if unit == 'teacher':
+            stats['unit'] = median = _masked_median(inter, pairs)
+            d_pos, d_neg, inter = d_pos / median, d_neg / median, inter / median
+        loss, stats['active'] = triplet_loss(d_pos, d_neg, present, margin, negatives)
+        stats['d_pos'] = _mean_over_images(d_pos.detach(), pairs.any(2))
+        stats['D'] = _mean_over_images(inter, pairs)
+    return loss, stats
+
+
+@MODELS.register_module()
+class I2CKDLoss(nn.Module):
+    r"""Triplet loss between the class prototypes of student and teacher.
+
+    A class's prototype is the mean of a feature map over the ground-truth pixels of the class. The
+    student's prototype is the anchor, the teacher's of the same class the positive, and the
+    teacher's of the other classes the negatives:
+
+    .. math:: l(c, c') = \max(0, d(p^S_c, p^T_c) - d(p^S_c, p^T_{c'}) + m)
+
+    The loss is the mean of l over the ordered pairs of classes present in an image, then over the
+    images that have at least two.
+
+    Karine, Napoleon, Jridi. arXiv 2403.18490; Neurocomputing 649 (2025) 130791. Our choices, not
+    to be read as the authors' settings: prototypes per image, the Euclidean distance, its unit,
+    the margin, the mean over all pairs, the projection, and every default below.
+
+    Args:
+        num_classes (int, optional): Number of classes K; the distiller takes it from the student.
+            Defaults to None.
+        student_channels (int, optional): Channels of the student's map. Defaults to None.
+        teacher_channels (int, optional): Channels of the teacher's map. Where they differ from the
+            student's, a 1x1 convolution without bias to them is learned. Defaults to None.
+        distance (str): ``'euclidean'`` (not squared) or ``'cosine'``. Defaults to 'euclidean'.
+        unit (str): ``'teacher'`` divides distances by the median distance between the teacher's
+            prototypes of two classes in the batch: margin and loss do not depend on the scale of
+            the maps. ``'absolute'`` leaves them: a margin well below the teacher's distances then
+            soon ends the pull. Defaults to 'teacher'.
+        margin (float): Margin m, in that unit. Defaults to 1.0.
+        normalize (bool): L2-normalise the prototypes; margins of 0.2-0.5 suit that.
+            Defaults to False.
+        negatives (str): ``'all'`` other present classes, the ``'hardest'`` (the teacher's prototype
+            nearest to the anchor) or one at ``'random'``. Defaults to 'all'.
+        scope (str): Prototypes of each ``'image'`` or of the ``'batch'`` (of this process).
+            Defaults to 'image'.
+        min_pixels (int): A class with fewer pixels on the feature grid is skipped. Defaults to 1.
+        project (str): Project the ``'prototypes'`` or the ``'map'``: the same function, since a
+            mean and a projection commute, but the map costs more. Defaults to 'prototypes'.
+        ignore_index (int, optional): Label to ignore beside those outside [0, K). Defaults to 255.
+        loss_weight (float): Factor of the loss. Defaults to 1.0.
+
+    Attributes:
+        stats (dict[str, Tensor]): Of the last forward, detached. ``active``: fraction of triplets
+            above 0; ``d_pos``: mean distance of a class's two prototypes; ``D``: mean distance of
+            the teacher's prototypes of two classes, both in the margin's unit; and that ``unit``.
+
+    Shape:
+        - feat_S: (N, C_S, H, W); feat_T: (N, C_T, H', W'), each on its own grid.
+        - label: (N, h, w) or (N, 1, h, w), integers, of any size.
+        - output: scalar.
+
+    Example:
+        >>> loss = I2CKDLoss(num_classes=4, student_channels=8, teacher_channels=16)
+        >>> feat_S, feat_T = torch.randn(2, 8, 12, 12), torch.randn(2, 16, 12, 12)
+        >>> loss(feat_S, feat_T, torch.randint(0, 4, (2, 1, 96, 96))).backward()
+        >>> loss.projection.weight.grad.shape, sorted(loss.stats)
+        (torch.Size([16, 8]), ['D', 'active', 'd_pos', 'unit'])
+    """
+
+    def __init__(
+        self,
+        num_classes: int | None = None,
+        student_channels: int | None = None,
+        teacher_channels: int | None = None,
+        distance: str = 'euclidean',
+        unit: str = 'teacher',
+        margin: float = 1.0,
+        normalize: bool = False,
+        negatives: str = 'all',
+        scope: str = 'image',
+        min_pixels: int = 1,
+        project: str = 'prototypes',
+        ignore_index: int | None = 255,
+        loss_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        choices = dict(distance=distance, unit=unit, negatives=negatives, scope=scope)
+        _check_options(project=project, **choices)
+        numbers = dict(margin=margin, min_pixels=min_pixels)
+        if margin < 0 or min_pixels < 1:
+            raise ValueError(f'I2CKDLoss: margin must be >= 0, min_pixels >= 1. Got: {numbers}')
+        if (student_channels is None) != (teacher_channels is None):
+            raise ValueError(
+                'I2CKDLoss: student_channels and teacher_channels go together. '
+                f'Got: student_channels={student_channels}, teacher_channels={teacher_channels}'
+            )
+        self.num_classes = num_classes
+        self.loss_weight = loss_weight
+        self.options = dict(
+            choices, **numbers, project=project, normalize=normalize, ignore_index=ignore_index
+        )
+        self.projection = None
+        if student_channels != teacher_channels:
+            self.projection = nn.Linear(student_channels, teacher_channels, bias=False)
+        self.stats: dict[str, Tensor] = {}
+
+    def forward(self, feat_S: Tensor, feat_T: Tensor, label: Tensor) -> Tensor:
+        if self.num_classes is None:
+            raise ValueError('I2CKDLoss: num_classes is not set. Give it, e.g. num_classes=19')
+        weight = None if self.projection is None else self.projection.weight
+        loss, self.stats = i2ckd_loss(
+            feat_S, feat_T, label, self.num_classes, weight, **self.options
+        )
+        return self.loss_weight * loss
+
+    def extra_repr(self) -> str:
+        shown = dict(num_classes=self.num_classes, **self.options, loss_weight=self.loss_weight)
+        return ', '.join(f'{name}={value!r}' for name, value in shown.items())
