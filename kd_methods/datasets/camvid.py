@@ -126,7 +126,7 @@ class CamVidDataset(BaseSegDataset):
     def _check_labels(self, path: str) -> None:
         """Tell the other releases (colours, 32 classes) by the first label image."""
         content = fileio.get(path, backend_args=self.backend_args)
-        label = mmcv.imfrombytes(content, flag='unchanged', backend='pillow').squeeze()
+        label = mmcv.imfrombytes(content, flag='unchanged', backend='pillow')
         if label.ndim != 2:
             raise ValueError(
                 f'CamVidDataset: label image {path!r} has the shape {label.shape}. {_RELEASE}')
