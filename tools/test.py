@@ -1,0 +1,176 @@
+"""Test a trained network: print its metrics and keep them as JSON.
+
+    python tools/test.py CONFIG CHECKPOINT
+
+CONFIG is a plain config or a distillation config; CHECKPOINT a full checkpoint of either, or the
+student-only file beside it (`best.pth`, `iter_N_student.pth`). Of a distillation config only the
+student is built. The last line is `metrics: {...}`, in JSON; the same goes to
+WORK_DIR/test_<checkpoint name>.json.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os.path as osp
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, installed or not
+
+from mmengine.config import Config  # noqa: E402
+from mmengine.dist import is_main_process  # noqa: E402
+from mmengine.hooks import EMAHook  # noqa: E402
+from mmengine.model import is_model_wrapper  # noqa: E402
+from mmengine.registry import HOOKS, RUNNERS  # noqa: E402
+from mmengine.runner import Runner  # noqa: E402
+
+import kd_methods  # noqa: E402, F401  before any config is read
+from kd_methods.core.checkpoint import (  # noqa: E402
+    extract_state_dict,
+    load_strict,
+    safe_load,
+    student_state_dict,
+)
+from kd_methods.core.cli import (  # noqa: E402
+    add_run_arguments,
+    check_datasets,
+    read_config,
+    run_tool,
+)
+from kd_methods.core.launch import fit_to_device, init_distributed  # noqa: E402
+from kd_methods.core.networks import student_config  # noqa: E402
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description='Test a trained network, or the student of a distillation run.')
+    parser.add_argument('config', help='plain or distillation config (or mmseg::..., mmdet::...)')
+    parser.add_argument('checkpoint', help='full or student-only checkpoint')
+    parser.add_argument('--out', help='keep the predictions: a folder of label maps '
+                        '(segmentation), or a .pkl file of all predictions')
+    parser.add_argument('--show-dir', help='keep pictures of the predictions in this folder')
+    parser.add_argument('--tta', action='store_true',
+                        help='test-time augmentation: the tta_model and tta_pipeline of the config')
+    parser.add_argument('--trusted', action='store_true',
+                        help='unpickle whatever the checkpoint holds; it may run code')
+    add_run_arguments(parser)
+    return parser.parse_args(argv)
+
+
+def keep_predictions(cfg: Config, out: str) -> None:
+    """Apply `--out`: the metric that writes label maps, or a dump of all predictions."""
+    evaluators = cfg.test_evaluator
+    evaluators = list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
+    if out.endswith(('.pkl', '.pickle')):
+        dump = 'mmdet.DumpDetResults' if cfg.get('default_scope') == 'mmdet' else 'DumpResults'
+        cfg.test_evaluator = [*evaluators, dict(type=dump, out_file_path=out)]
+        return
+    writers = [e for e in evaluators if str(e.get('type')).endswith('IoUMetric')]
+    if not writers:
+        raise ValueError(f'--out {out}: only IoUMetric writes a folder of label maps, and '
+                         f'test_evaluator has {[e.get("type") for e in evaluators]}. Name a .pkl '
+                         'file to keep the predictions themselves.')
+    for writer in writers:
+        writer['output_dir'] = out
+
+
+def draw_predictions(cfg: Config, show_dir: str) -> None:
+    """Apply `--show-dir` to the config's visualization hook."""
+    hook = (cfg.get('default_hooks') or {}).get('visualization')
+    if not hook:
+        raise ValueError('--show-dir: the config has no default_hooks.visualization; add '
+                         "default_hooks = dict(visualization=dict(type='SegVisualizationHook')).")
+    hook['draw'] = True
+    if str(hook.get('type')).endswith('DetVisualizationHook'):
+        hook['test_out_dir'] = osp.abspath(show_dir)
+        return
+    visualizer = cfg.get('visualizer')
+    if not visualizer:
+        raise ValueError("--show-dir: the config has no visualizer; add visualizer = dict(type="
+                         "'SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')]).")
+    visualizer['save_dir'] = osp.abspath(show_dir)
+
+
+def augment(cfg: Config) -> None:
+    """Apply `--tta`: the test pipeline and the model are replaced by their TTA forms."""
+    missing = [key for key in ('tta_model', 'tta_pipeline') if cfg.get(key) is None]
+    if missing:
+        raise ValueError(f'--tta: the config has no {" and no ".join(missing)}; see '
+                         'mmseg::_base_/datasets/cityscapes.py and mmseg::_base_/'
+                         'default_runtime.py for the form.')
+    dataset = cfg.test_dataloader.dataset
+    while 'pipeline' not in dataset and isinstance(dataset.get('dataset'), dict):
+        dataset = dataset.dataset
+    dataset.pipeline = cfg.tta_pipeline
+    cfg.model = dict(**cfg.tta_model, module=cfg.model)
+
+
+def drop_training_hooks(cfg: Config) -> None:
+    """Leave out hooks that only make sense while a run trains.
+
+    A checkpoint of a run with EMA holds the averaged weights as its weights, so EMAHook's own copy
+    is not needed either.
+    """
+    def of_training(hook: dict) -> bool:
+        kind = hook['type']
+        kind = HOOKS.get(kind) if isinstance(kind, str) else kind
+        return kind is EMAHook or getattr(kind, '__module__', '').startswith('kd_methods.hooks.')
+
+    cfg.custom_hooks = [h for h in cfg.get('custom_hooks') or [] if not of_training(h)]
+
+
+def write_metrics(args: argparse.Namespace, cfg: Config, metrics: dict) -> None:
+    """Write the metrics as JSON and print them as the last line."""
+    values = {}
+    for name, value in metrics.items():
+        value = round(float(value), 4)
+        values[name] = value if math.isfinite(value) else None  # JSON has no nan
+    stem = Path(args.checkpoint.split('?')[0]).stem + ('_tta' if args.tta else '')
+    path = Path(cfg.work_dir) / f'test_{stem}.json'
+    record = dict(config=args.config, checkpoint=args.checkpoint, tta=args.tta, metrics=values)
+    path.write_text(json.dumps(record, indent=2) + '\n')
+    print(f'Metrics are in {path}')
+    print(f'metrics: {json.dumps(values)}', flush=True)
+
+
+def main(argv: list[str] | None = None) -> dict:
+    """Test as the command line says.
+
+    Args:
+        argv (list[str], optional): Arguments; the process's own if None. Defaults to None.
+
+    Returns:
+        dict: The metrics.
+    """
+    args = parse_args(argv)
+    cfg = student_config(read_config(args))
+    for key in ('test_dataloader', 'test_cfg', 'test_evaluator'):
+        if cfg.get(key) is None:
+            raise ValueError(f'CONFIG: {args.config} has no `{key}`, which testing needs.')
+    weights = student_state_dict(extract_state_dict(
+        safe_load(args.checkpoint, trusted=args.trusted)))
+    check_datasets(cfg, 'test')
+    cfg.load_from, cfg.resume = None, False
+    drop_training_hooks(cfg)
+    if args.out:
+        keep_predictions(cfg, args.out)
+    if args.show_dir:
+        draw_predictions(cfg, args.show_dir)
+    if args.tta:
+        augment(cfg)
+    fit_to_device(cfg)
+    init_distributed(cfg.launcher, (cfg.get('env_cfg') or {}).get('dist_cfg'))
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    report = load_strict(model.module if args.tta else model, weights, 'network', args.checkpoint)
+    runner.logger.info(f'Loaded {args.checkpoint}: {report}')
+    metrics = runner.test()
+    if is_main_process():
+        write_metrics(args, cfg, metrics)
+    return metrics
+
+
+if __name__ == '__main__':
+    run_tool(main)
