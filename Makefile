@@ -5,7 +5,9 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 # one thread a process: tiny networks, and two processes already fill two cores
 TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
-PYTEST := $(TEST_ENV) $(PY) -m pytest -q
+# JOBS=0 runs the tests in this process (debugger, timings); a file's tests share its trained toy models
+JOBS ?= 2
+PYTEST := $(TEST_ENV) $(PY) -m pytest -q -n $(JOBS) --dist loadfile
 
 .PHONY: help setup demo seeds test test-full lint clean
 
