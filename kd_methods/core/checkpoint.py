@@ -7,7 +7,6 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Dict, List, Optional, Tuple, Union
 
 import torch
 from torch import nn
@@ -18,7 +17,7 @@ from kd_methods.compat import safe_globals
 STUDENT_PREFIX = 'architecture.'
 
 
-def safe_load(path: Union[str, Path], trusted: bool = False, key: str = 'checkpoint') -> Dict:
+def safe_load(path: str | Path, trusted: bool = False, key: str = 'checkpoint') -> dict:
     """Read a checkpoint file without unpickling arbitrary objects.
 
     Args:
@@ -53,7 +52,7 @@ def safe_load(path: Union[str, Path], trusted: bool = False, key: str = 'checkpo
     return checkpoint
 
 
-def extract_state_dict(checkpoint: Dict) -> Dict[str, torch.Tensor]:
+def extract_state_dict(checkpoint: dict) -> dict[str, torch.Tensor]:
     """The weights of a checkpoint: its ``state_dict`` (or ``model``, or itself), without DDP's ``module.`` prefix."""
     state = checkpoint
     for name in ('state_dict', 'model'):
@@ -65,7 +64,7 @@ def extract_state_dict(checkpoint: Dict) -> Dict[str, torch.Tensor]:
     return state
 
 
-def student_state_dict(state_dict: Dict[str, torch.Tensor]) -> Dict[str, torch.Tensor]:
+def student_state_dict(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The student's weights of a full distillation checkpoint; anything else is returned as it is."""
     if any(k.startswith(STUDENT_PREFIX) for k in state_dict):
         return _strip(state_dict, STUDENT_PREFIX)
@@ -75,10 +74,10 @@ def student_state_dict(state_dict: Dict[str, torch.Tensor]) -> Dict[str, torch.T
 @dataclass
 class LoadReport:
     """What happened to each key when a checkpoint met a model."""
-    matched: List[str] = field(default_factory=list)
-    missing: List[str] = field(default_factory=list)
-    unexpected: List[str] = field(default_factory=list)
-    mismatched: List[Tuple[str, Tuple[int, ...], Tuple[int, ...]]] = field(default_factory=list)
+    matched: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
     hint: str = ''
 
     @property
@@ -98,9 +97,9 @@ class LoadReport:
 
 
 def load_strict(model: nn.Module,
-                state_dict: Dict[str, torch.Tensor],
+                state_dict: dict[str, torch.Tensor],
                 what: str = 'teacher',
-                path: Union[str, Path] = '') -> LoadReport:
+                path: str | Path = '') -> LoadReport:
     """Load weights so that nothing stays unloaded silently.
 
     Counters of batch norm (``num_batches_tracked``) may be missing and a preprocessor's buffers may be left over: old files
@@ -138,7 +137,7 @@ def load_strict(model: nn.Module,
     return report
 
 
-def _guess_cause(report: LoadReport, own: Dict, state_dict: Dict, what: str) -> str:
+def _guess_cause(report: LoadReport, own: dict, state_dict: dict, what: str) -> str:
     prefix = _wrapping_prefix(own, state_dict)
     if prefix == STUDENT_PREFIX:
         return ('this looks like a full checkpoint of a distillation run (prefix "architecture."): use the student-only file '
@@ -161,7 +160,7 @@ def _guess_cause(report: LoadReport, own: Dict, state_dict: Dict, what: str) -> 
     return ''
 
 
-def _wrapping_prefix(inner: Dict, outer: Dict) -> Optional[str]:
+def _wrapping_prefix(inner: dict, outer: dict) -> str | None:
     """The prefix that turns most keys of ``inner`` into keys of ``outer``, if there is one."""
     for name in list(inner)[:20]:
         for candidate in outer:
@@ -172,7 +171,7 @@ def _wrapping_prefix(inner: Dict, outer: Dict) -> Optional[str]:
     return None
 
 
-def _strip(state: Dict, prefix: str) -> Dict:
+def _strip(state: dict, prefix: str) -> dict:
     out = OrderedDict((k[len(prefix):], v) for k, v in state.items() if k.startswith(prefix))
     metadata = getattr(state, '_metadata', None)
     if metadata is not None:
@@ -180,7 +179,7 @@ def _strip(state: Dict, prefix: str) -> Dict:
     return out
 
 
-def _listing(title: str, names: List[str], most: int = 8) -> List[str]:
+def _listing(title: str, names: list[str], most: int = 8) -> list[str]:
     if not names:
         return []
     rest = f', ... ({len(names) - most} more)' if len(names) > most else ''

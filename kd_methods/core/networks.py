@@ -13,7 +13,7 @@ import copy
 import difflib
 import inspect
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Set, Union
+from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
@@ -26,7 +26,7 @@ REPO_ROOT = Path(__file__).resolve().parents[2]
 _LOOKUP_KEYS = ('cfg_path', 'pretrained', 'downloads')
 
 
-def load_config(path: Union[str, Path], key: str = 'cfg_path') -> Config:
+def load_config(path: str | Path, key: str = 'cfg_path') -> Config:
     """Read a config of this tree, of the user, or of a package.
 
     Args:
@@ -57,7 +57,7 @@ def load_config(path: Union[str, Path], key: str = 'cfg_path') -> Config:
     raise FileNotFoundError(f'{key}: no config file {path!r} (looked in {Path.cwd()} and {REPO_ROOT}).{hint}')
 
 
-def resolve_model_cfg(cfg: Dict, key: str = 'architecture') -> ConfigDict:
+def resolve_model_cfg(cfg: dict, key: str = 'architecture') -> ConfigDict:
     """Turn a network entry of a config into one full model dict.
 
     Args:
@@ -110,7 +110,7 @@ def resolve_model_cfg(cfg: Dict, key: str = 'architecture') -> ConfigDict:
     return model
 
 
-def build_network(cfg: Union[Dict, BaseModel], key: str = 'architecture') -> BaseModel:
+def build_network(cfg: dict | BaseModel, key: str = 'architecture') -> BaseModel:
     """Build the network of a config entry (see :func:`resolve_model_cfg`); a built one passes through.
 
     Without CUDA, SyncBN becomes BN, since SyncBN cannot train on the CPU.
@@ -154,7 +154,7 @@ def student_config(cfg: Config) -> Config:
     return cfg
 
 
-def clear_pretrained(model: Dict) -> None:
+def clear_pretrained(model: dict) -> None:
     """Remove, in place, every ``init_cfg`` / ``pretrained`` that would read weights from a file or URL."""
     for name, value in list(model.items()):
         if name == 'init_cfg':
@@ -184,9 +184,9 @@ def _published_checkpoint(path: str, key: str) -> str:
                          f"{key}.init_cfg=dict(type='Pretrained', checkpoint=...).") from error
 
 
-def _check_overrides(overrides: Dict, base: Dict, key: str, scope: Optional[str]) -> None:
+def _check_overrides(overrides: dict, base: dict, key: str, scope: str | None) -> None:
     """Refuse override keys that neither the base dict has nor its class takes."""
-    accepted: Optional[Set[str]] = None
+    accepted: set[str] | None = None
     for name, value in overrides.items():
         where = f'{key}.{name}'
         if name in base:
@@ -198,13 +198,13 @@ def _check_overrides(overrides: Dict, base: Dict, key: str, scope: Optional[str]
         if accepted is None:
             accepted = _constructor_keys(overrides.get('type', base.get('type')), scope)
         if accepted and name not in accepted:
-            known: List[str] = sorted(accepted | set(base))
+            known: list[str] = sorted(accepted | set(base))
             near = difflib.get_close_matches(name, known, n=3)
             hint = f' Did you mean {" or ".join(repr(n) for n in near)}?' if near else f' It takes {known}.'
             raise KeyError(f'{where}: {base.get("type")} takes no {name!r}.{hint}')
 
 
-def _constructor_keys(type_: Any, scope: Optional[str]) -> Set[str]:
+def _constructor_keys(type_: Any, scope: str | None) -> set[str]:
     """Names that a registered class takes, through its bases; empty if that cannot be told."""
     if type_ is None:
         return set()
@@ -214,7 +214,7 @@ def _constructor_keys(type_: Any, scope: Optional[str]) -> Set[str]:
                 cls = registry.get(type_)
         else:
             cls = type_
-        keys: Set[str] = set()
+        keys: set[str] = set()
         for base in inspect.getmro(cls):
             if '__init__' not in vars(base) or base is object:
                 continue
@@ -227,6 +227,6 @@ def _constructor_keys(type_: Any, scope: Optional[str]) -> Set[str]:
         return set()
 
 
-def _current_scope() -> Optional[str]:
+def _current_scope() -> str | None:
     scope = DefaultScope.get_current_instance()
     return scope.scope_name if scope else None
