@@ -1,0 +1,28 @@
+"""Hooks of mmengine's runner: what is written, how a run goes on after a stop, when it has to
+stop."""
+
+from mmengine.config import Config
+
+from .exact_resume import ExactResumeHook
+from .non_finite import NonFiniteLossHook
+from .student_export import StudentExportHook
+
+__all__ = ['ExactResumeHook', 'NonFiniteLossHook', 'StudentExportHook', 'ensure_hooks']
+
+
+def ensure_hooks(cfg: Config) -> Config:
+    """Add this package's hooks to ``custom_hooks``, in place, where they are not there yet.
+
+    Args:
+        cfg (Config): A training config, with or without distillation.
+
+    Returns:
+        Config: ``cfg``.
+    """
+    hooks = list(cfg.get('custom_hooks') or [])
+    for hook in (NonFiniteLossHook, StudentExportHook, ExactResumeHook):
+        present = [h.get('type') if isinstance(h, dict) else type(h) for h in hooks]
+        if hook not in present and hook.__name__ not in present:
+            hooks.append(dict(type=hook.__name__))
+    cfg.custom_hooks = hooks
+    return cfg

@@ -1,0 +1,128 @@
+"""Beside every full checkpoint a file with the student alone."""
+
+import os.path as osp
+
+from mmengine.dist import is_main_process
+from mmengine.fileio import get_file_backend, join_path
+from mmengine.hooks import CheckpointHook, Hook
+from mmengine.registry import HOOKS
+
+from kd_methods.core.export import config_text, student_checkpoint, to_bytes, write_file
+from kd_methods.core.plain_config import plain_config
+
+from .saving import around_save, is_first
+
+CONFIG_NAME = 'student_config.py'
+BEST_NAME = 'best.pth'
+
+
+@HOOKS.register_module()
+class StudentExportHook(Hook):
+    """Write the student alone beside every full checkpoint, and its plain config once.
+
+    For ``iter_N.pth`` (or whatever the checkpoint hook writes, ``best_*.pth`` included) that is
+    ``iter_N_student.pth``: the student's weights and the meta information of its data set, without
+    teacher, adapters and optimizer, in tensors and plain Python values, so that ``torch.load(...,
+    weights_only=True)`` reads it. It holds the weights that the full checkpoint holds under
+    ``state_dict``: those of the EMA where there is one. ``student_config.py`` is the config with
+    which stock mmseg / mmdet load it. Whenever a new best checkpoint is written, ``best.pth``
+    becomes a copy of its student; with several ``save_best`` metrics it follows the first.
+
+    In a run without distillation the student is the model.
+
+    When the checkpoint hook removes a full checkpoint (``max_keep_ckpts``, a better best), the
+    student's file goes with it.
+    """
+
+    # EMAHook exchanges the weights in `before_save_checkpoint`: be later. And in `before_train`,
+    # the checkpoint hook has to have its directory.
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self._runner = None
+        self._checkpoint: dict | None = None
+        self._config = None
+        self._pairs: set[tuple[str, str]] = (
+            set()
+        )  # directory and full checkpoint that has its student beside it
+        self._described: set[str] = set()  # directories that have their student_config.py
+
+    def before_run(self, runner) -> None:
+        """Follow what the runner saves."""
+        if self._runner is runner or not is_first(self, runner):
+            return
+        self._runner = runner
+        around_save(runner, after=self._after_save)
+
+    def before_train(self, runner) -> None:
+        """Make the plain config, so that what cannot be exported is said before the training and
+        not after it."""
+        if self._runner is not runner or not is_main_process():
+            return
+        if runner.cfg.get('model') is not None:
+            self._config = plain_config(runner.cfg)
+        # A resumed run goes on removing the checkpoints of the run before it.
+        resumed = list(runner.message_hub.runtime_info.get('keep_ckpt_ids', []))
+        for hook in self._checkpoint_hooks():
+            bests = getattr(hook, 'best_ckpt_path_dict', None) or {}
+            bests = [getattr(hook, 'best_ckpt_path', None), *bests.values()]
+            self._pairs |= {osp.split(p) for p in bests if p and osp.isfile(p)}
+            # The checkpoint hook may already have removed some of these, a moment ago.
+            self._pairs |= {(str(hook.out_dir), hook.filename_tmpl.format(n)) for n in resumed}
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """Take hold of what is being saved (rank 0 only)."""
+        if self._runner is runner:
+            self._checkpoint = checkpoint
+
+    def _after_save(self, folder: str, filename: str, backend_args: dict | None) -> None:
+        checkpoint, self._checkpoint = self._checkpoint, None
+        if checkpoint is None:
+            return
+        data = to_bytes(student_checkpoint(checkpoint, self._config))
+        write_file(data, join_path(folder, student_name(filename)), backend_args)
+        if self._is_best(filename):
+            write_file(data, join_path(folder, BEST_NAME), backend_args)
+        if self._config is not None and folder not in self._described:
+            path = join_path(folder, CONFIG_NAME)
+            best = any(h.save_best for h in self._checkpoint_hooks())
+            weights = join_path(folder, BEST_NAME if best else student_name(filename))
+            write_file(config_text(self._config, path, weights), path, backend_args)
+            self._described.add(folder)
+        self._pairs.add((folder, filename))
+        self._remove_orphans(backend_args)
+
+    def _is_best(self, filename: str) -> bool:
+        """Whether a file is the best of the first metric that a checkpoint hook follows."""
+        for hook in self._checkpoint_hooks():
+            if hook.save_best and filename.startswith(
+                f'best_{hook.key_indicators[0]}_'.replace('/', '_')
+            ):
+                return True
+        return False
+
+    def _remove_orphans(self, backend_args: dict | None) -> None:
+        """Remove the students of checkpoints that the checkpoint hook has removed.
+
+        Files that somebody else removed are not followed: keeping only the students is a way to
+        save space.
+        """
+        limited = any(h.max_keep_ckpts > 0 for h in self._checkpoint_hooks())
+        for folder, filename in sorted(self._pairs):
+            backend = get_file_backend(folder, backend_args=backend_args)
+            if backend.exists(backend.join_path(folder, filename)):
+                continue
+            self._pairs.discard((folder, filename))
+            student = backend.join_path(folder, student_name(filename))
+            if (limited or filename.startswith('best_')) and backend.exists(student):
+                backend.remove(student)
+
+    def _checkpoint_hooks(self):
+        return [h for h in self._runner.hooks if isinstance(h, CheckpointHook)]
+
+
+def student_name(filename: str) -> str:
+    """Name of the student's file beside a full checkpoint: ``iter_8.pth`` ->
+    ``iter_8_student.pth``."""
+    stem, suffix = osp.splitext(filename)
+    return f'{stem}_student{suffix or ".pth"}'

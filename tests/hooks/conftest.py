@@ -1,0 +1,120 @@
+"""Whole training runs of a tiny network, and a comparison of an interrupted run with a whole
+one."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+import kd_methods  # noqa: F401
+from kd_methods.core.launch import fit_to_device
+
+_numbers = itertools.count()
+
+
+class _Interrupted(Exception):
+    """What ends a run before its time."""
+
+
+class _Interrupt(Hook):
+    priority = 'LOWEST'
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
+        # After the iteration's checkpoint and validation, when the next batch is there already.
+        if runner.iter == self.at:
+            raise _Interrupted
+
+
+def train(
+    cfg: Config, work_dir: Path, stop: int | None = None, resume: bool = False, hooks: tuple = ()
+) -> Runner:
+    """Train a config in this process.
+
+    Args:
+        cfg (Config): With everything that a run needs; it is left as it is.
+        work_dir (Path): Where the run writes.
+        stop (int, optional): End the run, as an interruption would, after so many iterations.
+        resume (bool): Go on from the last checkpoint of ``work_dir``. Defaults to False.
+        hooks (tuple): Built hooks to register beside those of the config.
+    """
+    cfg = copy.deepcopy(cfg)
+    cfg.work_dir, cfg.resume, cfg.launcher = str(work_dir), resume, 'none'
+    cfg.experiment_name = f'run{next(_numbers)}'  # message hubs of this process are kept by name
+    fit_to_device(cfg)
+    runner = Runner.from_cfg(cfg)
+    for hook in hooks:
+        runner.register_hook(hook)
+    if stop is None:
+        runner.train()
+        return runner
+    runner.register_hook(_Interrupt(stop))
+    with pytest.raises(_Interrupted):
+        runner.train()
+    return runner
+
+
+def differences(whole: dict, other: dict) -> list[str]:
+    """Paths of the tensors and numbers in which two nested dicts differ, bit by bit."""
+    if isinstance(whole, dict):
+        if whole.keys() != other.keys():
+            return [f'keys {sorted(map(str, whole.keys() ^ other.keys()))}']
+        return [f'{k}.{d}' for k in whole for d in differences(whole[k], other[k])]
+    if isinstance(whole, (list, tuple)):
+        pairs = enumerate(zip(whole, other))
+        return [f'{i}.{d}' for i, (a, b) in pairs for d in differences(a, b)]
+    if isinstance(whole, torch.Tensor):
+        return [] if torch.equal(whole, other) else ['tensor']
+    return [] if whole == other else [f'{whole!r} != {other!r}']
+
+
+def compare_with_resumed(cfg: Config, folder: Path, stop: int) -> list[str]:
+    """Train a config in one go, and again with a stop and a resumption; where the ends differ.
+
+    Compared are the last checkpoints: weights, optimizer, schedulers, EMA and the states of the
+    random number generators.
+    """
+    last = {}
+    train(cfg, folder / 'whole')
+    train(cfg, folder / 'parts', stop=stop)
+    train(cfg, folder / 'parts', resume=True)
+    for name in ('whole', 'parts'):
+        path = (folder / name / 'last_checkpoint').read_text()
+        last[name] = torch.load(path, weights_only=False)
+    parts = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'exact_resume')
+    return [
+        f'{part}: {d}'
+        for part in parts
+        for d in differences(last['whole'].get(part, {}), last['parts'].get(part, {}))
+    ]
+
+
+@pytest.fixture
+def runs() -> SimpleNamespace:
+    """`runs.train(cfg, work_dir, stop=None, resume=False)`, `runs.compare_with_resumed(...)`."""
+    return SimpleNamespace(train=train, compare_with_resumed=compare_with_resumed)
+
+
+@pytest.fixture
+def tiny_cfg(tiny_config, request):
+    """`tiny_cfg(iters=4, **keys)`: a Config of a tiny run on the scenes, with augmentations."""
+
+    def make(iters: int = 4, model: dict | None = None, **keys) -> Config:
+        cfg = Config.fromfile(str(tiny_config(request.node.name[:60], model, iters, **keys)))
+        pipeline = cfg.train_dataloader.dataset.pipeline
+        pipeline.insert(2, dict(type='PhotoMetricDistortion'))
+        cfg.train_dataloader.dataset.pipeline = pipeline
+        cfg.default_hooks.checkpoint.update(interval=2)
+        return cfg
+
+    return make
