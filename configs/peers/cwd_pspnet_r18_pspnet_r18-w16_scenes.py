@@ -8,9 +8,9 @@ model = dict(
             loss_cwd=dict(
                 type='mmrazor.ChannelWiseDivergence', tau=1.0, loss_weight=5.0)),
         student_recorders=dict(
-            logits=dict(type='ModuleOutputs', source='decode_head.conv_seg')),
+            logits=dict(type='mmrazor.ModuleOutputs', source='decode_head.conv_seg')),
         teacher_recorders=dict(
-            logits=dict(type='ModuleOutputs', source='decode_head.conv_seg')),
+            logits=dict(type='mmrazor.ModuleOutputs', source='decode_head.conv_seg')),
         loss_forward_mappings=dict(
             loss_cwd=dict(
                 preds_S=dict(from_student=True, recorder='logits'),

@@ -9,9 +9,9 @@ model = dict(
             loss_kd=dict(
                 type='mmrazor.KLDivergence', tau=1.0, reduction='mean', loss_weight=19.0)),
         student_recorders=dict(
-            logits=dict(type='ModuleOutputs', source='decode_head.conv_seg')),
+            logits=dict(type='mmrazor.ModuleOutputs', source='decode_head.conv_seg')),
         teacher_recorders=dict(
-            logits=dict(type='ModuleOutputs', source='decode_head.conv_seg')),
+            logits=dict(type='mmrazor.ModuleOutputs', source='decode_head.conv_seg')),
         loss_forward_mappings=dict(
             loss_kd=dict(
                 preds_S=dict(from_student=True, recorder='logits'),

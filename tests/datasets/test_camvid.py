@@ -1,4 +1,6 @@
 """CamVidDataset on small trees in the form of the 360 x 480 release."""
+from pathlib import Path
+
 import mmcv
 import mmseg.registry
 import numpy as np
@@ -8,6 +10,7 @@ from mmengine.config import Config
 import kd_methods  # noqa: F401
 from kd_methods.datasets import CamVidDataset
 
+ROOT = Path(__file__).resolve().parents[2]
 LOAD = [dict(type='mmseg.LoadAnnotations')]
 NAMES = ['0001TP_006690', '0001TP_006720', 'Seq05VD_f00000']
 
@@ -125,7 +128,7 @@ def test_other_releases_are_refused(tmp_path, label, message):
 def test_shipped_dataset_config(tmp_path):
     for split in ('train', 'val', 'test'):
         write_split(tmp_path, split, [f'{split}0'], size=(360, 480))
-    cfg = Config.fromfile('configs/_base_/datasets/camvid_360x360.py')
+    cfg = Config.fromfile(ROOT / 'configs/_base_/datasets/camvid_360x360.py')
     for split in ('train', 'val', 'test'):
         spec = cfg[f'{split}_dataloader'].dataset
         spec.data_root = str(tmp_path)

@@ -1,0 +1,294 @@
+"""Every shipped config: it loads, its name is true, its networks build, each family trains."""
+import copy
+import re
+from functools import cache
+from pathlib import Path
+
+import mmcv
+import mmengine.config.utils
+import mmseg.registry
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+
+import kd_methods  # noqa: F401
+import kd_methods.core.networks as networks_module
+from kd_methods.core.networks import build_network, is_distillation, load_config, resolve_model_cfg
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = {p.stem: p for p in sorted((ROOT / 'configs').glob('[!_]*/*.py'))}
+BASELINES = [name for name, path in FILES.items() if path.parent.name == 'baselines']
+DISTILLED = [name for name in FILES if name not in BASELINES]
+PAPER_SCALE = [name for name in FILES if '_8xb2-40k_' in name]
+
+DATASETS = {  # in a name: the class, its number of classes
+    'scenes': ('SceneDataset', 11),
+    'cityscapes': ('CityscapesDataset', 19),
+    'voc12aug': ('PascalVOCDataset', 21),
+    'camvid': ('CamVidDataset', 11),
+}
+HEADS = {'deeplabv3': 'ASPPHead', 'pspnet': 'PSPHead'}
+SIZE = 64
+
+
+@pytest.fixture(autouse=True)
+def _scope():
+    # The runner sets this from the config's default_scope.
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        yield
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _read_files_once():
+    # mmengine reads mmseg's 53 metafiles for each `mmseg::` base: half a second a config.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mmengine.config.utils, 'load', cache(mmengine.config.utils.load))
+        patch.setattr(networks_module, 'load_config', lambda path, key='': load(Path(path).stem))
+        yield
+
+
+@cache
+def _load(name: str) -> Config:
+    return load_config(FILES[name])
+
+
+def load(name: str) -> Config:
+    return copy.deepcopy(_load(name))
+
+
+@cache
+def _resolve(path: str):
+    return resolve_model_cfg(dict(cfg_path=path))
+
+
+def networks(name: str) -> dict:
+    """The full model dict of each network: 'student' (or the model alone) and 'teacher'."""
+    cfg = load(name)
+    if not is_distillation(cfg):
+        return dict(student=_resolve(str(FILES[name])))
+    return dict(student=_resolve(cfg.model.architecture.cfg_path),
+                teacher=_resolve(cfg.model.teacher.cfg_path))
+
+
+def smallest(model: dict) -> dict:
+    """Overrides that make a network the smallest of its family."""
+    if model['backbone']['type'] == 'MobileNetV2':
+        backbone, wide, narrow = dict(widen_factor=0.25), 80, 24
+    else:
+        backbone, wide, narrow = dict(depth=18, stem_channels=8, base_channels=8), 64, 32
+    overrides = dict(
+        downloads=False, backbone=backbone, decode_head=dict(in_channels=wide, channels=8),
+        data_preprocessor=dict(size=(SIZE, SIZE)))
+    if model.get('auxiliary_head'):
+        overrides['auxiliary_head'] = dict(in_channels=narrow, channels=8)
+    return overrides
+
+
+def build_small(name: str) -> torch.nn.Module:
+    """The model of a config, every network the smallest of its family, no weights from files."""
+    cfg = load(name)
+    nets = networks(name)
+    if not is_distillation(cfg):
+        return build_network(dict(cfg_path=str(FILES[name]), **smallest(nets['student'])))
+    cfg.model.architecture.update(smallest(nets['student']))
+    cfg.model.teacher.update(smallest(nets['teacher']))
+    cfg.model.teacher_ckpt = None
+    return MODELS.build(cfg.model)
+
+
+def batch(num_classes: int, size: int = SIZE) -> dict:
+    generator = torch.Generator().manual_seed(0)
+    samples = []
+    for _ in range(2):
+        label = torch.randint(num_classes, (1, 4, 4), generator=generator)
+        label = label.repeat_interleave(size // 4, 1).repeat_interleave(size // 4, 2)
+        label[:, :5] = 255
+        sample = SegDataSample(metainfo=dict(img_shape=(size, size), ori_shape=(size, size)))
+        sample.gt_sem_seg = PixelData(data=label)
+        samples.append(sample)
+    inputs = [torch.randint(256, (3, size, size), generator=generator, dtype=torch.uint8)
+              for _ in range(2)]
+    return dict(inputs=inputs, data_samples=samples)
+
+
+def datasets_of(loader: dict) -> list:
+    dataset = loader['dataset']
+    return dataset['datasets'] if dataset['type'] == 'ConcatDataset' else [dataset]
+
+
+def test_every_folder_is_covered():
+    assert len(BASELINES) >= 15 and len(DISTILLED) >= 15
+    assert len(FILES) == len(list((ROOT / 'configs').glob('[!_]*/*.py'))), 'two configs of one name'
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_name_tells_the_truth(name):
+    cfg = load(name)
+    match = re.fullmatch(
+        r'(?P<networks>.+?)_(?:(?P<gpus>\d+)xb(?P<batch>\d+)-(?P<kiters>\d+)k_)?'
+        r'(?P<dataset>[a-z0-9]+)(?:-(?P<h>\d+)x(?P<w>\d+))?', name)
+    assert match, f'{name} is not METHOD_TEACHER_STUDENT_GPUSxbBATCH-SCHEDULE_DATASET-CROP'
+    part = match.groupdict()
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        assert {d['type'] for d in datasets_of(loader)} == {DATASETS[part['dataset']][0]}
+    if part['gpus']:
+        assert cfg.train_dataloader.batch_size == int(part['batch'])
+        assert cfg.train_cfg.max_iters == 1000 * int(part['kiters'])
+        crop = (int(part['h']), int(part['w']))
+        assert networks(name)['student']['data_preprocessor']['size'] == crop
+        for dataset in datasets_of(cfg.train_dataloader):
+            crops = [t for t in dataset['pipeline'] if t['type'] == 'RandomCrop']
+            assert [tuple(t['crop_size']) for t in crops] == [crop]
+    else:
+        assert part['dataset'] == 'scenes'
+    if is_distillation(cfg):
+        return  # the networks' part is test_pair_is_what_the_name_says
+    model = networks(name)['student']
+    kind, backbone = part['networks'].split('_', 1)
+    assert model['decode_head']['type'] == HEADS[kind]
+    if backbone.startswith('mobilenet-v2'):
+        assert model['backbone']['type'] == 'MobileNetV2'
+    else:
+        assert backbone.startswith(f"r{model['backbone']['depth']}")
+
+
+@pytest.mark.parametrize('name', DISTILLED)
+def test_pair_is_what_the_name_says(name):
+    model = load(name).model
+    student = Path(model.architecture.cfg_path)
+    teacher = Path(model.teacher.cfg_path)
+    assert {student.parent.as_posix(), teacher.parent.as_posix()} == {'configs/baselines'}
+    assert student.stem in BASELINES and teacher.stem in BASELINES
+    tail = re.search(r'(_\d+xb\d+-\d+k)?_[a-z0-9]+(-\d+x\d+)?$', student.stem).group()
+    assert teacher.stem.endswith(tail)
+    folder = FILES[name].parent.name
+    method = name.split('_')[0] if folder == 'peers' else folder
+    assert name == f'{method}_{teacher.stem[:-len(tail)]}_{student.stem[:-len(tail)]}{tail}'
+    assert model.teacher_ckpt == f'work_dirs/{teacher.stem}/best.pth'
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_class_counts_agree(name):
+    cfg = load(name)
+    (kind,) = {d['type'] for d in datasets_of(cfg.train_dataloader)}
+    expected = {cls: count for cls, count in DATASETS.values()}[kind]
+    assert len(mmseg.registry.DATASETS.get(kind).METAINFO['classes']) == expected
+    for model in networks(name).values():
+        for head in (model['decode_head'], model.get('auxiliary_head')):
+            assert head is None or head['num_classes'] == expected
+
+
+@pytest.mark.parametrize('name', PAPER_SCALE)
+def test_setting_of_the_published_comparisons(name):
+    cfg = load(name)
+    assert cfg.optim_wrapper.optimizer == dict(
+        type='SGD', lr=0.02, momentum=0.9, weight_decay=1e-4)
+    (schedule,) = cfg.param_scheduler
+    assert schedule == dict(
+        type='PolyLR', power=0.9, eta_min=0, begin=0, end=40000, by_epoch=False)
+    for dataset in datasets_of(cfg.train_dataloader):
+        kinds = [t['type'] for t in dataset['pipeline']]
+        assert 'RandomFlip' in kinds and 'PhotoMetricDistortion' not in kinds
+        for step in dataset['pipeline']:
+            if step['type'] == 'RandomResize':
+                assert tuple(step['ratio_range']) == (0.5, 2.0)
+            elif step['type'] == 'RandomChoice':
+                factors = [t[0]['scale_factor'] for t in step['transforms']]
+                assert (min(factors), max(factors)) == (0.5, 2.0)
+    student = networks(name)['student']
+    assert student['backbone']['norm_cfg']['type'] == 'SyncBN'
+    assert student['decode_head']['loss_decode']['avg_non_ignore']
+
+
+@pytest.mark.parametrize('name', BASELINES)
+def test_full_size_network_is_consistent(name):
+    # On the meta device: shapes only, so that the real widths are checked, not the overridden ones.
+    with torch.device('meta'):
+        model = build_network(dict(cfg_path=str(FILES[name]), downloads=False)).eval()
+        logits = model(torch.empty(1, 3, 128, 128), mode='tensor')
+    classes = networks(name)['student']['decode_head']['num_classes']
+    assert logits.shape == (1, classes, 16, 16)  # stride 8
+
+
+@pytest.mark.parametrize('name', FILES)
+def test_builds_small(name):
+    model = build_small(name)
+    plain = model.architecture if name in DISTILLED else model
+    assert type(plain).__name__ == 'EncoderDecoder'
+    assert not any(isinstance(m, torch.nn.SyncBatchNorm) for m in plain.modules()) or \
+        torch.cuda.is_available()
+    if name in DISTILLED:
+        trained = {id(p) for p in model.parameters()}
+        assert not any(id(p) in trained for p in model.teacher.model.parameters())
+
+
+ONE_OF_EACH = [
+    name for name in FILES
+    if ('camvid' in name and name not in BASELINES) or FILES[name].parent.name == 'peers'
+    or name.startswith('i2ckd_pspnet_r101')
+] + [n for n in BASELINES if 'camvid' in n]
+
+
+@pytest.mark.parametrize('name', ONE_OF_EACH)
+def test_one_step_of_each_family(name):
+    torch.manual_seed(0)
+    model = build_small(name)
+    model.train()
+    student = model.architecture if name in DISTILLED else model
+    before = copy.deepcopy(student.state_dict())
+    optim_wrapper = build_optim_wrapper(model, load(name).optim_wrapper)
+    logs = model.train_step(batch(student.num_classes), optim_wrapper)
+    assert all(torch.isfinite(torch.as_tensor(v)).all() for v in logs.values()), logs
+    for part in ('backbone', 'decode_head.conv_seg'):
+        names = [n for n, _ in student.named_parameters() if n.startswith(part)]
+        after = student.state_dict()
+        assert any(not torch.equal(before[n], after[n]) for n in names), part
+    if name in DISTILLED:
+        method = FILES[name].parent.name
+        loss = f"distill.loss_{name.split('_')[0] if method == 'peers' else method}"
+        assert any(k.startswith('student.') for k in logs) and logs[loss] > 0
+        assert not any(p.requires_grad or p.grad is not None
+                       for p in model.teacher.model.parameters())
+
+
+def _write(path: Path, array: np.ndarray) -> None:
+    assert mmcv.imwrite(array, str(path))
+
+
+@pytest.mark.parametrize('base, crop', [
+    ('cityscapes_512x1024', (512, 1024)), ('voc12_aug_512x512', (512, 512))])
+def test_pipelines_run_on_the_layout_mmseg_documents(base, crop, tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    label = np.full((90, 120), 3, dtype=np.uint8)
+    if base.startswith('cityscapes'):
+        for split in ('train', 'val'):
+            _write(tmp_path / f'leftImg8bit/{split}/ulm/ulm_0_leftImg8bit.png', image)
+            _write(tmp_path / f'gtFine/{split}/ulm/ulm_0_gtFine_labelTrainIds.png', label)
+    else:
+        for split in ('train', 'aug', 'val'):
+            _write(tmp_path / f'JPEGImages/{split}.jpg', image)
+            folder = 'SegmentationClassAug' if split == 'aug' else 'SegmentationClass'
+            _write(tmp_path / f'{folder}/{split}.png', label)
+            listed = tmp_path / f'ImageSets/Segmentation/{split}.txt'
+            listed.parent.mkdir(parents=True, exist_ok=True)
+            listed.write_text(split)
+    cfg = Config.fromfile(ROOT / f'configs/_base_/datasets/{base}.py')
+    sizes = []
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        for dataset in datasets_of(loader):
+            dataset['data_root'] = str(tmp_path)
+        with mmseg.registry.DATASETS.switch_scope_and_registry('mmseg') as registry:
+            built = registry.build(loader.dataset)
+        items = [built[i] for i in range(len(built))]
+        assert all((i['data_samples'].gt_sem_seg.data == 3).all() for i in items)
+        sizes.append([tuple(i['inputs'].shape[-2:]) for i in items])
+    train, val = sizes
+    assert len(train) == (1 if base.startswith('cityscapes') else 2) and len(val) == 1
+    assert all(h <= crop[0] and w <= crop[1] for h, w in train)
+    # VOC is tested at each image's own size; Cityscapes' images are brought to 1024 rows.
+    assert val == [(1024, 1365)] if base.startswith('cityscapes') else val == [(90, 120)]
