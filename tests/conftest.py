@@ -1,105 +1,21 @@
-"""What tests share: sign scenes, tiny networks on them, and the tools as functions.
+"""What tests share: sign scenes, tiny networks trained on them, and the tools as functions.
 
 Everything is written under pytest's temporary folder and trained once a session.
 """
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
-
-ROOT = Path(__file__).resolve().parents[1]
-SIZE = 64
+from toys import SIZE, load_tool, tiny_distillation, tiny_model, tiny_run, write_config  # noqa: E402
 
 torch.set_num_threads(1)
-
-
-def load_tool(name: str) -> ModuleType:
-    """A script of tools/ as a module, so that a test need not start a process."""
-    spec = importlib.util.spec_from_file_location(f'tool_{name}', ROOT / 'tools' / f'{name}.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def tiny_model(width: int = 8, norm: str = 'SyncBN', dropout: float = 0.1) -> dict:
-    """PSPNet on an R18 of `width` channels, with an auxiliary head: about 0.2 M parameters at 8."""
-    norm_cfg = dict(type=norm, requires_grad=True)
-    if norm == 'GN':
-        norm_cfg['num_groups'] = 2
-    head = dict(num_classes=11, norm_cfg=norm_cfg, align_corners=False, dropout_ratio=dropout)
-    return dict(
-        type='EncoderDecoder',
-        data_preprocessor=dict(
-            type='SegDataPreProcessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375],
-            bgr_to_rgb=True, pad_val=0, seg_pad_val=255, size=(SIZE, SIZE)),
-        backbone=dict(
-            type='ResNetV1c', depth=18, stem_channels=width, base_channels=width, num_stages=4,
-            out_indices=(0, 1, 2, 3), dilations=(1, 1, 2, 4), strides=(1, 2, 1, 1),
-            norm_cfg=norm_cfg, norm_eval=False, style='pytorch', contract_dilation=True),
-        decode_head=dict(
-            type='PSPHead', in_channels=8 * width, in_index=3, channels=2 * width,
-            pool_scales=(1, 2), loss_decode=dict(type='CrossEntropyLoss'), **head),
-        auxiliary_head=dict(
-            type='FCNHead', in_channels=4 * width, in_index=2, channels=width, num_convs=1,
-            concat_input=False, loss_decode=dict(type='CrossEntropyLoss', loss_weight=0.4), **head),
-        train_cfg=dict(),
-        test_cfg=dict(mode='whole'))
-
-
-def tiny_run(scenes: Path, iters: int = 4, batch_size: int = 2) -> dict:
-    """Everything of a config but its model: loaders, schedule, hooks."""
-    def loader(split: str, batch: int, pipeline: list, **kwargs) -> dict:
-        return dict(
-            batch_size=batch, num_workers=0, persistent_workers=False,
-            dataset=dict(
-                type='SceneDataset', data_root=str(scenes), pipeline=pipeline,
-                data_prefix=dict(img_path=f'{split}/images', seg_map_path=f'{split}/labels')),
-            **kwargs)
-
-    load = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations')]
-    train = load + [dict(type='RandomFlip', prob=0.5), dict(type='PackSegInputs')]
-    val = loader('val', 1, load + [dict(type='PackSegInputs')],
-                 sampler=dict(type='DefaultSampler', shuffle=False))
-    metric = dict(type='IoUMetric', iou_metrics=['mIoU'])
-    return dict(
-        default_scope='mmseg',
-        train_dataloader=loader('train', batch_size, train,
-                                sampler=dict(type='InfiniteSampler', shuffle=True)),
-        val_dataloader=val, test_dataloader=val, val_evaluator=metric, test_evaluator=metric,
-        train_cfg=dict(type='IterBasedTrainLoop', max_iters=iters, val_interval=iters),
-        val_cfg=dict(type='ValLoop'), test_cfg=dict(type='TestLoop'),
-        optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01, momentum=0.9)),
-        param_scheduler=[dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=0, end=100,
-                              by_epoch=False)],
-        default_hooks=dict(
-            timer=dict(type='IterTimerHook'),
-            logger=dict(type='LoggerHook', interval=1, log_metric_by_epoch=False),
-            param_scheduler=dict(type='ParamSchedulerHook'),
-            checkpoint=dict(type='CheckpointHook', by_epoch=False, interval=iters),
-            sampler_seed=dict(type='DistSamplerSeedHook'),
-            visualization=dict(type='SegVisualizationHook')),
-        env_cfg=dict(cudnn_benchmark=False, mp_cfg=dict(mp_start_method='fork'),
-                     dist_cfg=dict(backend='nccl')),
-        log_processor=dict(by_epoch=False, window_size=1),
-        visualizer=dict(type='SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')],
-                        name='visualizer'),
-        randomness=dict(seed=0), load_from=None, resume=False)
-
-
-def write_config(path: Path, cfg: dict) -> Path:
-    """Write a dict as a config file."""
-    from mmengine.config import Config
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Config(cfg).dump(str(path))
-    return path
 
 
 @pytest.fixture(scope='session')
@@ -139,3 +55,19 @@ def tiny_teacher(tiny_config, tools, tmp_path_factory) -> SimpleNamespace:
     work_dir = tmp_path_factory.mktemp('work') / 'tiny_teacher'
     tools.train([str(config), '--work-dir', str(work_dir)])
     return SimpleNamespace(config=config, work_dir=work_dir, checkpoint=work_dir / 'iter_4.pth')
+
+
+@pytest.fixture(scope='session')
+def tiny_distill_cfg(tiny_config, tiny_teacher) -> Path:
+    """A distillation config: `tiny_teacher` teaches a network of half its width."""
+    return tiny_config('tiny_distill', model=tiny_distillation(tiny_teacher))
+
+
+@pytest.fixture(scope='session')
+def tiny_distilled(tiny_distill_cfg, tools, tmp_path_factory) -> SimpleNamespace:
+    """`tiny_distill_cfg` after its run: `.config`, `.checkpoint` (full), `.student`, `.work_dir`."""
+    work_dir = tmp_path_factory.mktemp('work') / 'tiny_distill'
+    tools.train([str(tiny_distill_cfg), '--work-dir', str(work_dir)])
+    return SimpleNamespace(
+        config=tiny_distill_cfg, work_dir=work_dir, checkpoint=work_dir / 'iter_4.pth',
+        student=work_dir / 'iter_4_student.pth')

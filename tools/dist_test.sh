@@ -25,7 +25,7 @@ case "$GPUS" in
 esac
 
 TOOLS=$(cd "$(dirname "$0")" && pwd)
-exec ${PYTHON:-python} "$TOOLS/dist_run.py" \
+exec "${PYTHON:-python}" "$TOOLS/dist_run.py" \
     --nnodes "${NNODES:-1}" --node_rank "${NODE_RANK:-0}" --nproc_per_node "$GPUS" \
     --master_addr "${MASTER_ADDR:-127.0.0.1}" --master_port "${PORT:-29500}" \
     "$TOOLS/test.py" "$CONFIG" "$CHECKPOINT" --launcher pytorch "$@"

@@ -121,14 +121,18 @@ def drop_training_hooks(cfg: Config) -> None:
     cfg.custom_hooks = [h for h in cfg.get('custom_hooks') or [] if not of_training(h)]
 
 
+def result_name(args: argparse.Namespace) -> str:
+    """Name of this test's files in the work dir."""
+    return f'test_{Path(args.checkpoint.split("?")[0]).stem}' + ('_tta' if args.tta else '')
+
+
 def write_metrics(args: argparse.Namespace, cfg: Config, metrics: dict) -> None:
     """Write the metrics as JSON and print them as the last line."""
     values = {}
     for name, value in metrics.items():
         value = round(float(value), 4)
         values[name] = value if math.isfinite(value) else None  # JSON has no nan
-    stem = Path(args.checkpoint.split('?')[0]).stem + ('_tta' if args.tta else '')
-    path = Path(cfg.work_dir) / f'test_{stem}.json'
+    path = Path(cfg.work_dir) / f'{result_name(args)}.json'
     record = dict(config=args.config, checkpoint=args.checkpoint, tta=args.tta, metrics=values)
     path.write_text(json.dumps(record, indent=2) + '\n')
     print(f'Metrics are in {path}')
@@ -153,6 +157,8 @@ def main(argv: list[str] | None = None) -> dict:
         safe_load(args.checkpoint, trusted=args.trusted)))
     check_datasets(cfg, 'test')
     cfg.load_from, cfg.resume = None, False
+    # The Runner keeps the config it ran in the work dir by this name: not over the training's.
+    object.__setattr__(cfg, '_filename', f'{result_name(args)}.py')
     drop_training_hooks(cfg)
     if args.out:
         keep_predictions(cfg, args.out)

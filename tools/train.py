@@ -28,6 +28,7 @@ from kd_methods.core.cli import (  # noqa: E402
     run_tool,
 )
 from kd_methods.core.launch import enable_amp, fit_to_device, init_distributed  # noqa: E402
+from kd_methods.hooks import ensure_hooks  # noqa: E402
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -54,7 +55,7 @@ def set_resume(cfg: Config, resume: str | None) -> None:
         cfg.load_from = None if resume == 'auto' else resume
     if cfg.get('load_from') and not cfg.get('load_from_trusted', False):
         # mmengine unpickles anything when its own safe read fails
-        safe_load(cfg.load_from, key='load_from')
+        safe_load(cfg.load_from, key='load_from' if resume is None else '--resume')
     if not cfg.get('resume') or cfg.get('load_from'):
         return
     stem = Path(cfg.filename).stem
@@ -87,6 +88,7 @@ def main(argv: list[str] | None = None) -> Runner:
         cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': args.seed}
     check_datasets(cfg, 'train', 'val')
     set_resume(cfg, args.resume)
+    ensure_hooks(cfg)
     fit_to_device(cfg)
     init_distributed(cfg.launcher, (cfg.get('env_cfg') or {}).get('dist_cfg'))
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)

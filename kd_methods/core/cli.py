@@ -18,7 +18,7 @@ from kd_methods.core.launch import LAUNCHERS, close_distributed
 from kd_methods.core.networks import REPO_ROOT, load_config
 
 # Whose mistakes are reported in one line: errors that this project raises on purpose.
-_USER_ERRORS = (ValueError, KeyError, TypeError, FileNotFoundError)
+_USER_ERRORS = (ValueError, KeyError, TypeError, FileNotFoundError, FloatingPointError)
 
 # Warnings that every run of the stack gives, whatever its config says: nothing to act on.
 _NOISE = (
@@ -119,7 +119,7 @@ def _local_paths(dataset: dict) -> Iterator[str]:
     for part in [''] + prefixes + [dataset.get('ann_file')]:
         if not isinstance(part, str):
             continue
-        path = osp.join(root, part)
+        path = osp.join(root, part).rstrip('/') if part else root
         if path and '://' not in path and ':' not in path.split('/')[0]:
             yield path
 
