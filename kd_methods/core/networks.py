@@ -11,12 +11,14 @@ Keys beside ``cfg_path`` are merged deeply into that ``model``.
 """
 import copy
 import difflib
+import importlib
 import inspect
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 
@@ -43,6 +45,10 @@ def load_config(path: str | Path, key: str = 'cfg_path') -> Config:
         try:
             return get_config(path)
         except FileNotFoundError as error:
+            renamed = _renamed_in_package(path)
+            if renamed is not None:
+                print_log(f'{key}: {path!r} is now called {renamed!r}', logger='current')
+                return get_config(renamed)
             raise FileNotFoundError(
                 f'{key}: the package {path.split("::")[0]!r} has no config {path.split("::", 1)[1]!r}: {error}'
             ) from error
@@ -170,6 +176,15 @@ def clear_pretrained(model: dict) -> None:
             for entry in value:
                 if isinstance(entry, dict):
                     clear_pretrained(entry)
+
+
+def _renamed_in_package(path: str) -> str | None:
+    """A package's config under its present name: mmdet 3 and mmseg 1 turned underscores inside names into dashes."""
+    package, _, relative = path.partition('::')
+    folder = Path(importlib.import_module(package).__file__).parent / '.mim' / 'configs' / Path(relative).parent
+    plain = Path(relative).name.replace('-', '_')
+    matches = [f.name for f in folder.glob('*.py') if f.name.replace('-', '_') == plain]
+    return f'{package}::{Path(relative).with_name(matches[0]).as_posix()}' if matches else None
 
 
 def _published_checkpoint(path: str, key: str) -> str:
