@@ -5,6 +5,7 @@ import importlib.util
 import re
 import warnings
 from collections.abc import Callable
+from importlib.machinery import PathFinder
 from typing import NamedTuple
 
 
@@ -59,7 +60,9 @@ def installed_version(package: str) -> str | None:
 
 def has_compiled_ops() -> bool:
     """Whether mmcv was built with its ops; they are not imported."""
-    return importlib.util.find_spec('mmcv._ext') is not None
+    mmcv = importlib.util.find_spec('mmcv')
+    # find_spec('mmcv._ext') would import mmcv
+    return bool(PathFinder.find_spec('mmcv._ext', mmcv.submodule_search_locations))
 
 
 def check_packages(

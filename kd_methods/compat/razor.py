@@ -103,12 +103,16 @@ def _fill(package: ModuleType, kept: tuple) -> None:
         part = importlib.import_module(f'{package.__name__}.{node.module}')
         names = [alias.name for alias in node.names]
         if names == ['*']:
-            names = part.__all__
+            names = getattr(part, '__all__', None) or _public_names(part)
         elif part.__name__ in KEPT:  # that is not complete either
             names = [name for name in names if name in vars(part)]
         for name in names:
             setattr(package, name, getattr(part, name))
-    package.__all__ = sorted(
+    package.__all__ = _public_names(package)
+
+
+def _public_names(package: ModuleType) -> list[str]:
+    return sorted(
         name
         for name, value in vars(package).items()
         if not name.startswith('_') and not isinstance(value, ModuleType)
