@@ -9,6 +9,8 @@ import numpy as np
 
 from .scene_sources import SPLITS, Sources, check_split, load_sources
 
+SIZE = 96  # default side of a scene, in pixels
+DIFFICULTY = 0.5  # default: a student half as wide as its teacher learns it, but more slowly
 SHAPES = ('disc', 'square', 'ellipse')
 BACKGROUND_DEPTH = (30.0, 12.0)  # top and bottom of the scene, in metres
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
@@ -207,8 +209,8 @@ def _light(rng: np.random.Generator, canvas: np.ndarray, look: Look) -> np.ndarr
     return np.clip(np.round(lit * 255), 0, 255).astype(np.uint8)
 
 
-def make_scene(rng: np.random.Generator, sources: Sources, size: int = 96,
-               difficulty: float = 0.5) -> Scene:
+def make_scene(rng: np.random.Generator, sources: Sources, size: int = SIZE,
+               difficulty: float = DIFFICULTY) -> Scene:
     """Draw one scene; every choice comes from ``rng``.
 
     Args:
@@ -255,7 +257,7 @@ def _scene(image: np.ndarray, owner: np.ndarray, classes: np.ndarray,
     return Scene(image, label, boxes, classes, instances, depth)
 
 
-def scene_at(seed: int, split: str, index: int, size: int = 96, difficulty: float = 0.5,
+def scene_at(seed: int, split: str, index: int, size: int = SIZE, difficulty: float = DIFFICULTY,
              sources: Sources | None = None) -> Scene:
     """Scene ``index`` of a split: a function of its arguments alone, whoever draws it.
 

@@ -6,7 +6,7 @@ import shutil
 from functools import partial
 from pathlib import Path
 
-from .scene_maker import look_of, scene_at
+from .scene_maker import DIFFICULTY, SIZE, look_of, scene_at
 from .scene_sources import SPLITS, load_sources
 
 RECORD = 'scenes.json'  # written last: a directory with it is complete
@@ -65,8 +65,8 @@ def _prepare(out: Path, record: dict, overwrite: bool) -> bool:
     return True
 
 
-def write_scenes(out: str | Path, train: int = 3000, val: int = 300, size: int = 96,
-                 seed: int = 0, difficulty: float = 0.3, workers: int | None = None,
+def write_scenes(out: str | Path, train: int = 3000, val: int = 300, size: int = SIZE,
+                 seed: int = 0, difficulty: float = DIFFICULTY, workers: int | None = None,
                  overwrite: bool = False) -> bool:
     """Write ``{train,val}/{images,labels}/*.png`` and a record of the arguments under ``out``.
 
@@ -79,7 +79,7 @@ def write_scenes(out: str | Path, train: int = 3000, val: int = 300, size: int =
         val (int): Number of validation scenes. Defaults to 300.
         size (int): Side in pixels. Defaults to 96.
         seed (int): Seed of all scenes. Defaults to 0.
-        difficulty (float): From 0 (easy) to 1 (hard). Defaults to 0.3.
+        difficulty (float): From 0 (easy) to 1 (hard). Defaults to 0.5.
         workers (int, optional): Processes. Defaults to None, the number of cores.
         overwrite (bool): Replace scenes made with other arguments. Defaults to False.
 

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from kd_methods.datasets.scene_maker import DIFFICULTY, SIZE  # noqa: E402
 from kd_methods.datasets.scene_writer import write_scenes  # noqa: E402
 
 
@@ -16,9 +17,9 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--out', required=True, help='directory of the data set')
     parser.add_argument('--train', type=int, default=3000, help='training scenes (%(default)s)')
     parser.add_argument('--val', type=int, default=300, help='validation scenes (%(default)s)')
-    parser.add_argument('--size', type=int, default=96, help='side in pixels (%(default)s)')
+    parser.add_argument('--size', type=int, default=SIZE, help='side in pixels (%(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='seed of all scenes (%(default)s)')
-    parser.add_argument('--difficulty', type=float, default=0.3,
+    parser.add_argument('--difficulty', type=float, default=DIFFICULTY,
                         help='from 0, easy, to 1, hard (%(default)s)')
     parser.add_argument('--workers', type=int, help='processes (number of cores)')
     parser.add_argument('--overwrite', action='store_true',

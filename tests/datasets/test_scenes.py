@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+from mmengine.config import Config
+from mmengine.registry import DATASETS
+from PIL import Image
+
+import kd_methods  # noqa: F401
+from kd_methods.datasets.scene_maker import scene_at
+from kd_methods.datasets.scene_writer import write_scenes
+from kd_methods.datasets.scenes import SceneDataset
+
+PIPELINE = [dict(type=name) for name in ('LoadImageFromFile', 'LoadAnnotations', 'PackSegInputs')]
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    out = tmp_path_factory.mktemp('scenes')
+    write_scenes(out, train=3, val=2, size=48, workers=1)
+    return out
+
+
+def build(root, split='train', **kwargs):
+    cfg = dict(type='SceneDataset', data_root=str(root), pipeline=PIPELINE, _scope_='mmseg',
+               data_prefix=dict(img_path=f'{split}/images', seg_map_path=f'{split}/labels'))
+    return DATASETS.build({**cfg, **kwargs})
+
+
+def test_loads_what_the_generator_drew(root):
+    dataset = build(root)
+    assert len(dataset) == 3 and len(build(root, 'val')) == 2
+    scene = scene_at(0, 'train', 1, size=48)
+    item = dataset[1]
+    image = item['inputs'].permute(1, 2, 0).numpy()
+    assert np.array_equal(image[..., ::-1], scene.image)  # mmcv reads BGR
+    label = item['data_samples'].gt_sem_seg.data
+    assert label.shape == (1, 48, 48)
+    assert np.array_equal(label[0].numpy(), scene.label)
+
+
+def test_classes_and_palette():
+    meta = SceneDataset.METAINFO
+    assert meta['classes'] == ('background', *map(str, range(10)))
+    assert len(meta['palette']) == 11 and len({tuple(c) for c in meta['palette']}) == 11
+
+
+def test_ignored_pixels_stay_ignored(tmp_path):
+    write_scenes(tmp_path, train=1, val=1, size=40, workers=1)
+    path = tmp_path / 'val/labels/00000.png'
+    label = np.array(Image.open(path))
+    label[:5] = 255
+    Image.fromarray(label).save(path)
+    loaded = build(tmp_path, 'val')[0]['data_samples'].gt_sem_seg.data[0].numpy()
+    assert (loaded[:5] == 255).all() and np.array_equal(loaded, label)
+
+
+@pytest.mark.parametrize('missing', ['images', 'labels'])
+def test_missing_directory_names_the_command(tmp_path, missing):
+    for kind in {'images', 'labels'} - {missing}:
+        (tmp_path / 'train' / kind).mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match='make_scenes.py --out') as error:
+        build(tmp_path)
+    assert str(tmp_path) in str(error.value) and missing in str(error.value)
+
+
+@pytest.mark.parametrize('config', ['pspnet_r18_scenes', 'pspnet_r18-w16_scenes'])
+def test_baseline_config_reads_scenes_and_takes_a_step(root, config):
+    import torch
+    from mmengine.dataset import pseudo_collate
+    from mmengine.registry import MODELS
+    cfg = Config.fromfile(f'configs/baselines/{config}.py')
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.dataset.data_root = str(root)
+    train = DATASETS.build({**cfg.train_dataloader.dataset, '_scope_': 'mmseg'})
+    assert len(DATASETS.build({**cfg.val_dataloader.dataset, '_scope_': 'mmseg'})) == 2
+    model = MODELS.build({**cfg.model, '_scope_': 'mmseg'})
+    model.init_weights()
+    assert model.decode_head.num_classes == len(train.metainfo['classes'])
+    data = model.data_preprocessor(pseudo_collate([train[0], train[1]]), True)
+    losses = model(**data, mode='loss')
+    losses['decode.loss_ce'].backward()
+    assert torch.isfinite(losses['decode.loss_ce'])
+    assert model.backbone.stem[0].weight.grad.abs().sum() > 0
+
+
+def test_schedules_end_with_their_training():
+    for name in ('pspnet_r18_scenes', 'pspnet_r18-w16_scenes'):
+        cfg = Config.fromfile(f'configs/baselines/{name}.py')
+        cycle = cfg.param_scheduler[0]
+        assert cycle.total_steps == cfg.train_cfg.max_iters
+        assert cycle.eta_max == cfg.optim_wrapper.optimizer.lr
+        assert cfg.train_cfg.max_iters % cfg.train_cfg.val_interval == 0
