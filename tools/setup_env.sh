@@ -39,7 +39,7 @@ trap on_signal INT TERM
 version_of() { "$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || true; }
 supported() { case "$1" in 3.10 | 3.11 | 3.12) return 0 ;; *) return 1 ;; esac; }
 wrong_python() {
-  die "$1 is Python ${2:-(does not start)}, but 3.10, 3.11 or 3.12 is needed (mmcv and torch decide that)." \
+  die "$1 is Python ${2:-(does not start)}, but 3.10, 3.11 or 3.12 is needed (this project is tested with those)." \
     "Install one of them (Debian: apt-get install python3.11 python3.11-venv python3.11-dev) and run" \
     "PYTHON=/path/to/python3.11 bash tools/setup_env.sh"
 }
@@ -65,31 +65,11 @@ if [ -e "$VENV" ] && [ -x "$PY" ]; then
 fi
 
 # ---- is there anything to do ------------------------------------------------------------------------
-check_ops() {  # imports mmcv's operators and runs one; `$1` = cuda asks for CUDA operators too
-  "$PY" - "$1" "$(pin onedl-mmcv)" <<'PYTHON' 2>&1
-import sys
-import torch
-import mmcv
-from mmcv.ops import get_compiling_cuda_version, nms
-want = sys.argv[2].split('==')[1]
-if mmcv.__version__ != want:
-    sys.exit(f'mmcv {mmcv.__version__} is installed, {want} is wanted')
-devices = ['cpu']
-if sys.argv[1] == 'cuda':
-    if get_compiling_cuda_version() == 'not available':
-        sys.exit('mmcv was compiled without CUDA')
-    devices.append('cuda')
-for device in devices:
-    boxes = torch.tensor([[0., 0., 4., 4.], [0., 0., 4., 3.9], [8., 8., 9., 9.]], device=device)
-    kept = nms(boxes, torch.tensor([.9, .8, .7], device=device), 0.5)[1].tolist()
-    if kept != [0, 2]:
-        sys.exit(f'nms on {device} returned {kept}, expected [0, 2]')
-PYTHON
-}
+check_ops() { "$PY" tools/setup_helper.py check "$1" "$(pin onedl-mmcv | cut -d= -f3)" 2>&1; }
 pin() { grep -m1 -E "^$1==" requirements.txt; }
 stamp_key() {
   {
-    cat requirements.txt setup.py tools/setup_env.sh
+    cat requirements.txt setup.py tools/setup_env.sh tools/setup_helper.py
     "$PY" -V
     echo "$PWD $OPS $(command -v nvcc || true) $(ls /dev/nvidia0 2>/dev/null || true)"
   } | sha256sum | cut -d' ' -f1
@@ -133,7 +113,7 @@ if ! problem=$(echo '#include <Python.h>' | g++ -I"$include" -fsyntax-only -x c+
 fi
 
 # ---- long steps, with a sign of life every 20 seconds -----------------------------------------------
-LOG="$VENV/set_up.log"
+LOG="$VENV/set_up.log"  # pip's and the compiler's output
 progress() { echo "$(du -sm "$VENV" 2>/dev/null | cut -f1) MB in $VENV"; }
 step() {  # step NUMBER TITLE COMMAND...: output goes to the log, its end is shown if the step fails
   local title="[$1/$STEPS] $2" begin=$SECONDS last=0 t
@@ -176,34 +156,20 @@ grep -E '^(torch|numpy|setuptools|wheel|ninja|psutil|packaging)==' requirements.
 step 2 "torch and build tools (a CUDA build of torch is several GB to fetch)" \
   pip install -r "$VENV/build_requirements.txt"
 
+# ---- the other packages: before mmcv, which imports some of them --------------------------------------
+grep -v '^onedl-mmcv==' requirements.txt >"$VENV/other_requirements.txt"
+step 3 "the other packages of requirements.txt" \
+  pip install --no-build-isolation -r "$VENV/other_requirements.txt"
+# Two packages own the folder cv2. The plain one needs libGL.so.1 and glib, which a server has not; the
+# headless one needs neither, so it has to be the one that is written last.
+if [ "$("$PY" -c 'import cv2; print(cv2.version.headless)' 2>/dev/null)" != True ]; then
+  step 4 "OpenCV without windows (no libGL needed)" \
+    pip install --force-reinstall --no-deps "$(pin opencv-python-headless)"
+fi
+
 # ---- which operators ---------------------------------------------------------------------------------
-gpu_report=$("$PY" - <<'PYTHON'
-import os, re, subprocess, torch
-from torch.utils.cpp_extension import CUDA_HOME
-if not torch.cuda.is_available():
-    hint = ''
-    if os.path.exists('/dev/nvidia0'):
-        hint = (f'there is an NVIDIA device, but torch {torch.__version__} cannot use it: a CPU build of '
-                'torch, or a driver that is too old for it')
-    print('cpu', hint, sep='|')
-    raise SystemExit
-built, found = torch.version.cuda, None
-try:
-    text = subprocess.run([os.path.join(CUDA_HOME or '', 'bin', 'nvcc'), '--version'],
-                          capture_output=True, text=True, check=True).stdout
-    found = re.search(r'release (\d+\.\d+)', text).group(1)
-except (OSError, subprocess.CalledProcessError, AttributeError):
-    pass
-if found and found.split('.')[0] == built.split('.')[0]:
-    print('cuda', f'nvcc {found} for torch built with CUDA {built}', sep='|')
-else:
-    what = f'nvcc is version {found}' if found else 'the CUDA compiler nvcc was not found'
-    print('cpu', f'there is a GPU, but {what} and torch was built with CUDA {built}, so mmcv gets CPU '
-          f'operators only. Segmentation trains on the GPU all the same; detectors, which need nms and '
-          f'RoIAlign there, do not. Install the CUDA {built} toolkit and run this again to change that',
-          sep='|')
-PYTHON
-) || die "torch was installed but does not work; see the message above."
+gpu_report=$("$PY" tools/setup_helper.py operators) ||
+  die "torch was installed but does not work; see the message above."
 ops=${gpu_report%%|*}
 hint=${gpu_report#*|}
 [ "$OPS" = auto ] || ops=$OPS
@@ -223,27 +189,39 @@ print(f"torch{torch.__version__}_cp{sys.version_info[0]}{sys.version_info[1]}_{p
 saved_wheel() { ls "$wheels"/*.whl 2>/dev/null | head -n1; }
 install_wheel() { pip install --force-reinstall --no-deps "$(saved_wheel)"; }
 
+unpack_mmcv() {  # unpack_mmcv grouped|plain; the folder appears when it is complete
+  rm -rf "$build/src" "$build/unpacked" && mkdir -p "$build/unpacked"
+  tar -xzf "$build"/onedl_mmcv-*.tar.gz -C "$build/unpacked" --strip-components=1
+  [ "$1" = plain ] || "$PY" tools/setup_helper.py group "$build/unpacked/mmcv/ops/csrc/pytorch"
+  mv "$build/unpacked" "$build/src"
+}
 build_mmcv() {  # in a folder that stays until it is done, so that compiled files survive an interrupt
   mkdir -p "$build" "$wheels"
-  if [ ! -f "$build/src/setup.py" ]; then
+  ls "$build"/onedl_mmcv-*.tar.gz 2>/dev/null ||
     pip download --no-deps --no-build-isolation --no-binary onedl-mmcv -d "$build" "$(pin onedl-mmcv)"
-    mkdir -p "$build/unpacked"
-    tar -xzf "$build"/onedl_mmcv-*.tar.gz -C "$build/unpacked" --strip-components=1
-    mv "$build/unpacked" "$build/src"
-  fi
-  local flags=()
-  if [ "$ops" = cuda ]; then flags=(FORCE_CUDA=1); else flags=(FORCE_CUDA=0 CUDA_VISIBLE_DEVICES=); fi
+  local wheel=("$PY" -m pip wheel -v --no-deps --no-build-isolation -w "$build/out" "$build/src")
   # -g0: no debug information; same machine code, 4/10 less compile time
-  env "${flags[@]}" CFLAGS="${CFLAGS:-} -g0" CXXFLAGS="${CXXFLAGS:-} -g0" \
-    "$PY" -m pip wheel -v --no-deps --no-build-isolation -w "$build/out" "$build/src"
+  export CFLAGS="${CFLAGS:-} -g0" CXXFLAGS="${CXXFLAGS:-} -g0"
+  if [ "$ops" = cuda ]; then
+    [ -d "$build/src" ] || unpack_mmcv plain
+    FORCE_CUDA=1 "${wheel[@]}"
+  else
+    export FORCE_CUDA=0 CUDA_VISIBLE_DEVICES=
+    [ -d "$build/src" ] || unpack_mmcv grouped
+    if ! "${wheel[@]}"; then
+      echo "### grouped sources did not compile; each one alone now"
+      unpack_mmcv plain
+      "${wheel[@]}"
+    fi
+  fi
   mv "$build"/out/*.whl "$wheels/"
 }
 
 if problem=$(check_ops "$ops"); then
-  say "[3/$STEPS] mmcv's operators are there and work"
+  say "[5/$STEPS] mmcv's operators are there and work"
 else
   if [ -n "$(saved_wheel)" ]; then
-    step 3 "mmcv, compiled earlier on this machine ($wheels)" install_wheel
+    step 5 "mmcv, compiled earlier on this machine ($wheels)" install_wheel
     if ! problem=$(check_ops "$ops"); then
       say "the saved mmcv does not work here (${problem##*$'\n'}); compiling it again."
       rm -rf "$wheels"
@@ -251,33 +229,26 @@ else
   fi
   if [ -z "$(saved_wheel)" ]; then
     if [ "$ops" = cuda ]; then
-      estimate="CUDA operators: several times as long as the CPU ones, which take 13 minutes on one core"
+      estimate="can take half an hour or more, depending on cores; once"
     else
-      minutes=$(((13 + MAX_JOBS - 1) / MAX_JOBS))
-      estimate="about $((minutes < 2 ? 2 : minutes)) minutes, once"
+      estimate="about $((MAX_JOBS > 1 ? 2 : 4)) minutes, once"
     fi
     progress() {
       local all
       all=$(cat "$build"/src/build/temp*/build.ninja 2>/dev/null | grep -c '^build .*\.o:') || true
       echo "$(find "$build" -name '*.o' 2>/dev/null | wc -l) of ${all:-0} files compiled"
     }
-    step 3 "compiling mmcv's $ops operators with $MAX_JOBS jobs ($estimate)" build_mmcv
-    step 3 "installing the compiled mmcv" install_wheel
-    progress() { echo "$(du -sm "$VENV" 2>/dev/null | cut -f1) MB in $VENV"; }
+    step 5 "compiling mmcv's $ops operators with $MAX_JOBS jobs ($estimate)" build_mmcv
+    progress() { echo "unpacking"; }
+    step 5 "installing the compiled mmcv" install_wheel
     problem=$(check_ops "$ops") ||
       die "mmcv was compiled but its operators do not work:" "$problem" "The build's output is in $LOG."
   fi
   rm -rf "$build"
 fi
 
-# ---- the rest ----------------------------------------------------------------------------------------
-step 4 "the other packages of requirements.txt" pip install --no-build-isolation -r requirements.txt
-# Two packages own the folder cv2. The plain one needs libGL.so.1 and glib, which a server has not; the
-# headless one needs neither, so it has to be the one that is written last.
-if [ "$("$PY" -c 'import cv2; print(cv2.version.headless)' 2>/dev/null)" != True ]; then
-  step 5 "OpenCV without windows (no libGL needed)" \
-    pip install --force-reinstall --no-deps "$(pin opencv-python-headless)"
-fi
+# ---- this project ------------------------------------------------------------------------------------
+progress() { echo "installing"; }
 step 6 "this project" pip install --no-deps --no-build-isolation -e .
 
 problem=$(check_ops "$ops") || die "mmcv's operators do not work after all steps:" "$problem"
