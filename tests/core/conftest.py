@@ -38,7 +38,8 @@ def segmentor():
                           out_indices=(0, 1, 2, 3), dilations=(1, 1, 2, 4), strides=(1, 2, 1, 1), norm_cfg=norm_cfg),
             decode_head=dict(type=head, in_channels=8 * width, in_index=3, channels=2 * width, **options, **heads, **head_options),
             auxiliary_head=dict(type='FCNHead', in_channels=4 * width, in_index=2, channels=width, num_convs=1,
-                                concat_input=False, **heads) if aux else None)
+                                concat_input=False, **heads) if aux else None,
+            test_cfg=dict(mode='whole'))
 
     return make
 
@@ -48,7 +49,7 @@ def distiller_cfg():
     """`distiller_cfg(tap='logits', **loss)` -> logit KD between taps of both networks."""
 
     def make(tap='logits', loss=None, **kwargs):
-        loss = dict(type='KLDivergence', **(loss or {}))
+        loss = {'type': 'KLDivergence', **(loss or {})}
         mapping = dict(preds_S=dict(recorder='tap', from_student=True), preds_T=dict(recorder='tap', from_student=False))
         return dict(type='MethodDistiller', taps=dict(tap=tap), distill_losses=dict(loss_kd=loss),
                     loss_forward_mappings=dict(loss_kd=mapping), **kwargs)
