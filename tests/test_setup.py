@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import ast
 import importlib.metadata
+import importlib.util
 import os
 import re
 import subprocess
@@ -52,6 +53,13 @@ def setup_value(keyword: str) -> object:
 def ranges() -> list[Requirement]:
     extras = setup_value('extras_require').values()
     return [Requirement(r) for r in [*setup_value('install_requires'), *sum(extras, [])]]
+
+
+def load_helper():
+    spec = importlib.util.spec_from_file_location('setup_helper', ROOT / 'tools' / 'setup_helper.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def run_script(tmp_path: Path, **env: str) -> subprocess.CompletedProcess:
@@ -153,3 +161,39 @@ def test_missing_compiler_is_named(tmp_path):
     result = run_script(tmp_path, PYTHON=python, PATH=str(tools))
     assert result.returncode == 1
     assert 'g++ was not found' in result.stderr and 'apt-get install gcc g++' in result.stderr
+
+
+def test_operators_work_and_problems_are_said():
+    helper = load_helper()
+    version = pins_for('3.11')['onedl-mmcv']
+    assert helper.check_operators('cpu', version) == ''
+    assert helper.check_operators('cpu', '1.0') == f'mmcv {version} is installed, 1.0 is wanted'
+
+
+@pytest.mark.parametrize('usable, built, nvcc, device, kind, says', [
+    (False, None, None, False, 'cpu', ''),
+    (False, None, '13.0', True, 'cpu', 'cannot use it'),
+    (True, '13.0', '13.2', True, 'cuda', 'CUDA operators'),
+    (True, '13.0', None, True, 'cpu', 'nvcc was not found'),
+    (True, '13.0', '12.4', True, 'cpu', 'nvcc is version 12.4'),
+])
+def test_choice_of_operators(usable, built, nvcc, device, kind, says):
+    chosen, sentence = load_helper().choose_operators(usable, built, nvcc, device)
+    assert chosen == kind
+    assert says in sentence and bool(says) == bool(sentence)
+
+
+def test_grouped_sources_hold_every_source_once(tmp_path):
+    names = ['pybind', 'nms', 'roi_align', 'info', 'cpu/roi_align', 'cpu/nms', 'cpu/deform_conv']
+    (tmp_path / 'cpu').mkdir()
+    for name in names:
+        (tmp_path / f'{name}.cpp').write_text(f'// {name}', encoding='utf-8')
+    load_helper().group_sources(tmp_path)
+    seen = []
+    for source in tmp_path.glob('**/*.cpp'):  # what mmcv's setup.py compiles
+        text = source.read_text(encoding='utf-8')
+        parts = re.findall('#include "(.*)"', text)
+        seen += [(source.parent / part).read_text(encoding='utf-8') for part in parts] or [text]
+    assert sorted(seen) == sorted(f'// {name}' for name in names)
+    assert (tmp_path / 'cpu' / 'roi_align.cpp').exists()  # would clash with others
+    assert not (tmp_path / 'roi_align.cpp').exists()
