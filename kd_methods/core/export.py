@@ -27,7 +27,7 @@ CONFIG_HEADER = (
 )
 
 
-def student_checkpoint(checkpoint: dict, cfg: Config | None = None) -> dict:
+def student_checkpoint(checkpoint: dict, cfg: Config | None = None, cfg_text: str | None = None) -> dict:
     """The student's part of a full checkpoint, in tensors and plain Python values only.
 
     Weights are taken as the checkpoint has them: where an EMA is kept, mmengine's checkpoints hold
@@ -36,18 +36,18 @@ def student_checkpoint(checkpoint: dict, cfg: Config | None = None) -> dict:
     Args:
         checkpoint (dict): A full checkpoint of a distillation run, or one of a plain run (all of
             whose weights are kept).
-        cfg (Config, optional): Plain config of the student; its text is put into ``meta``, where
+        cfg (Config, optional): Plain config of the student. Its text is put into ``meta``, where
             mmdet's and mmseg's inferencers look for it, and its data set serves where the
             checkpoint names no classes.
+        cfg_text (str, optional): The text of ``cfg``, if it was made before: formatting takes a
+            while.
 
     Returns:
         dict: ``state_dict`` and ``meta`` (``dataset_meta``, versions, ``epoch`` and ``iter``).
     """
     state = student_state_dict(extract_state_dict(checkpoint))
     weights = OrderedDict((name, _alone(value)) for name, value in state.items())
-    if (
-        getattr(state, '_metadata', None) is not None
-    ):  # module versions, by which some layers rename their keys
+    if getattr(state, '_metadata', None) is not None:  # module versions, by which some layers rename their keys
         weights._metadata = state._metadata
     given = checkpoint.get('meta') or {}
     meta = dict(mmengine_version=mmengine_version)
@@ -62,7 +62,7 @@ def student_checkpoint(checkpoint: dict, cfg: Config | None = None) -> dict:
     if metainfo:
         meta['dataset_meta'] = metainfo
     if cfg is not None:
-        meta['cfg'] = cfg.pretty_text
+        meta['cfg'] = cfg_text or cfg.pretty_text
     return dict(meta=meta, state_dict=weights)
 
 
@@ -97,9 +97,9 @@ def write_file(data: bytes | str, path: str | Path, backend_args: dict | None = 
             os.remove(temporary)
 
 
-def config_text(cfg: Config, config_name: str, weights_name: str) -> str:
+def config_text(cfg_text: str, config_name: str, weights_name: str) -> str:
     """The text of a plain config file, with a line on how to load it."""
-    return CONFIG_HEADER.format(config=config_name, weights=weights_name) + cfg.pretty_text
+    return CONFIG_HEADER.format(config=config_name, weights=weights_name) + cfg_text
 
 
 def export_student(
@@ -131,12 +131,11 @@ def export_student(
     full = checkpoint if isinstance(checkpoint, dict) else safe_load(checkpoint, trusted=trusted)
     config_out = str(config_out or Path(out).with_suffix('.py'))
     plain = plain_config(cfg)
-    student = student_checkpoint(full, plain)
-    load_strict(
-        build_network(plain.model, key='model'), student['state_dict'], what='student', path=source
-    )
+    text = plain.pretty_text
+    student = student_checkpoint(full, plain, text)
+    load_strict(build_network(plain.model, key='model'), student['state_dict'], what='student', path=source)
     write_file(to_bytes(student), out)
-    write_file(config_text(plain, config_out, str(out)), config_out)
+    write_file(config_text(text, config_out, str(out)), config_out)
     return str(out), config_out
 
 

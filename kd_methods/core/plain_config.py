@@ -46,11 +46,7 @@ def to_plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {to_plain(k): to_plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return (
-            [to_plain(v) for v in value]
-            if isinstance(value, list)
-            else tuple(to_plain(v) for v in value)
-        )
+        return [to_plain(v) for v in value] if isinstance(value, list) else tuple(to_plain(v) for v in value)
     if isinstance(value, (np.ndarray, np.generic)):
         return to_plain(value.tolist())
     if isinstance(value, torch.Tensor):
@@ -102,9 +98,7 @@ def plain_config(cfg: Config) -> Config:
             plain['test_cfg'] = dict(type='TestLoop')
     clear_pretrained(plain['model'])
     plain['default_hooks'] = {
-        k: v
-        for k, v in plain.get('default_hooks', {}).items()
-        if not (isinstance(v, dict) and v.get('type') in ours)
+        k: v for k, v in plain.get('default_hooks', {}).items() if not (isinstance(v, dict) and v.get('type') in ours)
     }
     plain.pop('custom_imports', None)
     imports = [m for m in _imported_modules(source) if m.split('.')[0] != 'kd_methods']
@@ -119,8 +113,7 @@ def plain_config(cfg: Config) -> Config:
     if left:
         imports.append('kd_methods')
         print_log(
-            'The exported config needs kd_methods to be installed, because it uses '
-            f'{", ".join(left)}.',
+            f'The exported config needs kd_methods to be installed, because it uses {", ".join(left)}.',
             logger='current',
         )
     if imports:

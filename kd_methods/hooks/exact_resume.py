@@ -73,11 +73,7 @@ class ExactResumeHook(Hook):
             return
         loader = runner.train_loop.dataloader
         sampler = _sampler_of(loader)
-        if (
-            self._resumed is not None
-            and self._resumed['sampler_seed'] is not None
-            and hasattr(sampler, 'seed')
-        ):
+        if self._resumed is not None and self._resumed['sampler_seed'] is not None and hasattr(sampler, 'seed'):
             sampler.seed = self._resumed['sampler_seed']
         if not isinstance(loader, DataLoader):
             return
@@ -111,18 +107,14 @@ class ExactResumeHook(Hook):
             )
             return
         loop = runner.train_loop
-        if isinstance(loop, EpochBasedTrainLoop) and runner.iter != runner.epoch * len(
-            loop.dataloader
-        ):
+        if isinstance(loop, EpochBasedTrainLoop) and runner.iter != runner.epoch * len(loop.dataloader):
             runner.logger.warning(
                 'The checkpoint is from the middle of an epoch, which mmengine begins again: the '
                 'resumed run will not equal an uninterrupted one.'
             )
         set_rng_state(state['ranks'][get_rank()])
 
-    def after_train_iter(
-        self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None
-    ) -> None:
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
         """Count the batches, for workers that are started anew when an iteration-based loop's
         sampler has ended."""
         if self._workers is not None and not isinstance(runner.train_loop, EpochBasedTrainLoop):

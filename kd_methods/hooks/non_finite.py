@@ -24,9 +24,7 @@ class NonFiniteLossHook(Hook):
 
     priority = 'NORMAL'  # after RuntimeInfoHook (VERY_HIGH), before CheckpointHook (VERY_LOW)
 
-    def after_train_iter(
-        self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None
-    ) -> None:
+    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
         """Check the losses of this iteration."""
         if not outputs or 'loss' not in outputs:
             return
@@ -47,11 +45,7 @@ class NonFiniteLossHook(Hook):
         """Refuse to write parameters that are not finite."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         state = checkpoint['state_dict']
-        bad = [
-            name
-            for name, _ in model.named_parameters()
-            if name in state and not torch.isfinite(state[name]).all()
-        ]
+        bad = [name for name, _ in model.named_parameters() if name in state and not torch.isfinite(state[name]).all()]
         if bad:
             shown = ', '.join(bad[:5]) + (f', ... ({len(bad)} in all)' if len(bad) > 5 else '')
             raise FloatingPointError(

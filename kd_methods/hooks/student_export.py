@@ -42,9 +42,8 @@ class StudentExportHook(Hook):
         self._runner = None
         self._checkpoint: dict | None = None
         self._config = None
-        self._pairs: set[tuple[str, str]] = (
-            set()
-        )  # directory and full checkpoint that has its student beside it
+        self._config_text = ''
+        self._pairs: set[tuple[str, str]] = set()  # directory and full checkpoint that has its student beside it
         self._described: set[str] = set()  # directories that have their student_config.py
 
     def before_run(self, runner) -> None:
@@ -61,6 +60,7 @@ class StudentExportHook(Hook):
             return
         if runner.cfg.get('model') is not None:
             self._config = plain_config(runner.cfg)
+            self._config_text = self._config.pretty_text
         # A resumed run goes on removing the checkpoints of the run before it.
         resumed = list(runner.message_hub.runtime_info.get('keep_ckpt_ids', []))
         for hook in self._checkpoint_hooks():
@@ -79,7 +79,7 @@ class StudentExportHook(Hook):
         checkpoint, self._checkpoint = self._checkpoint, None
         if checkpoint is None:
             return
-        data = to_bytes(student_checkpoint(checkpoint, self._config))
+        data = to_bytes(student_checkpoint(checkpoint, self._config, self._config_text))
         write_file(data, join_path(folder, student_name(filename)), backend_args)
         if self._is_best(filename):
             write_file(data, join_path(folder, BEST_NAME), backend_args)
@@ -87,7 +87,7 @@ class StudentExportHook(Hook):
             path = join_path(folder, CONFIG_NAME)
             best = any(h.save_best for h in self._checkpoint_hooks())
             weights = join_path(folder, BEST_NAME if best else student_name(filename))
-            write_file(config_text(self._config, path, weights), path, backend_args)
+            write_file(config_text(self._config_text, path, weights), path, backend_args)
             self._described.add(folder)
         self._pairs.add((folder, filename))
         self._remove_orphans(backend_args)
@@ -95,9 +95,7 @@ class StudentExportHook(Hook):
     def _is_best(self, filename: str) -> bool:
         """Whether a file is the best of the first metric that a checkpoint hook follows."""
         for hook in self._checkpoint_hooks():
-            if hook.save_best and filename.startswith(
-                f'best_{hook.key_indicators[0]}_'.replace('/', '_')
-            ):
+            if hook.save_best and filename.startswith(f'best_{hook.key_indicators[0]}_'.replace('/', '_')):
                 return True
         return False
 

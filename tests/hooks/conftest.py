@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,9 +37,7 @@ class _Interrupt(Hook):
             raise _Interrupted
 
 
-def train(
-    cfg: Config, work_dir: Path, stop: int | None = None, resume: bool = False, hooks: tuple = ()
-) -> Runner:
+def train(cfg: Config, work_dir: Path, stop: int | None = None, resume: bool = False, hooks: tuple = ()) -> Runner:
     """Train a config in this process.
 
     Args:
@@ -93,10 +92,14 @@ def compare_with_resumed(cfg: Config, folder: Path, stop: int) -> list[str]:
         last[name] = torch.load(path, weights_only=False)
     parts = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'exact_resume')
     return [
-        f'{part}: {d}'
-        for part in parts
-        for d in differences(last['whole'].get(part, {}), last['parts'].get(part, {}))
+        f'{part}: {d}' for part in parts for d in differences(last['whole'].get(part, {}), last['parts'].get(part, {}))
     ]
+
+
+@pytest.fixture(autouse=True)
+def plain_formatting(monkeypatch) -> None:
+    """mmengine formats the config's text for each checkpoint: most of a tiny run's time."""
+    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, True))
 
 
 @pytest.fixture
@@ -116,5 +119,33 @@ def tiny_cfg(tiny_config, request):
         cfg.train_dataloader.dataset.pipeline = pipeline
         cfg.default_hooks.checkpoint.update(interval=2)
         return cfg
+
+    return make
+
+
+@pytest.fixture
+def distill_model(tiny_teacher) -> Callable[..., dict]:
+    """`distill_model(student)`: a distillation's model with a connector, logits to logits."""
+
+    def make(student: dict) -> dict:
+        logits = dict(logits=dict(type='ModuleOutputs', source='decode_head.conv_seg'))
+        sides = {
+            'preds_S': dict(from_student=True, recorder='logits', connector='adapter'),
+            'preds_T': dict(from_student=False, recorder='logits'),
+        }
+        return dict(
+            type='FrozenTeacherDistill',
+            architecture=student,
+            teacher=dict(cfg_path=str(tiny_teacher.config)),
+            teacher_ckpt=str(tiny_teacher.checkpoint),
+            distiller=dict(
+                type='mmrazor.ConfigurableDistiller',
+                student_recorders=logits,
+                teacher_recorders=logits,
+                connectors=dict(adapter=dict(type='mmrazor.ConvModuleConnector', in_channel=11, out_channel=11)),
+                distill_losses=dict(loss_cwd=dict(type='mmrazor.ChannelWiseDivergence')),
+                loss_forward_mappings=dict(loss_cwd=sides),
+            ),
+        )
 
     return make
