@@ -1,6 +1,6 @@
 # The quick start: python tools/train.py configs/i2ckd/i2ckd_pspnet_r18_pspnet_r18-w16_scenes.py
 _base_ = [
-    '../_base_/datasets/scenes_seg.py', '../_base_/schedules/scenes_1k.py',
+    '../_base_/datasets/scenes_seg.py', '../_base_/schedules/scenes_student.py',
     '../_base_/default_runtime.py'
 ]
 model = dict(

@@ -1,10 +1,10 @@
-# The teacher of the sign scenes.
-max_iters = 2200
+# The teacher of the sign scenes: twice the students' iterations.
+max_iters = 1500
 optim_wrapper = dict(
     type='OptimWrapper', optimizer=dict(type='AdamW', lr=4e-3, weight_decay=0.01))
 param_scheduler = [
     dict(type='OneCycleLR', eta_max=4e-3, total_steps=max_iters, pct_start=0.3, by_epoch=False)
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=1100)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=750)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
