@@ -96,24 +96,26 @@ def compare_with_resumed(cfg: Config, folder: Path, stop: int) -> list[str]:
     ]
 
 
-@pytest.fixture(autouse=True)
-def plain_formatting(monkeypatch) -> None:
+@pytest.fixture(autouse=True, scope='module')
+def plain_formatting():
     """mmengine formats the config's text for each checkpoint: most of a tiny run's time."""
-    monkeypatch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, True))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, True))
+        yield
 
 
-@pytest.fixture
+@pytest.fixture(scope='module')
 def runs() -> SimpleNamespace:
     """`runs.train(cfg, work_dir, stop=None, resume=False)`, `runs.compare_with_resumed(...)`."""
     return SimpleNamespace(train=train, compare_with_resumed=compare_with_resumed)
 
 
-@pytest.fixture
-def tiny_cfg(tiny_config, request):
+@pytest.fixture(scope='module')
+def tiny_cfg(tiny_config):
     """`tiny_cfg(iters=4, **keys)`: a Config of a tiny run on the scenes, with augmentations."""
 
     def make(iters: int = 4, model: dict | None = None, **keys) -> Config:
-        cfg = Config.fromfile(str(tiny_config(request.node.name[:60], model, iters, **keys)))
+        cfg = Config.fromfile(str(tiny_config(f'hooks{next(_numbers)}', model, iters, **keys)))
         pipeline = cfg.train_dataloader.dataset.pipeline
         pipeline.insert(2, dict(type='PhotoMetricDistortion'))
         cfg.train_dataloader.dataset.pipeline = pipeline
@@ -123,7 +125,7 @@ def tiny_cfg(tiny_config, request):
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope='module')
 def distill_model(tiny_teacher) -> Callable[..., dict]:
     """`distill_model(student)`: a distillation's model with a connector, logits to logits."""
 

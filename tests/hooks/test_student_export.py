@@ -1,5 +1,6 @@
 """Beside every full checkpoint the student alone, which needs nothing of this package."""
 
+import copy
 import json
 import os
 import subprocess
@@ -29,7 +30,7 @@ def load(path):
     return torch.load(path, weights_only=True)
 
 
-@pytest.fixture
+@pytest.fixture(scope='module')
 def narrow(tiny_cfg):
     """The student's model dict: half the channels of the teacher."""
     from mmengine.config import ConfigDict
@@ -41,8 +42,8 @@ def narrow(tiny_cfg):
     return ConfigDict(model)
 
 
-@pytest.fixture
-def distilled(tiny_cfg, narrow, distill_model, runs, tmp_path):
+@pytest.fixture(scope='module')
+def distilled(tiny_cfg, narrow, distill_model, runs, tmp_path_factory):
     """A short distillation run with EMA: its runner."""
     cfg = tiny_cfg(
         iters=4,
@@ -51,49 +52,42 @@ def distilled(tiny_cfg, narrow, distill_model, runs, tmp_path):
         custom_imports=dict(imports=['kd_methods'], allow_failed_imports=False),
     )
     cfg.default_hooks.checkpoint.update(save_best='mIoU')
-    return runs.train(cfg, tmp_path / 'run')
+    return runs.train(cfg, tmp_path_factory.mktemp('distilled'))
 
 
-def run_without_this_package(*args, cwd):
-    """Run the stock script in a process that does not import this package."""
+@pytest.fixture(scope='module')
+def stock(distilled, tiny_scenes, tmp_path_factory):
+    """What a process without this package makes of the exported student."""
+    folder, out = Path(distilled.work_dir), tmp_path_factory.mktemp('stock')
+    images = sorted(map(str, (tiny_scenes / 'val/images').glob('*.png')))
+    files = [folder / 'student_config.py', folder / 'iter_4_student.pth']
     environment = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
     done = subprocess.run(
-        [sys.executable, '-W', 'ignore', str(STOCK), *map(str, args)],
+        [sys.executable, '-W', 'ignore', *map(str, [STOCK, *files, json.dumps(images), out])],
         capture_output=True,
         text=True,
-        cwd=cwd,
+        cwd=out,
         env=environment,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return json.loads(done.stdout.splitlines()[-1]), np.load(out / 'predictions.npz'), images
 
 
-def test_stock_mmseg_runs_it(distilled, tiny_scenes, tmp_path):
+def test_stock_mmseg_runs_it(distilled, stock):
     """`mmseg.apis` loads config and weights, strictly, and predicts as the student here does."""
     from mmseg.apis import inference_model
 
-    folder = Path(distilled.work_dir)
-    images = sorted(map(str, (tiny_scenes / 'val/images').glob('*.png')))
-    out = tmp_path / 'predictions.npz'
-    printed = run_without_this_package(
-        'predict',
-        folder / 'student_config.py',
-        folder / 'iter_4_student.pth',
-        json.dumps(images),
-        out,
-        cwd=tmp_path,
-    )
-    report = json.loads(printed.splitlines()[-1])
+    report, theirs, images = stock
     assert report['ours'] == [] and report['odd_keys'] == []
     assert report['meta']['classes'][0] == 'background' and len(report['meta']['palette']) == 11
 
-    student = distilled.model.architecture
+    folder = Path(distilled.work_dir)
+    student = copy.deepcopy(distilled.model.architecture)
     full = torch.load(folder / 'iter_4.pth', weights_only=False)['state_dict']
     prefix = 'architecture.'
     student.load_state_dict({k[len(prefix) :]: v for k, v in full.items() if k.startswith(prefix)})
     student.cfg = Config.fromfile(str(folder / 'student_config.py'))
     student.eval()
-    theirs = np.load(out)
     ours = [inference_model(student, i) for i in images]
     for i, result in enumerate(ours):
         assert np.array_equal(theirs[f'arr_{i}'], result.pred_sem_seg.data.numpy())
@@ -101,17 +95,9 @@ def test_stock_mmseg_runs_it(distilled, tiny_scenes, tmp_path):
         np.testing.assert_allclose(logits, result.seg_logits.data.numpy(), rtol=1e-5, atol=1e-6)
 
 
-def test_stock_mmseg_tests_it(distilled, tmp_path):
+def test_stock_mmseg_tests_it(distilled, stock):
     """The plain config tests on the data set of the run, with the same figure."""
-    folder = Path(distilled.work_dir)
-    printed = run_without_this_package(
-        'test',
-        folder / 'student_config.py',
-        folder / 'best.pth',
-        tmp_path / 'test',
-        cwd=tmp_path,
-    )
-    assert json.loads(printed.splitlines()[-1])['mIoU'] == distilled.message_hub.get_info('best_score')
+    assert stock[0]['mIoU'] == pytest.approx(distilled.message_hub.get_info('best_score'), abs=0)
 
 
 def test_files_of_a_distillation(distilled):
