@@ -75,14 +75,14 @@ def networks(name: str) -> dict:
                 teacher=_resolve(cfg.model.teacher.cfg_path))
 
 
-def smallest(model: dict) -> dict:
+def smallest(model: dict, head: int = 8) -> dict:
     """Overrides that make a network the smallest of its family."""
     if model['backbone']['type'] == 'MobileNetV2':
         backbone, wide, narrow = dict(widen_factor=0.25), 80, 24
     else:
         backbone, wide, narrow = dict(depth=18, stem_channels=8, base_channels=8), 64, 32
     overrides = dict(
-        downloads=False, backbone=backbone, decode_head=dict(in_channels=wide, channels=8),
+        downloads=False, backbone=backbone, decode_head=dict(in_channels=wide, channels=head),
         data_preprocessor=dict(size=(SIZE, SIZE)))
     if model.get('auxiliary_head'):
         overrides['auxiliary_head'] = dict(in_channels=narrow, channels=8)
@@ -96,7 +96,7 @@ def build_small(name: str) -> torch.nn.Module:
     if not is_distillation(cfg):
         return build_network(dict(cfg_path=str(FILES[name]), **smallest(nets['student'])))
     cfg.model.architecture.update(smallest(nets['student']))
-    cfg.model.teacher.update(smallest(nets['teacher']))
+    cfg.model.teacher.update(smallest(nets['teacher'], head=16))  # wider: adapters are needed
     cfg.model.teacher_ckpt = None
     return MODELS.build(cfg.model)
 
@@ -225,6 +225,8 @@ def test_builds_small(name):
     if name in DISTILLED:
         trained = {id(p) for p in model.parameters()}
         assert not any(id(p) in trained for p in model.teacher.model.parameters())
+        adapters = [tuple(p.shape) for p in model.distiller.parameters()]
+        assert adapters == ([(16, 8)] if FILES[name].parent.name == 'i2ckd' else [])
 
 
 ONE_OF_EACH = [
@@ -252,6 +254,8 @@ def test_one_step_of_each_family(name):
         method = FILES[name].parent.name
         loss = f"distill.loss_{name.split('_')[0] if method == 'peers' else method}"
         assert any(k.startswith('student.') for k in logs) and logs[loss] > 0
+        if method == 'i2ckd':
+            assert {f'distill.i2ckd_{key}' for key in ('active', 'd_pos', 'D')} <= set(logs)
         assert not any(p.requires_grad or p.grad is not None
                        for p in model.teacher.model.parameters())
 
