@@ -1,0 +1,378 @@
+"""tools/train.py and tools/test.py: flags, overrides, resume, what is written, what is said."""
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.runner import Runner
+from toys import ROOT, load_tool, run_script
+
+from kd_methods.core import cli
+
+
+def last_json(text: str) -> dict:
+    """The metrics that test.py printed as its last line."""
+    line = text.strip().splitlines()[-1]
+    assert line.startswith('metrics: ')
+    return json.loads(line[len('metrics: '):])
+
+
+@pytest.fixture(autouse=True)
+def no_local_rank(monkeypatch):
+    """read_config sets LOCAL_RANK: put it back after each test."""
+    monkeypatch.setenv('LOCAL_RANK', '0')
+
+
+# ---------------------------------------------------------------- arguments
+
+
+@pytest.mark.parametrize('tool, files', [('train', ['c.py']), ('test', ['c.py', 'c.pth'])])
+@pytest.mark.parametrize('spelling', ['--local_rank', '--local-rank'])
+def test_both_spellings_of_local_rank(tool, files, spelling, monkeypatch, tiny_config):
+    parse = load_tool(tool).parse_args
+    assert parse([*files, spelling, '1']).local_rank == 1
+    assert parse([*files, f'{spelling}=2']).local_rank == 2
+    monkeypatch.delenv('LOCAL_RANK')
+    args = parse([*files, spelling, '3'])
+    args.config = str(tiny_config('local_rank'))
+    cli.read_config(args)
+    assert os.environ['LOCAL_RANK'] == '3'
+
+
+def test_resume_takes_a_value_or_none():
+    parse = load_tool('train').parse_args
+    assert parse(['c.py']).resume is None
+    assert parse(['c.py', '--resume']).resume == 'auto'
+    assert parse(['c.py', '--resume', 'auto']).resume == 'auto'
+    assert parse(['c.py', '--resume', 'x.pth', '--amp']).resume == 'x.pth'
+
+
+def test_work_dir(tiny_config):
+    parse = load_tool('train').parse_args
+    config = str(tiny_config('work_dirs_name'))
+    assert cli.read_config(parse([config])).work_dir == 'work_dirs/work_dirs_name'
+    assert cli.read_config(parse([config, '--work-dir', 'w'])).work_dir == 'w'
+    named = str(tiny_config('named', work_dir='elsewhere'))
+    assert cli.read_config(parse([named])).work_dir == 'elsewhere'
+
+
+def test_cfg_options_reach_nested_keys(tiny_config):
+    args = load_tool('train').parse_args([
+        str(tiny_config('options')), '--cfg-options', 'optim_wrapper.optimizer.lr=0.5',
+        'model.decode_head.pool_scales=[1,3]', 'train_dataloader.dataset.pipeline.2.prob=0.25',
+        'model.backbone.norm_cfg.type=BN'])
+    cfg = cli.read_config(args)
+    assert cfg.optim_wrapper.optimizer.lr == 0.5
+    assert cfg.model.decode_head.pool_scales == [1, 3]
+    assert cfg.train_dataloader.dataset.pipeline[2].prob == 0.25
+    assert cfg.model.backbone.norm_cfg.type == 'BN'
+
+
+# ---------------------------------------------------------------- mistakes
+
+
+def test_unknown_config_names_the_near_ones(tiny_config, tools):
+    config = tiny_config('right_name')
+    with pytest.raises(FileNotFoundError, match='CONFIG: no config file .*right_nam.py.*'
+                       "Did you mean 'right_name.py'"):
+        tools.train([str(config.with_name('right_nam.py'))])
+
+
+def test_base_file_is_no_config(tmp_path, tools):
+    (tmp_path / 'base.py').write_text('a = 1\n')
+    with pytest.raises(ValueError, match='has no `model`'):
+        tools.train([str(tmp_path / 'base.py')])
+
+
+def test_broken_config(tmp_path, tools):
+    (tmp_path / 'broken.py').write_text('model = dict(\n')
+    with pytest.raises(ValueError, match='broken.py is not valid Python'):
+        tools.train([str(tmp_path / 'broken.py')])
+
+
+def test_missing_data_says_how_to_make_it(tiny_config, tools, tmp_path):
+    config = tiny_config('no_data')
+    with pytest.raises(FileNotFoundError, match=(
+            'train_dataloader.dataset: SceneDataset finds no .*nowhere.*'
+            'tools/data/make_scenes.py --out .*nowhere; .*--cfg-options '
+            'train_dataloader.dataset.data_root=DIR')):
+        tools.train([str(config), '--work-dir', str(tmp_path), '--cfg-options',
+                     f'train_dataloader.dataset.data_root={tmp_path}/nowhere'])
+
+
+def test_data_inside_wrappers_is_checked(tiny_config):
+    cfg = Config.fromfile(str(tiny_config('wrapped')))
+    leaf = cfg.train_dataloader.dataset
+    cfg.train_dataloader.dataset = dict(
+        type='RepeatDataset', times=2,
+        dataset=dict(type='ConcatDataset', datasets=[leaf, dict(leaf, ann_file='absent.txt')]))
+    with pytest.raises(FileNotFoundError, match='absent.txt.*data/README.md|absent.txt'):
+        cli.check_datasets(cfg, 'train')
+    cfg.train_dataloader.dataset.dataset.datasets.pop()
+    cli.check_datasets(cfg, 'train', 'val', 'test')
+
+
+def test_incomplete_config(tiny_config, tools):
+    config = tiny_config('no_schedule', train_cfg=None)
+    with pytest.raises(ValueError, match='has no `train_cfg`, which training needs'):
+        tools.train([str(config)])
+
+
+def test_launcher_without_its_variables(tiny_config, tools, monkeypatch, tmp_path):
+    monkeypatch.delenv('RANK', raising=False)
+    with pytest.raises(ValueError, match='--launcher pytorch: .* RANK is not set.*dist_train.sh'):
+        tools.train([str(tiny_config('alone')), '--work-dir', str(tmp_path),
+                     '--launcher', 'pytorch'])
+
+
+def test_amp_needs_a_wrapper_it_knows(tiny_config, tools):
+    config = tiny_config('odd_wrapper', optim_wrapper=dict(type='Odd', optimizer=dict(type='SGD')))
+    with pytest.raises(ValueError, match="--amp: optim_wrapper.type is 'Odd'"):
+        tools.train([str(config), '--amp'])
+
+
+def test_mistakes_end_in_one_sentence(tmp_path):
+    done = run_script(sys.executable, ROOT / 'tools/train.py', tmp_path / 'absent.py')
+    assert done.returncode == 1
+    assert done.stderr.startswith('train.py: CONFIG: no config file')
+    assert 'Traceback' not in done.stderr
+    assert done.stdout == ''
+
+
+def test_who_raised_decides_about_the_traceback(monkeypatch, capsys, tmp_path):
+    def ours():
+        cli.check_datasets(Config(dict(val_dataloader=dict(dataset=dict(
+            type='D', data_root=str(tmp_path / 'x'))))), 'val')
+
+    def theirs():
+        json.loads('{')
+
+    def stopped():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as exit_:
+        cli.run_tool(ours)
+    assert exit_.value.code == 1
+    assert 'D finds no' in capsys.readouterr().err
+    with pytest.raises(json.JSONDecodeError):
+        cli.run_tool(theirs)
+    monkeypatch.setattr('signal.signal', lambda *args: None)
+    with pytest.raises(SystemExit) as exit_:
+        cli.run_tool(stopped, 'Go on with --resume.')
+    assert exit_.value.code == 130
+    assert 'interrupted. Go on with --resume.' in capsys.readouterr().err
+    monkeypatch.setenv('KD_DEBUG', '1')
+    with pytest.raises(FileNotFoundError):
+        cli.run_tool(ours)
+
+
+# ---------------------------------------------------------------- training
+
+
+def test_options_and_seed_reach_the_run(tiny_config, tools, tmp_path):
+    runner = tools.train([
+        str(tiny_config('seeded')), '--work-dir', str(tmp_path), '--seed', '7',
+        '--cfg-options', 'train_cfg.max_iters=1', 'train_cfg.val_interval=9',
+        'default_hooks.checkpoint.interval=1'])
+    assert runner.iter == 1 and runner.seed == 7
+    saved = torch.load(tmp_path / 'iter_1.pth', weights_only=False)
+    assert saved['meta']['seed'] == 7
+
+
+def test_resume_goes_on_where_it_stopped(tiny_config, tools, tmp_path, monkeypatch):
+    config = str(tiny_config('resumed', iters=4))
+    argv = [config, '--work-dir', str(tmp_path), '--cfg-options',
+            'default_hooks.checkpoint.interval=2', 'train_cfg.val_interval=9']
+    tools.train([*argv, 'train_cfg.max_iters=2'])
+    assert (tmp_path / 'iter_2.pth').exists()
+    started = []
+    monkeypatch.setattr(Runner, 'resume', _note_iter(Runner.resume, started))
+    runner = tools.train([*argv, '--resume'])
+    assert started == [2] and runner.iter == 4
+    assert torch.load(tmp_path / 'iter_4.pth', weights_only=False)['meta']['iter'] == 4
+    # of a named checkpoint, into another work dir
+    runner = tools.train([config, '--work-dir', str(tmp_path / 'other'),
+                          '--resume', str(tmp_path / 'iter_2.pth')])
+    assert started == [2, 2] and runner.iter == 4
+
+
+def _note_iter(resume, started: list):
+    def wrapped(self, *args, **kwargs):
+        resume(self, *args, **kwargs)
+        started.append(self.iter)
+    return wrapped
+
+
+def test_resume_of_nothing_starts(tiny_config, tmp_path, capsys):
+    cfg = Config.fromfile(str(tiny_config('fresh')))
+    cfg.work_dir = str(tmp_path / 'none')
+    load_tool('train').set_resume(cfg, 'auto')
+    assert cfg.resume and cfg.load_from is None
+    assert 'has no checkpoint yet' in capsys.readouterr().out
+
+
+def test_resume_of_another_config_is_refused(tiny_teacher, tiny_config, tools):
+    with pytest.raises(ValueError, match='holds the run of another config .*no stranger.py'):
+        tools.train([str(tiny_config('stranger')), '--resume', '--work-dir',
+                     str(tiny_teacher.work_dir)])
+
+
+class _Payload:
+    def __reduce__(self):
+        return print, ('code from a checkpoint was run',)
+
+
+def test_resume_does_not_unpickle(tiny_config, tools, tmp_path, capsys):
+    torch.save(dict(state_dict={}, meta=_Payload()), tmp_path / 'bad.pth')
+    with pytest.raises(ValueError, match='could run code'):
+        tools.train([str(tiny_config('safe')), '--resume', str(tmp_path / 'bad.pth'),
+                     '--work-dir', str(tmp_path)])
+    assert 'was run' not in capsys.readouterr().out
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='CUDA has its own wrapper')
+def test_amp_on_cpu_is_bfloat16(tiny_config, tools, tmp_path, monkeypatch):
+    seen = set()
+    convolve = torch.nn.Conv2d.forward
+
+    def forward(self, x):
+        out = convolve(self, x)
+        seen.add((self.training, out.dtype))
+        return out
+
+    monkeypatch.setattr(torch.nn.Conv2d, 'forward', forward)
+    runner = tools.train([str(tiny_config('amp', iters=2)), '--work-dir', str(tmp_path), '--amp'])
+    assert seen == {(True, torch.bfloat16), (False, torch.float32)}
+    assert type(runner.optim_wrapper).__name__ == 'CPUAmpOptimWrapper'
+    assert next(runner.model.parameters()).dtype == torch.float32
+    # a checkpoint of a GPU has a loss scale beside the optimizer's state
+    state = dict(runner.optim_wrapper.state_dict(), loss_scaler=dict(scale=1.0))
+    runner.optim_wrapper.load_state_dict(state)
+    assert 'loss_scaler' in state
+
+
+def test_log_is_quiet(tiny_config, tmp_path):
+    done = run_script(sys.executable, ROOT / 'tools/train.py', tiny_config('quiet', iters=1),
+                      '--work-dir', tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ''
+    assert 'OneDL' not in done.stdout
+    assert 'Iter(train) [1/1]' in done.stdout
+
+
+# ---------------------------------------------------------------- testing
+
+
+def test_metrics_are_printed_and_kept(tiny_teacher, tools, tmp_path, capsys):
+    kept_config = (tiny_teacher.work_dir / 'tiny_teacher.py').read_text()
+    metrics = tools.test([str(tiny_teacher.config), str(tiny_teacher.checkpoint),
+                          '--work-dir', str(tiny_teacher.work_dir)])
+    printed = last_json(capsys.readouterr().out)
+    record = json.loads((tiny_teacher.work_dir / 'test_iter_4.json').read_text())
+    assert printed == record['metrics'] == pytest.approx(metrics, abs=1e-4)
+    assert set(printed) == {'aAcc', 'mIoU', 'mAcc'}
+    assert record['checkpoint'] == str(tiny_teacher.checkpoint)
+    assert (tiny_teacher.work_dir / 'tiny_teacher.py').read_text() == kept_config
+
+
+def test_distillation_config_with_every_checkpoint(tiny_distilled, tools, tmp_path, monkeypatch):
+    import kd_methods.core.algorithm as algorithm
+
+    def refuse(*args, **kwargs):
+        raise AssertionError('the teacher was built')
+
+    monkeypatch.setattr(algorithm, 'FrozenTeacher', refuse)
+    results = []
+    plain = tiny_distilled.work_dir / 'student_config.py'
+    for config, checkpoint in [(tiny_distilled.config, tiny_distilled.checkpoint),
+                               (tiny_distilled.config, tiny_distilled.student),
+                               (plain, tiny_distilled.checkpoint),
+                               (plain, tiny_distilled.student)]:
+        results.append(tools.test([str(config), str(checkpoint), '--work-dir', str(tmp_path)]))
+    assert all(r == results[0] for r in results)
+
+
+def test_teacher_file_is_not_needed(tiny_distilled, tools, tmp_path):
+    cfg = Config.fromfile(str(tiny_distilled.config))
+    cfg.model.teacher_ckpt = str(tmp_path / 'gone.pth')
+    cfg.model.teacher.cfg_path = str(tmp_path / 'gone.py')
+    cfg.dump(str(tmp_path / 'moved.py'))
+    metrics = tools.test([str(tmp_path / 'moved.py'), str(tiny_distilled.student),
+                          '--work-dir', str(tmp_path / 'w')])
+    assert 'mIoU' in metrics
+
+
+def test_weights_of_another_network_are_refused(tiny_distilled, tiny_teacher, tools, tmp_path):
+    with pytest.raises(ValueError, match='do not fit EncoderDecoder'):
+        tools.test([str(tiny_distilled.config), str(tiny_teacher.checkpoint),
+                    '--work-dir', str(tmp_path)])
+
+
+def test_checkpoint_with_code_is_refused_unless_trusted(tiny_teacher, tools, tmp_path, capsys):
+    saved = torch.load(tiny_teacher.checkpoint, weights_only=False)
+    saved['extra'] = _Payload()
+    torch.save(saved, tmp_path / 'bad.pth')
+    argv = [str(tiny_teacher.config), str(tmp_path / 'bad.pth'), '--work-dir', str(tmp_path)]
+    with pytest.raises(ValueError, match='could run code.*--trusted'):
+        tools.test(argv)
+    assert 'was run' not in capsys.readouterr().out
+    tools.test([*argv, '--trusted'])
+    assert 'was run' in capsys.readouterr().out
+
+
+def test_missing_checkpoint(tiny_teacher, tools):
+    with pytest.raises(FileNotFoundError, match='no file .*iter_9.pth.*iter_4.pth'):
+        tools.test([str(tiny_teacher.config), str(tiny_teacher.work_dir / 'iter_9.pth')])
+
+
+def test_predictions_and_pictures_are_kept(tiny_teacher, tools, tmp_path):
+    argv = [str(tiny_teacher.config), str(tiny_teacher.checkpoint), '--work-dir', str(tmp_path)]
+    tools.test([*argv, '--out', str(tmp_path / 'maps'), '--show-dir', str(tmp_path / 'show')])
+    assert len(list((tmp_path / 'maps').glob('*.png'))) == 5
+    assert list((tmp_path / 'show').rglob('*.png'))
+    tools.test([*argv, '--out', str(tmp_path / 'all.pkl')])
+    predictions = pickle.loads((tmp_path / 'all.pkl').read_bytes())
+    assert len(predictions) == 5 and 'pred_sem_seg' in predictions[0]
+
+
+def test_out_needs_a_metric_that_writes(tiny_teacher, tools, tmp_path):
+    with pytest.raises(ValueError, match='--out maps: only IoUMetric writes'):
+        tools.test([str(tiny_teacher.config), str(tiny_teacher.checkpoint), '--out', 'maps',
+                    '--cfg-options', 'test_evaluator.type=DepthMetric'])
+
+
+def test_tta(tiny_teacher, tiny_config, tools, tmp_path):
+    argv = [str(tiny_teacher.checkpoint), '--work-dir', str(tmp_path), '--tta']
+    with pytest.raises(ValueError, match='--tta: the config has no tta_model and no tta_pipeline'):
+        tools.test([str(tiny_teacher.config), *argv])
+    config = tiny_config('tta', tta_model=dict(type='SegTTAModel'), tta_pipeline=[
+        dict(type='LoadImageFromFile'),
+        dict(type='TestTimeAug', transforms=[
+            [dict(type='RandomFlip', prob=0.), dict(type='RandomFlip', prob=1.)],
+            [dict(type='LoadAnnotations')], [dict(type='PackSegInputs')]])])
+    metrics = tools.test([str(config), *argv])
+    assert 'mIoU' in metrics
+    assert (tmp_path / 'test_iter_4_tta.json').exists()
+
+
+def test_ema_run_is_tested_with_its_average(tiny_config, tools, tmp_path):
+    config = tiny_config('ema', custom_hooks=[dict(type='EMAHook', momentum=0.5)])
+    runner = tools.train([str(config), '--work-dir', str(tmp_path)])
+    trained = runner.message_hub.get_scalar('val/aAcc').current()
+    metrics = tools.test([str(config), str(tmp_path / 'iter_4.pth'), '--work-dir', str(tmp_path)])
+    assert metrics['aAcc'] == pytest.approx(trained, abs=1e-3)
+
+
+def test_nan_is_null_in_json(tmp_path, capsys):
+    tool = load_tool('test')
+    args = tool.parse_args(['c.py', 'x/best.pth'])
+    tool.write_metrics(args, Config(dict(work_dir=str(tmp_path))),
+                       dict(mIoU=float('nan'), aAcc=12.34567))
+    assert last_json(capsys.readouterr().out) == dict(mIoU=None, aAcc=12.3457)
+    assert Path(tmp_path / 'test_best.json').exists()
