@@ -4,11 +4,9 @@ import torch
 from torch import Tensor
 
 from .labels import fill_ignored, resize_labels
+from .reductions import full_precision
 
-
-def full_precision(x: Tensor) -> Tensor:
-    """float32, or float64 where it already is: what reductions over pixels and pairs run in."""
-    return x if x.dtype == torch.float64 else x.float()
+DISTANCES = ('euclidean', 'cosine')
 
 
 def check_feature(feature: Tensor, label: Tensor, name: str = 'feature') -> None:
@@ -130,3 +128,38 @@ def unit_vectors(x: Tensor) -> Tensor:
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     zero = norm == 0
     return (x / norm.masked_fill(zero, 1)).masked_fill(zero, 0)
+
+
+def prototype_distances(
+    proto_S: Tensor, proto_T: Tensor, distance: str = 'euclidean', normalize: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Distances between student and teacher prototypes, 0 with gradient 0 where two are equal.
+
+    ``'cosine'`` is :math:`1 - \cos(a, b)` in the form :math:`|a/|a| - b/|b||^2 / 2`, which is
+    exact at equality.
+
+    Args:
+        proto_S (Tensor): Student prototypes.
+        proto_T (Tensor): Teacher prototypes.
+        distance (str): ``'euclidean'`` (not squared) or ``'cosine'``. Defaults to 'euclidean'.
+        normalize (bool): L2-normalise the prototypes first. Defaults to False.
+
+    Shape:
+        - proto_S, proto_T: (N, K, C).
+        - output: d(S_c, T_c) (N, K); d(S_c, T_c') and d(T_c, T_c'), both (N, K, K).
+
+    Example:
+        >>> S, T = torch.tensor([[[0., 0.], [3., 4.]]]), torch.tensor([[[0., 0.], [3., 0.]]])
+        >>> [d.tolist() for d in prototype_distances(S, T)]
+        [[[0.0, 4.0]], [[[0.0, 3.0], [5.0, 4.0]]], [[[0.0, 3.0], [3.0, 0.0]]]]
+    """
+    if distance not in DISTANCES:
+        raise ValueError(f'distance={distance!r} is not known. Possible: {", ".join(map(repr, DISTANCES))}')
+    if normalize or distance == 'cosine':
+        proto_S, proto_T = unit_vectors(proto_S), unit_vectors(proto_T)
+    # Positives grow small in training: from the differences their gradient keeps its direction.
+    pos = torch.linalg.vector_norm(proto_S - proto_T, dim=-1)
+    neg, inter = pairwise_distance(proto_S, proto_T), pairwise_distance(proto_T, proto_T)
+    if distance == 'cosine':
+        pos, neg, inter = pos.square() / 2, neg.square() / 2, inter.square() / 2
+    return pos, neg, inter

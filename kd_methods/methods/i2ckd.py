@@ -4,22 +4,23 @@ Karine, Napoleon, Jridi. Intra- and inter-class knowledge distillation for seman
 arXiv 2403.18490; Neurocomputing 649 (2025) 130791.
 """
 
+import inspect
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
+from kd_methods.core.distiller import MethodDistiller
 from kd_methods.core.labels import fill_ignored, resize_labels
-from kd_methods.core.prototypes import (
-    check_feature,
-    class_prototypes,
-    full_precision,
-    pairwise_distance,
-    unit_vectors,
-)
+from kd_methods.core.prototypes import DISTANCES, check_feature, class_prototypes, prototype_distances
+from kd_methods.core.reductions import full_precision, masked_median, mean_over_images
+from kd_methods.core.taps import Tap
+from kd_methods.methods.logit_kd import add_logit_kd, parse_logit_kd
 
 OPTIONS = dict(
-    distance=('euclidean', 'cosine'),
+    distance=DISTANCES,
     unit=('teacher', 'absolute'),
     negatives=('all', 'hardest', 'random'),
     scope=('image', 'batch'),
@@ -34,59 +35,10 @@ def _check_options(**given: str) -> None:
             raise ValueError(f'I2CKDLoss: {name}={value!r} is not known. Possible: {possible}')
 
 
-def prototype_distances(
-    proto_S: Tensor, proto_T: Tensor, distance: str = 'euclidean', normalize: bool = False
-) -> tuple[Tensor, Tensor, Tensor]:
-    r"""Distances between student and teacher prototypes, 0 with gradient 0 where two are equal.
-
-    ``'cosine'`` is :math:`1 - \cos(a, b)` in the form :math:`|a/|a| - b/|b||^2 / 2`, which is
-    exact at equality.
-
-    Args:
-        proto_S (Tensor): Student prototypes.
-        proto_T (Tensor): Teacher prototypes.
-        distance (str): ``'euclidean'`` (not squared) or ``'cosine'``. Defaults to 'euclidean'.
-        normalize (bool): L2-normalise the prototypes first. Defaults to False.
-
-    Shape:
-        - proto_S, proto_T: (N, K, C).
-        - output: d(S_c, T_c) (N, K); d(S_c, T_c') and d(T_c, T_c'), both (N, K, K).
-
-    Example:
-        >>> S, T = torch.tensor([[[0., 0.], [3., 4.]]]), torch.tensor([[[0., 0.], [3., 0.]]])
-        >>> [d.tolist() for d in prototype_distances(S, T)]
-        [[[0.0, 4.0]], [[[0.0, 3.0], [5.0, 4.0]]], [[[0.0, 3.0], [3.0, 0.0]]]]
-    """
-    _check_options(distance=distance)
-    if normalize or distance == 'cosine':
-        proto_S, proto_T = unit_vectors(proto_S), unit_vectors(proto_T)
-    # Positives grow small in training: from the differences their gradient keeps its direction.
-    pos = torch.linalg.vector_norm(proto_S - proto_T, dim=-1)
-    neg, inter = pairwise_distance(proto_S, proto_T), pairwise_distance(proto_T, proto_T)
-    if distance == 'cosine':
-        pos, neg, inter = pos.square() / 2, neg.square() / 2, inter.square() / 2
-    return pos, neg, inter
-
-
 def _class_pairs(present: Tensor) -> Tensor:
     """Ordered pairs of two different present classes: (N, K) -> (N, K, K), bool."""
     other = ~torch.eye(present.shape[1], dtype=torch.bool, device=present.device)
     return present.unsqueeze(2) & present.unsqueeze(1) & other
-
-
-def _mean_over_images(x: Tensor, mask: Tensor) -> Tensor:
-    """Mean over what ``mask`` selects in an image, then over images where it selects any; or 0."""
-    count = mask.flatten(1).sum(1)
-    mean = x.masked_fill(~mask, 0).flatten(1).sum(1) / count.clamp(min=1)
-    return mean.sum() / (count > 0).sum().clamp(min=1)
-
-
-def _masked_median(x: Tensor, mask: Tensor) -> Tensor:
-    """Lower median of what ``mask`` selects; 1 if that is 0 or nothing. Never asks the host."""
-    ordered = x.masked_fill(~mask, float('inf')).flatten().sort().values
-    middle = ((mask.sum() - 1) // 2).clamp(min=0)
-    median = ordered.gather(0, middle.view(1)).squeeze(0)
-    return torch.where((median > 0) & mask.any(), median, torch.ones_like(median))
 
 
 def triplet_loss(
@@ -123,7 +75,7 @@ def triplet_loss(
         d_neg, pairs = d_neg.gather(2, chosen), pairs.any(2, keepdim=True)
     hinge = F.relu(d_pos.unsqueeze(2) - d_neg + margin)
     active = (hinge.detach() > 0).to(hinge.dtype)
-    return _mean_over_images(hinge, pairs), _mean_over_images(active, pairs)
+    return mean_over_images(hinge, pairs), mean_over_images(active, pairs)
 
 
 def _project(x: Tensor, weight: Tensor) -> Tensor:
@@ -133,19 +85,9 @@ def _project(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def i2ckd_loss(
-    feat_S: Tensor,
-    feat_T: Tensor,
-    label: Tensor,
-    num_classes: int,
-    weight: Tensor | None = None,
-    distance: str = 'euclidean',
-    unit: str = 'teacher',
-    margin: float = 1.0,
-    normalize: bool = False,
-    negatives: str = 'all',
-    scope: str = 'image',
-    min_pixels: int = 1,
-    project: str = 'prototypes',
+    feat_S: Tensor, feat_T: Tensor, label: Tensor, num_classes: int, weight: Tensor | None = None,
+    distance: str = 'euclidean', unit: str = 'teacher', margin: float = 1.0, normalize: bool = False,
+    negatives: str = 'all', scope: str = 'image', min_pixels: int = 1, project: str = 'prototypes',
     ignore_index: int | None = 255,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The maths of :class:`I2CKDLoss`, which explains the arguments, without its loss weight.
@@ -190,11 +132,13 @@ def i2ckd_loss(
         d_pos, d_neg, inter = prototype_distances(proto_S, proto_T, distance, normalize)
         pairs, stats = _class_pairs(present), {}
         if unit == 'teacher':
-            stats['unit'] = median = _masked_median(inter, pairs)
+            median = masked_median(inter, pairs)
+            # Without any pair, or with a teacher that does not tell the classes apart, there is no unit to take.
+            stats['unit'] = median = torch.where(median > 0, median, 1)
             d_pos, d_neg, inter = d_pos / median, d_neg / median, inter / median
         loss, stats['active'] = triplet_loss(d_pos, d_neg, present, margin, negatives)
-        stats['d_pos'] = _mean_over_images(d_pos.detach(), pairs.any(2))
-        stats['D'] = _mean_over_images(inter, pairs)
+        stats['d_pos'] = mean_over_images(d_pos.detach(), pairs.any(2))
+        stats['D'] = mean_over_images(inter, pairs)
     return loss, stats
 
 
@@ -259,19 +203,10 @@ class I2CKDLoss(nn.Module):
 
     def __init__(
         self,
-        num_classes: int | None = None,
-        student_channels: int | None = None,
-        teacher_channels: int | None = None,
-        distance: str = 'euclidean',
-        unit: str = 'teacher',
-        margin: float = 1.0,
-        normalize: bool = False,
-        negatives: str = 'all',
-        scope: str = 'image',
-        min_pixels: int = 1,
-        project: str = 'prototypes',
-        ignore_index: int | None = 255,
-        loss_weight: float = 1.0,
+        num_classes: int | None = None, student_channels: int | None = None, teacher_channels: int | None = None,
+        distance: str = 'euclidean', unit: str = 'teacher', margin: float = 1.0, normalize: bool = False,
+        negatives: str = 'all', scope: str = 'image', min_pixels: int = 1, project: str = 'prototypes',
+        ignore_index: int | None = 255, loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
         choices = dict(distance=distance, unit=unit, negatives=negatives, scope=scope)
@@ -306,3 +241,59 @@ class I2CKDLoss(nn.Module):
     def extra_repr(self) -> str:
         shown = dict(num_classes=self.num_classes, **self.options, loss_weight=self.loss_weight)
         return ', '.join(f'{name}={value!r}' for name, value in shown.items())
+
+
+@MODELS.register_module()
+class I2CKDDistiller(MethodDistiller):
+    """I2CKD between one map of the student and one of the teacher; see :class:`I2CKDLoss`.
+
+    The number of classes and both maps' channels come from the networks.
+
+    Args:
+        feature (str): Tap of both networks. Our choice follows the line of work that the method builds on: the decode
+            head's map before dropout and classifier. Defaults to 'features'.
+        student_feature (str, optional): Tap of the student where it differs. Defaults to None.
+        teacher_feature (str, optional): Tap of the teacher where it differs. Defaults to None.
+        logit_kd (float | str | dict, optional): Weight of logit KD beside it (KL divergence per pixel), a number or
+            ``'auto'``, or ``dict(loss_weight=1.0, tau=1.0, schedule=None)``. Defaults to None: off.
+        loss_weight (float | str | dict): Weight of the loss, a number or ``'auto'``. Defaults to 1.0.
+        schedule (dict, optional): The loss over the iterations, see
+            :class:`~kd_methods.core.weights.LossSchedule`. Defaults to None.
+        init_cfg (dict, optional): Initialisation. Defaults to None.
+        **options: Those of :class:`I2CKDLoss`. ``student_channels`` and ``teacher_channels`` are only checked.
+
+    Example:
+        >>> distiller = dict(type='I2CKDDistiller', margin=1.0, loss_weight='auto', schedule=dict(warmup=500))
+    """
+
+    def __init__(
+        self, feature: str = 'features', student_feature: str | None = None, teacher_feature: str | None = None,
+        logit_kd: float | str | dict | None = None, loss_weight: float | str | dict = 1.0,
+        schedule: dict | None = None, init_cfg: dict | None = None, **options: Any,
+    ) -> None:
+        known = sorted({*inspect.signature(I2CKDLoss).parameters, 'feature', 'student_feature', 'teacher_feature',
+                        'logit_kd', 'schedule', 'init_cfg'})
+        unknown = sorted(set(options) - set(known))
+        if unknown:
+            raise KeyError(f'distiller: I2CKDDistiller takes no {unknown}. Possible: {known}')
+        _check_options(**{name: options[name] for name in OPTIONS if name in options})
+        taps = dict(feature=dict(student=student_feature or feature, teacher=teacher_feature or feature))
+        self.logit_kd = parse_logit_kd(logit_kd)
+        if self.logit_kd:
+            taps['logits'] = 'logits'
+        super().__init__(taps=taps, init_cfg=init_cfg)
+        self.options = dict(options, loss_weight=loss_weight)
+        self.schedule = schedule
+
+    def configure(self, student: dict[str, Tap], teacher: dict[str, Tap]) -> None:
+        cfg = dict(type='I2CKDLoss', **self.options)
+        if cfg.get('num_classes') is None:
+            cfg['num_classes'] = self.num_classes()
+        for side in ('student', 'teacher'):
+            name = f'{side}_channels'
+            cfg[name] = self.check_channels(name, 'feature', side, cfg.get(name))
+        label = dict(from_data='gt_sem_seg')
+        feat_S, feat_T = self.from_student('feature'), self.from_teacher('feature')
+        self.add_loss('loss_i2ckd', cfg, self.schedule, feat_S=feat_S, feat_T=feat_T, label=label)
+        if self.logit_kd:
+            add_logit_kd(self, **self.logit_kd)

@@ -1,0 +1,41 @@
+"""Logit KD as an addition to another method: the KL divergence between the class probabilities of each pixel."""
+
+from typing import Any
+
+from kd_methods.core.distiller import MethodDistiller
+
+
+def parse_logit_kd(cfg: Any, key: str = 'distiller.logit_kd') -> dict | None:
+    """Read a distiller's ``logit_kd``: None, a weight, or a dict of ``loss_weight``, ``tau`` and ``schedule``.
+
+    Example:
+        >>> parse_logit_kd(0.5)
+        {'loss_weight': 0.5, 'tau': 1.0, 'schedule': None}
+    """
+    if cfg is None or cfg is False:
+        return None
+    if not isinstance(cfg, dict) or cfg.get('type') == 'auto':
+        cfg = dict(loss_weight=cfg)
+    full = dict(loss_weight=1.0, tau=1.0, schedule=None)
+    unknown = sorted(set(cfg) - set(full))
+    if unknown:
+        raise KeyError(f'{key}: takes no {unknown}. Possible: {sorted(full)}')
+    full.update(cfg)
+    weight = full['loss_weight']
+    number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
+    if not (number or weight == 'auto' or isinstance(weight, dict)):
+        raise TypeError(f"{key}: the weight must be a number, 'auto' or dict(type='auto', ...). Got: {weight!r}")
+    return full
+
+
+def add_logit_kd(distiller: MethodDistiller, loss_weight: Any, tau: float, schedule: dict | None) -> None:
+    """Add ``loss_kd`` on the tap ``'logits'`` to a distiller; to be called in its ``configure``.
+
+    MMRazor's ``reduction='mean'`` divides by the number of classes too; the weight undoes that, so that 1 is one KL
+    divergence per pixel.
+    """
+    if isinstance(loss_weight, (int, float)):
+        loss_weight = loss_weight * distiller.num_classes()
+    cfg = dict(type='mmrazor.KLDivergence', tau=tau, reduction='mean', loss_weight=loss_weight)
+    preds = dict(preds_S=distiller.from_student('logits'), preds_T=distiller.from_teacher('logits'))
+    distiller.add_loss('loss_kd', cfg, schedule, **preds)

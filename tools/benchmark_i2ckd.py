@@ -1,0 +1,107 @@
+"""Time of I2CKD's loss against the same maths as a loop over images and classes.
+
+Forward and backward of both, alternating in one process; the ratio is of the medians.
+
+    python tools/benchmark_i2ckd.py                # 150 classes, 4 maps of 256 x 64 x 128
+    python tools/benchmark_i2ckd.py --classes 19 --device cuda
+    python tools/benchmark_i2ckd.py --pairs        # beside it a loop over pairs: minutes
+"""
+
+import argparse
+import statistics
+import time
+
+import torch
+
+from kd_methods.methods.i2ckd import i2ckd_loss
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('--classes', type=int, default=150)
+    parser.add_argument('--batch', type=int, default=4)
+    parser.add_argument('--channels', type=int, default=256)
+    parser.add_argument('--size', type=int, nargs=2, default=(64, 128), metavar=('H', 'W'))
+    parser.add_argument('--repeats', type=int, default=5)
+    parser.add_argument('--threads', type=int, default=1, help='CPU threads')
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--pairs', action='store_true', help='also loop over pairs of classes')
+    return parser.parse_args()
+
+
+def loop_loss(feat_S, feat_T, label, num_classes, by_pair, margin=1.0):
+    """The defaults of ``i2ckd_loss``, a Python step for each class (or each pair) of each image."""
+
+    def distances(x, others):
+        if by_pair:
+            return torch.stack([(x - y).norm() for y in others])
+        return (x - torch.stack(others)).norm(dim=1)
+
+    scenes, between = [], []
+    for i in range(len(label)):
+        proto = []
+        for k in range(num_classes):
+            mask = label[i] == k
+            if mask.any():
+                proto.append([feature[i][:, mask].mean(1) for feature in (feat_S, feat_T)])
+        if len(proto) > 1:
+            scenes.append([(*p, [q[1] for q in proto if q is not p]) for p in proto])
+            between += [distances(T, others) for _, T, others in scenes[-1]]
+    unit = torch.cat(between).median()
+    means = []
+    for scene in scenes:
+        terms = [(S - T).norm() - distances(S, others) for S, T, others in scene]
+        means.append((torch.cat(terms) / unit + margin).clamp(min=0).mean())
+    return torch.stack(means).mean()
+
+
+def main() -> None:
+    args = parse_args()
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    shape = (args.batch, args.channels, *args.size)
+    feat_S = torch.randn(shape, device=args.device, requires_grad=True)
+    feat_T = torch.randn(shape, device=args.device)
+    label = torch.randint(0, args.classes, (args.batch, *args.size), device=args.device)
+
+    def step(loss_of):
+        if feat_S.is_cuda:
+            torch.cuda.synchronize()
+        start = time.perf_counter()
+        loss = loss_of()
+        (grad,) = torch.autograd.grad(loss, feat_S)
+        if feat_S.is_cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter() - start, loss.detach(), grad
+
+    ways = {
+        'vectorised': lambda: i2ckd_loss(feat_S, feat_T, label, args.classes)[0],
+        'class loop': lambda: loop_loss(feat_S, feat_T, label, args.classes, by_pair=False),
+    }
+    if args.pairs:
+        ways['pair loop'] = lambda: loop_loss(feat_S, feat_T, label, args.classes, by_pair=True)
+    times, results = {name: [] for name in ways}, {}
+    for repeat in range(args.repeats + 1):
+        for name, way in ways.items():
+            seconds, *results[name] = step(way)
+            if repeat:  # the first is a warm-up
+                times[name].append(seconds)
+    for name in ways:
+        torch.testing.assert_close(results[name], results['vectorised'], rtol=1e-3, atol=1e-7)
+
+    print(
+        f'{args.classes} classes, batch {args.batch}, {args.channels} x {args.size[0]} x '
+        f'{args.size[1]}, {args.device}, {args.threads} thread(s), forward + backward, '
+        f'median of {args.repeats} (min - max)'
+    )
+    base = statistics.median(times['vectorised'])
+    for name, seconds in times.items():
+        middle = statistics.median(seconds)
+        low, high = 1e3 * min(seconds), 1e3 * max(seconds)
+        spread = f'({low:.0f} - {high:.0f})'
+        print(f'{name:>12}: {1e3 * middle:9.0f} ms {spread:>18}   x {middle / base:.1f}')
+    print('value and gradient agree')
+
+
+if __name__ == '__main__':
+    main()
