@@ -1,0 +1,130 @@
+"""One batch for a check: a real one of the config's training data, or noise."""
+import copy
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from mmengine.structures import PixelData
+from torch import Tensor, nn
+
+from kd_methods.core.cli import check_datasets
+from kd_methods.core.probe import dry_run_input
+
+FALLBACK_SIZE = (512, 512)
+
+
+def real_batch(cfg: Config, batch_size: int | None = None, seed: int = 0) -> tuple[dict, Any]:
+    """The first batch of the config's train_dataloader, read in this process, and its dataset.
+
+    Raises:
+        ValueError: The config has no train_dataloader.
+        FileNotFoundError: The data is not there.
+    """
+    if cfg.get('train_dataloader') is None:
+        raise ValueError('CONFIG: there is no `train_dataloader`, so there is no batch to check with. Inherit a dataset with '
+                         '_base_, or use --no-data for a batch of noise.')
+    try:
+        check_datasets(cfg, 'train')
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f'{error} To check the networks without data: --no-data.') from error
+    loader = copy.deepcopy(cfg.train_dataloader)
+    loader.update(num_workers=0, persistent_workers=False)
+    for name in ('prefetch_factor', 'timeout'):
+        loader.pop(name, None)
+    if batch_size is not None:
+        loader['batch_size'] = batch_size
+    loader = Runner.build_dataloader(loader, seed=seed)
+    return next(iter(loader)), loader.dataset
+
+
+def synthetic_batch(network: BaseModel, batch_size: int, size: tuple[int, int]) -> dict:
+    """Noise with random labels, in the form that a dataloader gives to this network's preprocessor.
+
+    Raises:
+        ValueError: The network is neither a segmentor of mmseg nor a detector of mmdet.
+    """
+    classes = class_count(network)
+    if classes and hasattr(network, 'decode_head'):
+        from mmseg.structures import SegDataSample
+        channels = dry_run_input(network, (8, 8)).shape[1]
+        generator = torch.Generator().manual_seed(0)
+        images = [torch.randint(0, 256, (channels, *size), generator=generator, dtype=torch.uint8) for _ in range(batch_size)]
+        samples = []
+        for _ in range(batch_size):
+            # Patches of one class each: a pixel-wise random label would give all classes the same features.
+            patches = torch.randint(0, classes, (1, 1, 4, 4), generator=generator)
+            label = nn.functional.interpolate(patches.float(), size, mode='nearest')[0].long()
+            samples.append(SegDataSample(gt_sem_seg=PixelData(data=label),
+                                         metainfo=dict(img_shape=size, ori_shape=size, pad_shape=size)))
+        return dict(inputs=images, data_samples=samples)
+    if classes and _is_detector(network):
+        from mmdet.testing import demo_mm_inputs
+        masks = getattr(getattr(network, 'roi_head', None), 'with_mask', False) or hasattr(network, 'mask_head')
+        return demo_mm_inputs(batch_size, (3, *size), num_classes=classes, with_mask=bool(masks))
+    raise ValueError(f'--no-data: what a {type(network).__name__} is trained on is not known here, so no batch can be made up. '
+                     'Check it with its data.')
+
+
+def class_count(network: nn.Module) -> int | None:
+    """Number of classes that a network tells apart; None where its head does not say."""
+    for path in ('decode_head', 'bbox_head', 'roi_head.bbox_head', 'panoptic_head', 'mask_head'):
+        head: Any = network
+        for name in path.split('.'):
+            head = getattr(head, name, None)
+            head = head[-1] if isinstance(head, nn.ModuleList) and len(head) else head
+        classes = getattr(head, 'num_classes', None)
+        if isinstance(classes, int):
+            return classes
+    return None
+
+
+def ignored_label(network: nn.Module) -> int:
+    """Label that a segmentor's head ignores."""
+    head = getattr(network, 'decode_head', None)
+    head = head[-1] if isinstance(head, nn.ModuleList) else head
+    return getattr(head, 'ignore_index', 255)
+
+
+def dataset_classes(dataset: Any) -> int | None:
+    """Number of classes that a dataset names."""
+    classes = (getattr(dataset, 'metainfo', None) or {}).get('classes')
+    return len(classes) if classes else None
+
+
+def label_map(samples: list | None) -> Tensor | None:
+    """The ground truth of a preprocessed batch as N x H x W; None where there is no semantic one."""
+    if not samples or 'gt_sem_seg' not in samples[0]:
+        return None
+    data = torch.stack([sample.gt_sem_seg.data for sample in samples])
+    return data[:, 0] if data.dim() == 4 else data
+
+
+def largest_label(samples: list | None, ignore_index: int = 255) -> int | None:
+    """The highest class of a batch; None where it has no labels."""
+    labels = label_map(samples)
+    if labels is None:
+        parts = [s.gt_instances.labels for s in samples or [] if 'gt_instances' in s and 'labels' in s.gt_instances]
+        labels = torch.cat(parts) if parts else None
+    if labels is None:
+        return None
+    labels = labels[labels != ignore_index]
+    return int(labels.max()) if labels.numel() else None
+
+
+def config_size(cfg: Config, network: BaseModel) -> tuple[int, int]:
+    """Height and width that a config trains on, as far as it says: its crop."""
+    candidates = [cfg.get('crop_size'), getattr(network.data_preprocessor, 'size', None)]
+    test_cfg = getattr(network, 'test_cfg', None)
+    candidates.append(test_cfg.get('crop_size') if isinstance(test_cfg, dict) else None)
+    for size in candidates:
+        if isinstance(size, int):
+            size = (size, size)
+        if isinstance(size, (list, tuple)) and len(size) == 2 and all(isinstance(n, int) for n in size):
+            return tuple(size)
+    return FALLBACK_SIZE
+
+
+def _is_detector(network: nn.Module) -> bool:
+    return any(hasattr(network, name) for name in ('bbox_head', 'roi_head', 'panoptic_head'))

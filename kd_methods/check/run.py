@@ -1,0 +1,180 @@
+"""The check itself: build, look, run one step, judge."""
+import contextlib
+import logging
+import os
+import traceback
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.logging import MMLogger
+from mmengine.model import BaseModel
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, init_default_scope
+from mmengine.runner import set_random_seed
+
+from kd_methods.core.algorithm import FrozenTeacherDistill
+from kd_methods.core.launch import fit_to_device
+from kd_methods.core.networks import build_network, is_distillation
+
+from . import judge, sections
+from .batch import (
+    class_count,
+    config_size,
+    dataset_classes,
+    ignored_label,
+    largest_label,
+    real_batch,
+    synthetic_batch,
+)
+from .networks import plain_network, segmentation_quality, skip_downloads
+from .places import describe_places
+from .report import Report
+from .step import run_step
+
+
+def check_config(cfg: Config, title: str, no_data: bool = False, batch_size: int | None = None,
+                 size: tuple[int, int] | None = None) -> Report:
+    """Check a config: build its networks, run one training step in memory, and report. Nothing is written to disk.
+
+    Args:
+        cfg (Config): A distillation config or a plain one.
+        title (str): Its name.
+        no_data (bool): Use a batch of noise. Defaults to False.
+        batch_size (int | None): Images in the batch; the config's if None. Defaults to None.
+        size (tuple[int, int] | None): Height and width for FLOPs and for noise; that of the batch, or the config's crop,
+            if None. Defaults to None.
+
+    Returns:
+        Report: To be printed; its ``exit_code`` is 1 where something is wrong.
+    """
+    _set_up(cfg)
+    with _quiet() as messages:
+        model = _build(cfg)
+        student = model.student if isinstance(model, FrozenTeacherDistill) else model
+        if no_data:
+            images = batch_size or (cfg.get('train_dataloader') or {}).get('batch_size', 2)
+            batch, dataset = synthetic_batch(student, images, size or config_size(cfg, student)), None
+        else:
+            batch, dataset = real_batch(cfg, batch_size, _seed(cfg))
+        skipped = skip_downloads(model)
+        if isinstance(model, FrozenTeacherDistill) and not model.teacher_ckpt:
+            skipped += skip_downloads(model.teacher.model)
+        model.init_weights()
+        model.to(get_device())
+        data = model.data_preprocessor(batch, True)
+        report = _report(cfg, title, model, batch, data, dataset, size or tuple(data['inputs'].shape[-2:]))
+    report.notes += [f'Weights that training starts from, but this check did not download: {", ".join(skipped)}.'] * bool(skipped)
+    report.notes += messages
+    return report
+
+
+def check_places(cfg: Config, size: tuple[int, int] | None = None) -> str:
+    """All places of a config's networks that a tap can name. It needs neither data nor weights."""
+    _set_up(cfg)
+    keys = dict(student='architecture', teacher='teacher') if is_distillation(cfg) else dict(network=None)
+    texts = []
+    with _quiet():
+        for role, key in keys.items():
+            network = plain_network(cfg.model[key] if key else cfg.model, f'model.{key}' if key else 'model')
+            size = size or config_size(cfg, network)
+            texts.append(describe_places(network, role, size))
+    return '\n\n'.join(texts)
+
+
+def _report(cfg: Config, title: str, model: BaseModel, batch: dict, data: dict, dataset: Any,
+            size: tuple[int, int]) -> Report:
+    distilling = isinstance(model, FrozenTeacherDistill)
+    source = f'{type(dataset).__name__}, {len(dataset):,} images' if dataset is not None else 'noise (--no-data)'
+    shape = 'x'.join(map(str, data['inputs'].shape))
+    kind = 'distillation' if distilling else 'plain'
+    report = Report(f'{title}\n{kind} config, on {get_device()}; batch {shape} from {source}')
+    networks = dict(student=model.student, teacher=model.teacher.model) if distilling else dict(network=model)
+    cfgs = dict(student=cfg.model.get('architecture'), teacher=cfg.model.get('teacher'), network=cfg.model)
+    report.add('Networks', sections.networks(networks, cfgs, size, report.notes))
+
+    classes = {name: class_count(network) for name, network in networks.items()}
+    named = dataset_classes(dataset)
+    first = 'student' if distilling else 'network'
+    if named and classes[first] and named != classes[first]:
+        report.wrong.append(f'{type(dataset).__name__} has {named} classes, the {first} {classes[first]}: set num_classes='
+                            f'{named} in its heads (model.{"architecture." if distilling else ""}decode_head.num_classes, ...).')
+    if distilling and classes['teacher'] and classes['student'] and classes['teacher'] != classes['student']:
+        report.wrong.append(f'The teacher has {classes["teacher"]} classes, the student {classes["student"]}: a teacher of other '
+                            'classes has learnt to tell other things apart. Take one that was trained on these labels.')
+    ignored = ignored_label(networks[first])
+    unfit = judge.judge_labels(largest_label(data.get('data_samples'), ignored), classes)
+    report.wrong += unfit
+    if distilling:
+        quality = None
+        if dataset is not None and not unfit:
+            model.teacher.model.eval()
+            quality = segmentation_quality(model.teacher.model, data.get('teacher_inputs', data['inputs']),
+                                           data['data_samples'], ignored)
+        trusted = cfg.model.get('teacher_ckpt_trusted', False)
+        report.add('Teacher', sections.teacher(model, quality, trusted, report.wrong, report.notes))
+        if model.teacher_ckpt:
+            report.wrong += judge.judge_quality(quality)
+    if unfit:
+        report.wrong.append('No step was run, since these labels cannot be learnt.')
+        return report
+    step = run_step(model, batch, build_optim_wrapper(model, cfg.get('optim_wrapper') or _DEFAULT_OPTIMIZER))
+    if step.error is not None and os.environ.get('KD_DEBUG', '0') not in ('', '0'):
+        traceback.print_exception(step.error)
+    if distilling:
+        report.add('Taps', sections.taps(model, step, report.notes))
+        report.add('Adapters', sections.adapters(model, step, report.wrong))
+        report.add('Distillation losses', sections.losses(model, step, report.notes))
+        report.wrong += judge.judge_losses(step, model.weights)
+    report.add('One training step', sections.step(step, report.notes))
+    report.wrong += judge.judge_step(step)
+    return report
+
+
+_DEFAULT_OPTIMIZER = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01))
+
+
+def _build(cfg: Config) -> BaseModel:
+    model = cfg.model
+    if cfg.get('data_preprocessor') is not None:
+        model.setdefault('data_preprocessor', cfg.data_preprocessor)  # mmengine's Runner does so
+    if not is_distillation(cfg):
+        return build_network(model, 'model')
+    if MODELS.get(model.type) is not FrozenTeacherDistill:
+        raise ValueError(f"model.type: {model.type!r} is not checked here; its arguments are those of 'FrozenTeacherDistill': "
+                         'try --cfg-options model.type=FrozenTeacherDistill.')
+    return MODELS.build(model)
+
+
+def _set_up(cfg: Config) -> None:
+    init_default_scope(cfg.get('default_scope') or 'mmengine')
+    fit_to_device(cfg)
+    set_random_seed(_seed(cfg))
+
+
+def _seed(cfg: Config) -> int:
+    seed = (cfg.get('randomness') or {}).get('seed')
+    return 0 if seed is None else seed
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[list[str]]:
+    """Keep logs and warnings away from the report; this project's own warnings are given back, to become notes."""
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    messages: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        logger.setLevel(logging.ERROR)
+        try:
+            yield messages
+        finally:
+            logger.setLevel(level)
+            own = [str(w.message) for w in caught if issubclass(w.category, UserWarning) and _is_ours(w.filename)]
+            messages += [m for m in dict.fromkeys(own) if 'teacher_ckpt is not set' not in m]  # judged by itself
+
+
+def _is_ours(filename: str) -> bool:
+    return f'{os.sep}kd_methods{os.sep}' in filename and os.path.dirname(__file__) not in filename

@@ -1,0 +1,147 @@
+"""Sections of the report, each from what was measured."""
+from typing import Any
+
+from mmengine.model import BaseModel
+from torch import nn
+
+from kd_methods.core.probe import format_shape
+from kd_methods.core.weights import LossSchedule
+
+from .batch import class_count
+from .judge import ratio_of, scale_of
+from .networks import Quality, count_flops, describe, describe_preprocessing, parameter_count, plain_network
+from .report import count, number, pairs, table
+from .step import Step
+
+
+def networks(built: dict[str, BaseModel], cfgs: dict[str, Any], size: tuple[int, int], notes: list[str]) -> str:
+    """Types, classes, parameters and FLOPs."""
+    rows = []
+    for name, network in built.items():
+        flops, why = count_flops(plain_network(cfgs[name], f'model ({name})'), size)
+        if flops is None:
+            notes.append(f'The FLOPs of the {name} could not be counted: {why}')
+        rows.append((name, describe(network), class_count(network) or '-', count(parameter_count(network)), count(flops)))
+    return table(rows, ('', '', 'classes', 'parameters', f'multiply-adds at {size[0]}x{size[1]}'), right=(2, 3, 4))
+
+
+def teacher(model: Any, quality: Quality | None, trusted: bool, wrong: list[str], notes: list[str]) -> str:
+    """Where the teacher's weights come from, where it stops, what it sees, how good it is."""
+    frozen = model.teacher
+    if model.teacher_ckpt:
+        weights = f'{model.teacher_ckpt}: {frozen.load(model.teacher_ckpt, trusted)}'
+    elif _is_pretrained(frozen.model):
+        weights = f"init_cfg of the model: {frozen.model.init_cfg['checkpoint']}"
+    else:
+        weights = 'none'
+        wrong.append('The teacher is not loaded: model.teacher_ckpt is not set, so it teaches what random weights say. Train it '
+                     'with its own config and name the file.')
+    how, differences = describe_preprocessing(model)
+    if differences and not how.startswith('its own'):
+        notes.append(f"teacher_preprocessor='student': the teacher sees another normalisation than in its training "
+                     f'({"; ".join(differences)}).')
+    rows = [('weights', weights), ('stops', _stop(model)), ('precision', frozen.precision),
+            ('preprocessing', '\n'.join([how, *differences]))]
+    if quality is not None:
+        rows.append(('on this batch', f'cross-entropy {quality.loss:.3g} (equal probabilities: {quality.chance:.3g}), pixel '
+                     f'accuracy {quality.accuracy:.3f} (always the commonest class: {quality.commonest:.3f})'))
+    return pairs(rows)
+
+
+def _stop(model: Any) -> str:
+    frozen = model.teacher
+    if frozen._stop is None:
+        return f'never: runs whole, mode={frozen.mode!r}'
+    path = next(name for name, module in frozen.model.named_modules()
+                if any(getattr(hook, '__self__', None) is frozen._stop for hook in module._forward_hooks.values()))
+    firings = model.probes[1].firings
+    calls = frozen._stop.calls
+    end = firings[path][calls - 1].order
+    leaves = [f.order for name, fs in firings.items() for f in fs
+              if not any(True for _ in frozen.model.get_submodule(name).children())]
+    skipped = sum(order > end for order in leaves)
+    call = f', call {calls}' if calls > 1 else ''
+    return f'after {path}{call} (mode={frozen.mode!r}), skipping {skipped} of {len(leaves)} layer calls'
+
+
+def _is_pretrained(network: nn.Module) -> bool:
+    init = getattr(network, 'init_cfg', None)
+    return isinstance(init, dict) and init.get('type') == 'Pretrained'
+
+
+def taps(model: Any, step: Step, notes: list[str]) -> str:
+    """Places that the losses read."""
+    rows = [(tap.name, tap.side, tap.place, tap.fires, format_shape(tap.dry), format_shape(tap.real),
+             'protected' if tap.protected else '-') for tap in sorted(step.taps, key=lambda tap: tap.name.split(' = ')[0])]
+    for prefix, leaf in model._named_leaves():
+        mapped = {(r['from_student'], r['recorder']) for m in leaf.loss_forward_mappings.values() for r in m.values()
+                  if 'recorder' in r}
+        for student, manager in ((True, leaf.student_recorders), (False, leaf.teacher_recorders)):
+            unread = [repr(prefix + name) for name in manager.recorders if (student, name) not in mapped]
+            if unread:
+                notes.append(f'No loss reads {", ".join(unread)} of the {"student" if student else "teacher"}.')
+    return table(rows, ('', 'network', 'place', 'fires', 'dry run', 'this batch', 'in place'), right=(3, ))
+
+
+def adapters(model: Any, step: Step, wrong: list[str]) -> str:
+    """The distiller's own parameters: connectors, and projections inside losses."""
+    rows = []
+    for name, parameter in model.distiller.named_parameters():
+        reached = step.reached.get(f'distiller.{name}')
+        if step.error is None and parameter.requires_grad and not reached:
+            wrong.append(f'distiller.{name} gets no gradient: no loss in use reads it. Remove it, or check the mappings.')
+        rows.append((name, format_shape(tuple(parameter.shape)), count(parameter.numel()),
+                     'trained' if parameter.requires_grad else 'fixed'))
+    if not rows:
+        return 'none'
+    rows.append(('sum', '', count(sum(p.numel() for p in model.distiller.parameters())), ''))
+    return table(rows, ('', 'shape', 'parameters', ''), right=(2, ))
+
+
+def losses(model: Any, step: Step, notes: list[str]) -> str:
+    """Each loss beside the task loss at the same tap."""
+    weights, rows = model.weights, []
+    for loss in step.losses:
+        key = loss.name.replace('.', '/')
+        scale = scale_of(loss, weights)
+        schedule = weights.schedules.get(loss.name)
+        auto = number(scale) if key in weights.auto else '-'
+        weighted = None if loss.grad is None or scale is None else loss.grad * scale
+        rows.append((loss.name, number(loss.value), number(weights.base.get(loss.name)), auto, _schedule(schedule),
+                     ', '.join(loss.places), number(weighted), number(loss.task), number(ratio_of(loss, weights))))
+        if loss.grad and loss.task is None:
+            notes.append(f'{loss.name}: the task loss does not reach {", ".join(loss.places)}, so nothing can be compared there.')
+    rows += [(name, 'off', number(weight), '-', _schedule(weights.schedules.get(name)), '', '', '', '')
+             for name, weight in weights.base.items() if weight == 0]
+    if rows and not any(weight for weight in weights.base.values()):
+        notes.append('Every distillation loss has weight 0: the teacher is never run.')
+    header = ('', 'value', 'weight', 'auto', 'schedule', "student's tap", '|grad|', 'task |grad|', 'ratio')
+    lines = table(rows, header, right=(1, 2, 3, 6, 7, 8))
+    lines += '\n|grad|: norm of the gradient at the tap, weights included, schedule at full strength; ratio: to the task loss there'
+    statistics = {name: value for name, value in step.logged.items() if name.startswith('distill.') and 'loss' not in name}
+    if statistics:
+        lines += '\nstatistics: ' + ', '.join(f'{name[8:]} {number(value)}' for name, value in statistics.items())
+    return lines
+
+
+def _schedule(schedule: LossSchedule | None) -> str:
+    if schedule is None:
+        return 'constant'
+    parts = [f'from {schedule.begin}'] if schedule.begin else []
+    parts += [f'warm-up {schedule.warmup}'] if schedule.warmup else []
+    parts += [f'{schedule.decay} decay'] if schedule.decay != 'none' else []
+    parts += [f'until {schedule.end}'] if schedule.end is not None else []
+    return ', '.join(parts) or 'constant'
+
+
+def step(result: Step, notes: list[str]) -> str:
+    """What training would log, and how long it took."""
+    rows = [(name, number(value)) for name, value in result.logged.items() if 'loss' in name or 'acc' in name]
+    unreached = [name for name, reached in result.reached.items() if not reached]
+    if result.error is None:
+        rows.append(('time', f'{result.seconds:.2f} s (a first step, measurements included)'))
+        rows.append(('gradients', f'{len(result.reached) - len(unreached)} of {len(result.reached)} trainable tensors'))
+        if unreached:
+            more = f', ... ({len(unreached)} in all)' if len(unreached) > 4 else ''
+            notes.append(f'No loss depends on {", ".join(unreached[:4])}{more}.')
+    return pairs(rows)
