@@ -23,9 +23,7 @@ def parse_args(argv: list | None = None) -> argparse.Namespace:
     parser.add_argument('config', help='config that the checkpoint was trained with')
     parser.add_argument('checkpoint', help='full or student-only checkpoint')
     parser.add_argument('--out', required=True, metavar='FILE.pth', help="the student's weights")
-    parser.add_argument(
-        '--config-out', metavar='FILE.py', help="its config (default: --out's name with .py)"
-    )
+    parser.add_argument('--config-out', metavar='FILE.py', help="its config (default: --out's name with .py)")
     parser.add_argument(
         '--trusted',
         action='store_true',
@@ -37,9 +35,7 @@ def parse_args(argv: list | None = None) -> argparse.Namespace:
 def main(argv: list | None = None) -> None:
     """Export and say what was written."""
     args = parse_args(argv)
-    weights, config = export_student(
-        args.config, args.checkpoint, args.out, args.config_out, trusted=args.trusted
-    )
+    weights, config = export_student(args.config, args.checkpoint, args.out, args.config_out, trusted=args.trusted)
     print(f'{weights}: the student alone\n{config}: its config, without kd_methods')
 
 

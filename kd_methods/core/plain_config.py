@@ -97,9 +97,10 @@ def plain_config(cfg: Config) -> Config:
         if str(plain.get('test_cfg', {}).get('type', 'ValLoop')) == 'ValLoop':
             plain['test_cfg'] = dict(type='TestLoop')
     clear_pretrained(plain['model'])
-    plain['default_hooks'] = {
-        k: v for k, v in plain.get('default_hooks', {}).items() if not (isinstance(v, dict) and v.get('type') in ours)
-    }
+    # The others are about training; mmseg's and mmdet's test.py --show want this one.
+    hooks = plain.pop('default_hooks', {})
+    if hooks.get('visualization'):
+        plain['default_hooks'] = dict(visualization=hooks['visualization'])
     plain.pop('custom_imports', None)
     imports = [m for m in _imported_modules(source) if m.split('.')[0] != 'kd_methods']
     if 'test_dataloader' in plain:

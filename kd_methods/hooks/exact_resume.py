@@ -1,5 +1,6 @@
 """An interrupted and resumed run equals the uninterrupted one."""
 
+import numpy as np
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.hooks import Hook
@@ -133,6 +134,13 @@ class ExactResumeHook(Hook):
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Add the states of all processes (rank 0 only)."""
+        if self._runner is runner:
+            # The best score is a numpy scalar: plain, mmengine's safe reading takes the file, else
+            # it says so and reads the file unsafely.
+            info = checkpoint.get('message_hub', {}).get('runtime_info', {})
+            for name, value in info.items():
+                if isinstance(value, np.generic):
+                    info[name] = value.item()
         if self._runner is runner and self._states:
             sampler = _sampler_of(runner.train_loop.dataloader)
             checkpoint[KEY] = dict(ranks=self._states, sampler_seed=getattr(sampler, 'seed', None))

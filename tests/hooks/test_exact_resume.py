@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
+from mmengine.runner.checkpoint import get_torch_safe_globals
 from torch.utils.data import DataLoader, Dataset
 
 from kd_methods.hooks.rng import get_rng_state, seed_all, set_rng_state
@@ -62,6 +63,10 @@ def test_best_checkpoint_after_validation(tiny_cfg, runs, tmp_path):
     cfg.default_hooks.checkpoint.update(save_best='mIoU')
     cfg.val_dataloader.dataset.pipeline.insert(2, dict(type='PhotoMetricDistortion'))
     assert runs.compare_with_resumed(cfg, tmp_path, stop=2) == []
+    # mmengine's own list is enough to read it, so the resumption did not read it unsafely
+    with torch.serialization.safe_globals(get_torch_safe_globals()):
+        file = torch.load(tmp_path / 'whole' / 'iter_2.pth', weights_only=True)
+    assert type(file['message_hub']['runtime_info']['best_score']) is float
 
 
 def test_validation_does_not_change_training(tiny_cfg, runs, tmp_path):
