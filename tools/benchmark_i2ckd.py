@@ -38,12 +38,12 @@ def loop_loss(feat_S, feat_T, label, num_classes, by_pair, margin=1.0):
         return (x - torch.stack(others)).norm(dim=1)
 
     scenes, between = [], []
-    for i in range(len(label)):
+    for S, T, classes in zip(feat_S.unbind(), feat_T.unbind(), label):
         proto = []
         for k in range(num_classes):
-            mask = label[i] == k
+            mask = classes == k
             if mask.any():
-                proto.append([feature[i][:, mask].mean(1) for feature in (feat_S, feat_T)])
+                proto.append([S[:, mask].mean(1), T[:, mask].mean(1)])
         if len(proto) > 1:
             scenes.append([(*p, [q[1] for q in proto if q is not p]) for p in proto])
             between += [distances(T, others) for _, T, others in scenes[-1]]
