@@ -173,7 +173,7 @@ class FrozenTeacherDistill(BaseModel):
                     results[prefix + name] = value
                     continue
                 taps = wiring.student_tensors(leaf, name) if self.weights.finding(prefix + name) else []
-                results.update(self.weights.apply(prefix + name, value, task, taps))
+                results.update(self.weights.scale(prefix + name, value, task, taps))
                 results.update(loss_statistics(prefix + name, leaf.distill_losses[name]))
         return results
 

@@ -148,7 +148,7 @@ class LossWeights(nn.Module):
         """Whether the weight of a loss is still being found."""
         return _key(name) in self.auto and not self.auto[_key(name)].found
 
-    def apply(self, name: str, loss: Tensor, task_loss: Tensor | None, taps: list[Tensor]) -> dict[str, Tensor]:
+    def scale(self, name: str, loss: Tensor, task_loss: Tensor | None, taps: list[Tensor]) -> dict[str, Tensor]:
         """Scale one loss; the result also has the weight in use, to be logged, where it is not constant."""
         factor = self.factor(name)
         out = {}

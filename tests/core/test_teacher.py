@@ -79,7 +79,7 @@ def test_follows_a_move_of_the_model(distill):
     model = distill()
     model.double()
     assert all(p.dtype == torch.float64 for p in model.teacher.model.parameters())
-    model.to(torch.float32)
+    model.to('cpu', torch.float32)
     assert all(p.dtype == torch.float32 for p in model.teacher.model.parameters())
 
 
