@@ -85,7 +85,19 @@ def test_baseline_config_reads_scenes_and_takes_a_step(root, config):
 def test_schedules_end_with_their_training():
     for name in ('pspnet_r18_scenes', 'pspnet_r18-w16_scenes'):
         cfg = Config.fromfile(f'configs/baselines/{name}.py')
-        cycle = cfg.param_scheduler[0]
-        assert cycle.total_steps == cfg.train_cfg.max_iters
-        assert cycle.eta_max == cfg.optim_wrapper.optimizer.lr
+        up, down = cfg.param_scheduler
+        assert up.begin == 0 and up.end == down.begin
+        assert down.end == cfg.train_cfg.max_iters == down.begin + down.T_max
         assert cfg.train_cfg.max_iters % cfg.train_cfg.val_interval == 0
+
+
+def test_schedulers_can_be_loaded_safely(tmp_path):
+    import torch
+    from mmengine.registry import PARAM_SCHEDULERS
+    optimizer = torch.optim.SGD(torch.nn.Linear(1, 1).parameters(), lr=1)
+    cfg = Config.fromfile('configs/baselines/pspnet_r18_scenes.py')
+    for part in cfg.param_scheduler:
+        built = PARAM_SCHEDULERS.build(part, default_args=dict(optimizer=optimizer))
+        torch.save(built.state_dict(), tmp_path / 'state.pth')
+        loaded = torch.load(tmp_path / 'state.pth', weights_only=True)
+        assert loaded['end'] == part.end
