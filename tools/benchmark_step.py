@@ -20,7 +20,7 @@ from mmengine.structures import PixelData
 from kd_methods.core.networks import resolve_model_cfg
 
 
-def recipe(algorithm: str, teacher_depth: int) -> dict:
+def recipe(algorithm: str, teacher_depth: int, size: tuple[int, int]) -> dict:
     """MMRazor's CWD recipe for PSPNet on Cityscapes, its teacher at the depth asked for, without downloads."""
     path = 'mmrazor::distill/mmseg/cwd/cwd_logits_pspnet_r101-d8_pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'
     from mmengine.hub import get_config
@@ -28,7 +28,7 @@ def recipe(algorithm: str, teacher_depth: int) -> dict:
     model.update(type=algorithm, teacher_ckpt=None)
     for key in ('architecture', 'teacher'):
         model[key] = resolve_model_cfg(dict(model[key], downloads=False), key)
-        model[key].data_preprocessor.size = None
+        model[key].data_preprocessor.size = size
     model.teacher.backbone.depth = teacher_depth
     return model
 
@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> float:
     models, wrappers, times = {}, {}, {}
     for name in ('FrozenTeacherDistill', 'mmrazor.SingleTeacherDistill'):
         torch.manual_seed(0)
-        model = MODELS.build(Config(dict(model=recipe(name, args.teacher_depth))).model)
+        model = MODELS.build(Config(dict(model=recipe(name, args.teacher_depth, (args.size, args.size)))).model)
         if device.type == 'cpu':
             from mmengine.model import revert_sync_batchnorm
             model = revert_sync_batchnorm(model)

@@ -60,6 +60,12 @@ def test_other_numbers_of_classes_are_named_on_both_sides(distill, segmentor):
             distill(distiller=cfg, teacher=segmentor(8, classes=7))
 
 
+def test_features_of_heads_without_dropout_are_not_taken_for_logits(distill, batch, losses_of, segmentor):
+    cfg = dict(type='I2CKDDistiller')  # its tap is the input of conv_seg there, of 8 and 16 channels
+    model = distill(student=segmentor(4, dropout=0), teacher=segmentor(8, dropout=0), distiller=cfg)
+    assert losses_of(model, batch())['distill.loss_i2ckd'] > 0
+
+
 def test_an_adapter_that_does_not_fit_shows_both_shapes(distill, distiller_cfg):
     cfg = distiller_cfg('features')
     cfg['connectors'] = dict(adapt=dict(type='ConvModuleConnector', in_channel=9, out_channel=16))
