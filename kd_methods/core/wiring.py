@@ -203,7 +203,8 @@ def _check_classes(distiller: ConfigurableDistiller, mapping: dict, student: Pro
         manager = distiller.student_recorders if record['from_student'] else distiller.teacher_recorders
         recorder = manager.recorders[record['recorder']]
         shape = recorded_shape(distiller, record, student, teacher)
-        if recorder_kind(recorder) == OUTPUTS and recorder.source.endswith('conv_seg') and isinstance(shape, tuple) and len(shape) == 4:
+        is_classifier = recorder_kind(recorder) == OUTPUTS and recorder.source.endswith('conv_seg')
+        if is_classifier and isinstance(shape, tuple) and len(shape) == 4:
             channels[record['from_student']] = shape[1]
     if len(set(channels.values())) > 1:
         raise ValueError(f'{where}: the logits of the student have {channels[True]} classes (model.architecture decode_head.'

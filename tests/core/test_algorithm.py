@@ -56,8 +56,9 @@ def test_ground_truth_reaches_a_loss(distill, batch, losses_of):
     MODELS.register_module(name='LabelLoss', module=LabelLoss, force=True)
     mapping = dict(logits=dict(recorder='t', from_student=True), label=dict(from_data='gt_sem_seg'),
                    images=dict(from_data='inputs'))
-    model = distill(distiller=dict(type='MethodDistiller', taps=dict(t='logits'), distill_losses=dict(loss_x=dict(type='LabelLoss')),
-                                   loss_forward_mappings=dict(loss_x=mapping)))
+    model = distill(distiller=dict(
+        type='MethodDistiller', taps=dict(t='logits'), distill_losses=dict(loss_x=dict(type='LabelLoss')),
+        loss_forward_mappings=dict(loss_x=mapping)))
     data = batch()
     expected = torch.stack([s.gt_sem_seg.data for s in data['data_samples']]).float().mean()
     losses = losses_of(model, data)

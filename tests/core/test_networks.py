@@ -2,8 +2,14 @@ import pytest
 from mmengine.config import Config
 from mmengine.registry import MODELS
 
-from kd_methods.core.networks import (build_network, clear_pretrained, is_distillation, load_config, resolve_model_cfg,
-                                      student_config)
+from kd_methods.core.networks import (
+    build_network,
+    clear_pretrained,
+    is_distillation,
+    load_config,
+    resolve_model_cfg,
+    student_config,
+)
 
 PSP = 'mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'
 
@@ -27,7 +33,8 @@ def test_an_override_may_add_what_the_class_takes():
 
 
 @pytest.mark.parametrize('override,text', [
-    (dict(decode_head=dict(num_clases=11)), "architecture.decode_head.num_clases: PSPHead takes no 'num_clases'. Did you mean 'num_classes'"),
+    (dict(decode_head=dict(num_clases=11)),
+     "architecture.decode_head.num_clases: PSPHead takes no 'num_clases'. Did you mean 'num_classes'"),
     (dict(decod_head=dict(num_classes=11)), "Did you mean 'decode_head'"),
     (dict(backbone=dict(base_chanels=3)), "'base_channels'"),
 ])
@@ -91,9 +98,11 @@ def test_sync_bn_becomes_bn_without_cuda(segmentor, monkeypatch):
 
 def test_student_config_is_plain():
     cfg = Config(dict(
-        default_scope='mmseg', model=dict(type='FrozenTeacherDistill', architecture=dict(cfg_path=PSP, decode_head=dict(num_classes=4)),
-                                          teacher=dict(cfg_path=PSP), distiller=dict(type='X')),
-        val_cfg=dict(type='mmrazor.SingleTeacherDistillValLoop'), custom_hooks=[dict(type='mmrazor.StopDistillHook'), dict(type='Y')]))
+        default_scope='mmseg',
+        model=dict(type='FrozenTeacherDistill', architecture=dict(cfg_path=PSP, decode_head=dict(num_classes=4)),
+                   teacher=dict(cfg_path=PSP), distiller=dict(type='X')),
+        val_cfg=dict(type='mmrazor.SingleTeacherDistillValLoop'),
+        custom_hooks=[dict(type='mmrazor.StopDistillHook'), dict(type='Y')]))
     assert is_distillation(cfg)
     plain = student_config(cfg)
     assert not is_distillation(plain)

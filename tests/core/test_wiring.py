@@ -26,7 +26,8 @@ def test_the_wiring_under_test_is_right_without_changes(distill, batch, losses_o
 
 @pytest.mark.parametrize('changes,error,text', [
     (dict(student_recorders=dict(logits=dict(type='ModuleOutputs', source='decode_head.conv_sec'))), KeyError,
-     "student_recorders.logits: no module 'decode_head.conv_sec' in the student (EncoderDecoder). Did you mean 'decode_head.conv_seg'"),
+     "student_recorders.logits: no module 'decode_head.conv_sec' in the student (EncoderDecoder). "
+     "Did you mean 'decode_head.conv_seg'"),
     (dict(teacher_recorders=dict(logits=dict(type='Parameter', source='decode_head.conv_seg.wight'))), KeyError,
      "no parameter 'decode_head.conv_seg.wight' in the teacher"),
     (dict(loss_forward_mappings=dict()), ValueError, "no mapping for ['loss_cwd'], so these losses would never be computed"),
