@@ -30,7 +30,18 @@ def tiny_scenes(tmp_path_factory) -> Path:
 @pytest.fixture(scope='session')
 def tools() -> SimpleNamespace:
     """`tools.train(argv)` and `tools.test(argv)`: the tools' `main` in this process."""
-    return SimpleNamespace(train=load_tool('train').main, test=load_tool('test').main)
+    def start(name: str) -> Callable:
+        main = load_tool(name).main
+
+        def run(argv: list[str]):
+            from mmseg.visualization import SegLocalVisualizer
+            # mmengine keeps one visualizer for a process, with the folder of its first run
+            SegLocalVisualizer._instance_dict.clear()
+            return main(argv)
+
+        return run
+
+    return SimpleNamespace(train=start('train'), test=start('test'))
 
 
 @pytest.fixture(scope='session')
