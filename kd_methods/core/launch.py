@@ -3,6 +3,11 @@
 mmengine's launch path assumes CUDA: it sets a CUDA device before it opens the process group, hands
 `device_ids` to DDP and keeps SyncBN. What is here lets the same config and the same command run on
 CPU too, and leaves machines with an accelerator to mmengine.
+
+Several processes give the gradients of one process with the whole batch where a loss is a mean over
+images that count alike. Per process are: batch statistics of BN (SyncBN joins them, on CUDA), a mean
+over valid pixels when their number differs, and whatever a loss computes across the images of a
+batch, such as class prototypes.
 """
 from __future__ import annotations
 
