@@ -1,12 +1,11 @@
 """tools/export.py: a checkpoint's student alone, with its plain config."""
 
-import importlib.util
 import pickle
-from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
+from toys import load_tool
 
 from kd_methods.core.export import export_student, write_file
 
@@ -14,11 +13,7 @@ from kd_methods.core.export import export_student, write_file
 @pytest.fixture(scope='module')
 def export():
     """The tool's `main`."""
-    path = Path(__file__).resolve().parents[2] / 'tools' / 'export.py'
-    spec = importlib.util.spec_from_file_location('tool_export', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.main
+    return load_tool('export').main
 
 
 def test_plain_run(export, tiny_teacher, tmp_path, capsys):
