@@ -18,6 +18,7 @@ import platform
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ from kd_methods.core.cli import run_tool  # noqa: E402
 from kd_methods.core.export import write_file  # noqa: E402
 from kd_methods.core.networks import REPO_ROOT, load_config, student_config  # noqa: E402
 from kd_methods.datasets.scene_writer import RECORD, write_scenes  # noqa: E402
-from kd_methods.demo import pictures, report, stages  # noqa: E402
+from kd_methods.demo import pictures, quick, report, stages  # noqa: E402
 from kd_methods.demo.logs import TrainingLog, read_training  # noqa: E402
 
 
@@ -52,8 +53,6 @@ ARMS = (
     Arm('alone', 'student alone', 'configs/baselines/pspnet_r18-w16_scenes.py'),
     Arm('i2ckd', 'student with I2CKD', 'configs/i2ckd/i2ckd_pspnet_r18_pspnet_r18-w16_scenes.py', distilled=True),
 )
-# Sizes for a trial of the machinery (--quick): nothing is learnt in so few steps.
-QUICK = dict(train=16, val=4, size=32, iterations=4, batch=4)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -108,7 +107,7 @@ class Demo:
 
     def scenes(self) -> dict:
         """Write the scenes, and say what was written."""
-        sizes = dict(train=QUICK['train'], val=QUICK['val'], size=QUICK['size']) if self.args.quick else {}
+        sizes = quick.SCENES if self.args.quick else {}
         say(f'scenes: {self.data}')
         start = time.monotonic()
         written = write_scenes(self.data, **sizes)
@@ -125,7 +124,7 @@ class Demo:
         if arm.distilled:
             options['model.teacher_ckpt'] = self.folder(ARMS[0], seed) / 'best.pth'
         if self.args.quick:
-            options.update(_quick_options(arm))
+            options.update(quick.quick_options(load_config(arm.config)))
         return {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}
 
     def train(self, arm: Arm, seed: int, scenes: dict) -> str:
@@ -176,15 +175,19 @@ class Demo:
         number = seed * len(ARMS) + ARMS.index(arm) + 1
         return f'[{number}/{self.total}] ' + (f'seed {seed}, ' if self.args.seeds > 1 else '') + f'{verb} {arm.title}'
 
-    def results(self, scenes: dict, seeds: list[int]) -> dict:
-        """Everything that was measured, in plain values."""
-        size = scenes['size']
-        arms, runs = {}, []
+    def networks(self, size: int) -> dict[str, dict]:
+        """Title, config and cost of each arm's network (of a student: without its teacher)."""
+        arms = {}
         for arm in ARMS:
-            model = student_config(stages.run_config(arm.config, self.options(arm, 0))).model
-            network = plain_network(model, arm.name)
+            cfg = student_config(stages.run_config(arm.config, self.options(arm, 0)))
+            network = plain_network({'_scope_': cfg.default_scope, **cfg.model}, arm.name)
             arms[arm.name] = dict(title=arm.title, config=arm.config, parameters=parameter_count(network),
                                   flops=count_flops(network, (size, size))[0])
+        return arms
+
+    def results(self, scenes: dict, arms: dict, seeds: list[int]) -> dict:
+        """Everything that was measured, in plain values."""
+        runs = []
         for seed in seeds:
             for arm in ARMS:
                 folder = self.folder(arm, seed)
@@ -198,7 +201,7 @@ class Demo:
                     checkpoint=os.path.relpath(folder / 'best.pth', REPO_ROOT)))
         machine = dict(cores=os.cpu_count(), threads=self.threads, device='cuda' if torch.cuda.is_available() else 'cpu',
                        python=platform.python_version(), torch=torch.__version__)
-        return dict(quick=self.args.quick, input_size=size, scenes=scenes, machine=machine, arms=arms, runs=runs,
+        return dict(quick=self.args.quick, input_size=scenes['size'], scenes=scenes, machine=machine, arms=arms, runs=runs,
                     summary=report.summarize(runs))
 
     def draw(self, results: dict, seeds: list[int]) -> None:
@@ -217,6 +220,7 @@ class Demo:
         say(f'demo: {self.total} trainings with {self.threads} threads; results go to {_shown(self.root)}. Ctrl-C stops, '
             'the same command goes on.')
         scenes = self.scenes()
+        arms = self.networks(scenes['size'])
         for seed in range(self.args.seeds):
             for arm in ARMS:
                 self.train(arm, seed, scenes)
@@ -224,7 +228,7 @@ class Demo:
         more = self.args.seeds
         while self.finished(more, scenes):
             more += 1
-        results = self.results(scenes, list(range(more)))
+        results = self.results(scenes, arms, list(range(more)))
         write_file(json.dumps(results, indent=2) + '\n', self.root / 'results.json')
         say('drawing the pictures')
         self.draw(results, list(range(more)))
@@ -237,23 +241,6 @@ class Demo:
             print(f'  {_shown(self.root / name)}')
         print(f'\nThis call took {stages.clock(time.monotonic() - start)}.', flush=True)
         return results
-
-
-def _quick_options(arm: Arm) -> dict[str, Any]:
-    """A tiny schedule for an arm, whatever its own is."""
-    iterations, size = QUICK['iterations'], QUICK['size']
-    cfg = load_config(arm.config)
-    options: dict[str, Any] = {
-        'train_cfg.max_iters': iterations, 'train_cfg.val_interval': iterations // 2, 'default_hooks.logger.interval': 1,
-        'default_hooks.checkpoint.interval': iterations // 2, 'train_dataloader.batch_size': QUICK['batch']}
-    share = iterations / cfg.train_cfg.max_iters
-    for number, scheduler in enumerate(cfg.param_scheduler):
-        for key in ('begin', 'end', 'T_max', 'total_steps'):
-            if scheduler.get(key):
-                options[f'param_scheduler.{number}.{key}'] = max(1, round(scheduler[key] * share))
-    for network in ('architecture', 'teacher') if arm.distilled else ('', ):
-        options['.'.join(filter(None, ('model', network, 'data_preprocessor.size')))] = f'({size},{size})'
-    return options
 
 
 def _shown(path: Path) -> str:
@@ -277,6 +264,7 @@ def locked(root: Path) -> Iterator[int]:
 def main(argv: list[str] | None = None) -> dict:
     """Run the demo as the command line says and return its results."""
     args = parse_args(argv)
+    warnings.filterwarnings('ignore', message='Default ``avg_non_ignore`` is False')
     root = (args.work_dir or REPO_ROOT / 'work_dirs' / ('demo-quick' if args.quick else 'demo')).resolve()
     with locked(root) as lock:
         return Demo(args, root, lock).run()
