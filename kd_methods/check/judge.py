@@ -71,7 +71,7 @@ def _judge(loss: LossUse, weights: LossWeights) -> str:
         fitting = weights.base[loss.name] * 0.3 / ratio if weights.base.get(loss.name) else None
         hint = f', or about {fitting:.2g} for a ratio of 0.3' if fitting else ''
         return (f"{loss.name} is out of proportion: its gradient at {where} is {ratio:.3g} times the task loss's, so "
-                f"{'it has no effect' if small else 'the task is not learnt'}. Set its loss_weight='auto'{hint}.")
+                f"{'it hardly has an effect' if small else 'the task hardly counts'}. Set its loss_weight='auto'{hint}.")
     return ''
 
 

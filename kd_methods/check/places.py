@@ -19,9 +19,9 @@ def describe_places(network: BaseModel, role: str, size: tuple[int, int]) -> str
     lines = [f'{probe.name}, one image of {size[0]}x{size[1]}']
     if probe.error is not None:
         lines.append(f'  (the run ended early: {type(probe.error).__name__}: {str(probe.error)[:200]})')
-    rows = [('role', 'place', 'fires', 'shape'), *_roles(probe), ('', '', '', ''),
-            ('module path', '', 'fires', 'output'), *_modules(probe)]
-    lines += ['  ' + line for line in table(rows, right=(2, )).splitlines()]
+    for text in (table(_roles(probe), ('role', 'place', 'fires', 'shape'), right=(2, )),
+                 table(_modules(probe), ('module path', 'fires', 'output'), right=(1, ))):
+        lines += ['', *('  ' + line for line in text.splitlines())]
     return '\n'.join(lines)
 
 
@@ -44,5 +44,5 @@ def _roles(probe: Probe) -> list[tuple]:
 
 def _modules(probe: Probe) -> list[tuple]:
     rows = sorted(probe.firings.items(), key=lambda item: item[1][0].order)
-    return [(path, '', len(calls), format_shape(calls[0].outputs)) for path, calls in rows
+    return [(path, len(calls), format_shape(calls[0].outputs)) for path, calls in rows
             if path and calls[0].outputs is not None]

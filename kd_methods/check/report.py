@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 WIDTH = 118
+_WHOLE_WORDS = dict(break_long_words=False, break_on_hyphens=False)  # paths and names are to be copied
 
 
 class Report:
@@ -64,7 +65,7 @@ def pairs(rows: Sequence[tuple[str, str]]) -> str:
     indent = max((len(name) for name, _ in rows), default=0) + 2
     lines = []
     for name, value in rows:
-        wrapped = [part for line in value.splitlines() or [''] for part in textwrap.wrap(line, WIDTH - indent) or ['']]
+        wrapped = [part for line in value.splitlines() for part in textwrap.wrap(line, WIDTH - indent, **_WHOLE_WORDS)] or ['']
         lines += [name.ljust(indent) + wrapped[0]] + [' ' * indent + part for part in wrapped[1:]]
     return '\n'.join(lines)
 
@@ -85,4 +86,5 @@ def count(value: float | None) -> str:
 
 
 def _bullets(mark: str, items: Sequence[str]) -> str:
-    return '\n'.join(textwrap.fill(item, WIDTH, initial_indent=f'  {mark} ', subsequent_indent='    ') for item in items)
+    return '\n'.join(textwrap.fill(item, WIDTH, initial_indent=f'  {mark} ', subsequent_indent='    ',
+                                   **_WHOLE_WORDS) for item in items)

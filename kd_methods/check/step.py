@@ -137,7 +137,7 @@ class _Watch:
         places, tensors = [], []
         for record in _records(leaf, name):
             if record['from_student']:
-                places.append(_place(leaf.student_recorders.recorders[record['recorder']]))
+                places.append(_place(leaf.student_recorders.recorders[record['recorder']], record['data_idx']))
                 tensors += tensors_of(leaf.get_record(**record))
         attached = [t for t in tensors if t.requires_grad]
         return LossUse(full_name, float(value.detach()), list(dict.fromkeys(places)), _gradient_norm(value, attached),
@@ -154,7 +154,7 @@ class _Watch:
                 seen.add(key)
                 side = 'student' if record['from_student'] else 'teacher'
                 recorder = getattr(leaf, f'{side}_recorders').recorders[record['recorder']]
-                uses.append(TapUse(_tap_name(prefix, leaf, side, record), side, _place(recorder),
+                uses.append(TapUse(_tap_name(prefix, leaf, side, record), side, _place(recorder, record['data_idx']),
                                    len(getattr(recorder, 'data_buffer', [])),
                                    wiring.recorded_shape(leaf, record, *self.model.probes),
                                    shapes_of(leaf.get_record(**record)), protected.get(id(recorder), False)))
@@ -183,10 +183,10 @@ def _tap_name(prefix: str, leaf: Any, side: str, record: dict) -> str:
     return name if tap or record['data_idx'] is None else f'{name}[{record["data_idx"]}]'
 
 
-def _place(recorder: Any) -> str:
+def _place(recorder: Any, data_idx: int | None) -> str:
     kind = wiring.recorder_kind(recorder)
-    what = {OUTPUTS: '', INPUTS: ' (its input)'}.get(kind, f' ({kind})')
-    return getattr(recorder, 'source', '?') + what
+    index = '' if data_idx is None or kind != OUTPUTS else f'[{data_idx}]'
+    return getattr(recorder, 'source', '?') + index + {OUTPUTS: '', INPUTS: ' (its input)'}.get(kind, f' ({kind})')
 
 
 def _gradient_norm(loss: Tensor | None, tensors: list[Tensor]) -> float | None:
