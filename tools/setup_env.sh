@@ -147,25 +147,25 @@ date >>"$LOG"
 export PIP_DISABLE_PIP_VERSION_CHECK=1 TMPDIR="$VENV/tmp"
 rm -rf "$TMPDIR" && mkdir -p "$TMPDIR"  # what an interrupted download left
 # 14,000 Python files, most never imported: leave byte-compiling the others to their first import
-install() { "$PY" -m pip install --no-compile "$@"; }
+pip_install() { "$PY" -m pip install --no-compile "$@"; }
 case "$("$PY" -m pip --version)" in
-  "pip "[0-9].* | "pip 1"[0-9].* | "pip 2"[01].*) step 1 "newer pip" install 'pip>=22' ;;
+  "pip "[0-9].* | "pip 1"[0-9].* | "pip 2"[01].*) step 1 "newer pip" pip_install 'pip>=22' ;;
 esac
 
 # torch first: mmcv, built without it, silently leaves its operators out
 grep -E '^(torch|numpy|setuptools|wheel|ninja|psutil|packaging)==' requirements.txt >"$VENV/build_requirements.txt"
 step 2 "torch and build tools (a CUDA build of torch is several GB to fetch)" \
-  install -r "$VENV/build_requirements.txt"
+  pip_install -r "$VENV/build_requirements.txt"
 
 # ---- the other packages: before mmcv, which imports some of them --------------------------------------
 grep -v '^onedl-mmcv==' requirements.txt >"$VENV/other_requirements.txt"
 step 3 "the other packages of requirements.txt" \
-  install --no-build-isolation -r "$VENV/other_requirements.txt"
+  pip_install --no-build-isolation -r "$VENV/other_requirements.txt"
 # Two packages own the folder cv2. The plain one needs libGL.so.1 and glib, which a server has not; the
 # headless one needs neither, so it has to be the one that is written last.
 if [ "$("$PY" -c 'import cv2; print(cv2.version.headless)' 2>/dev/null)" != True ]; then
   step 4 "OpenCV without windows (no libGL needed)" \
-    install --force-reinstall --no-deps "$(pin opencv-python-headless)"
+    pip_install --force-reinstall --no-deps "$(pin opencv-python-headless)"
 fi
 
 # ---- which operators ---------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ build="$VENV/build_mmcv_$ops"
 wheels="$KD_CACHE/$(pin onedl-mmcv)_$("$PY" -c 'import sys, platform, torch
 print(f"torch{torch.__version__}_cp{sys.version_info[0]}{sys.version_info[1]}_{platform.machine()}")')_$ops"
 saved_wheel() { ls "$wheels"/*.whl 2>/dev/null | head -n1; }
-install_wheel() { install --force-reinstall --no-deps "$(saved_wheel)"; }
+install_wheel() { pip_install --force-reinstall --no-deps "$(saved_wheel)"; }
 
 unpack_mmcv() {  # unpack_mmcv grouped|plain; the folder appears when it is complete
   rm -rf "$build/src" "$build/unpacked" && mkdir -p "$build/unpacked"
@@ -250,7 +250,7 @@ fi
 
 # ---- this project ------------------------------------------------------------------------------------
 progress() { echo "installing"; }
-step 6 "this project" install --no-deps --no-build-isolation -e .
+step 6 "this project" pip_install --no-deps --no-build-isolation -e .
 
 problem=$(check_ops "$ops") || die "mmcv's operators do not work after all steps:" "$problem"
 problem=$("$PY" -c 'import cv2, mmengine, mmcv, mmseg, mmdet, sklearn, matplotlib' 2>&1) || {
