@@ -21,9 +21,8 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, installed or not
 
@@ -39,8 +38,7 @@ from kd_methods.demo import pictures, quick, report, stages  # noqa: E402
 from kd_methods.demo.logs import TrainingLog, read_training  # noqa: E402
 
 
-@dataclass(frozen=True)
-class Arm:
+class Arm(NamedTuple):
     """One of the networks that are compared."""
     name: str
     title: str
@@ -198,7 +196,7 @@ class Demo:
                     arm=arm.name, seed=seed, **metrics, iterations=max_iters,
                     seconds_per_iteration=None if seconds is None else round(seconds, 4),
                     seconds=json.loads((folder / stages.MARKER).read_text())['seconds'],
-                    checkpoint=os.path.relpath(folder / 'best.pth', REPO_ROOT)))
+                    checkpoint=str((folder / 'best.pth').relative_to(self.root))))
         machine = dict(cores=os.cpu_count(), threads=self.threads, device='cuda' if torch.cuda.is_available() else 'cpu',
                        python=platform.python_version(), torch=torch.__version__)
         return dict(quick=self.args.quick, input_size=scenes['size'], scenes=scenes, machine=machine, arms=arms, runs=runs,

@@ -55,7 +55,8 @@ def draw_curves(out: Path, logs: Mapping[str, Sequence[TrainingLog]]) -> None:
         logs (Mapping): Name of an arm -> its runs, one a seed; the first one is drawn strongly.
     """
     plt = _pyplot()
-    fig, (left, right) = plt.subplots(1, 2, figsize=(10, 4.1), constrained_layout=True)
+    fig, (left, right) = plt.subplots(1, 2, figsize=(10, 4.1), layout='constrained')
+    fig.get_layout_engine().set(w_pad=0.12, h_pad=0.08, wspace=0.04)
     ends: list[tuple] = []
     for colour, (name, runs) in zip(COLOURS, logs.items()):
         for number, log in enumerate(runs):
@@ -67,14 +68,15 @@ def draw_curves(out: Path, logs: Mapping[str, Sequence[TrainingLog]]) -> None:
                 right.plot(list(log.miou), list(log.miou.values()), marker='o', ms=5, label=label, **style)
                 ends += [(right, list(log.miou)[-1], list(log.miou.values())[-1], colour)] if number == 0 else []
     for ax, x, y, colour in ends:
-        ax.annotate(f'{y:.1f}', (x, y), (6, 4), textcoords='offset points', color=colour, fontsize=9, fontweight='bold')
+        ax.annotate(f'{y:.1f}', (x, y), (7, -3), textcoords='offset points', color=colour, fontsize=9, fontweight='bold')
     left.set_title('Training loss of the task (cross-entropy)', fontsize=11, color=INK, loc='left')
     right.set_title('Validation mIoU', fontsize=11, color=INK, loc='left')
     for ax in (left, right):
         ax.set_xlabel('iteration', color=INK)
+        ax.margins(x=0.07, y=0.1)
         ax.set_xlim(left=0)
         ax.set_ylim(bottom=0)
-        ax.margins(x=0.08, y=0.12)
+        ax.xaxis.set_major_locator(plt.MaxNLocator('auto', integer=True))
         ax.grid(axis='y', color='#e5e7eb', lw=0.8)
         ax.set_axisbelow(True)
         ax.tick_params(colors=INK, length=0)
