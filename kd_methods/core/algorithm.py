@@ -18,7 +18,7 @@ from .probe import Probe, probe_network
 from .taps import INPUTS, OUTPUTS
 from .teacher import FrozenTeacher
 from .tie import UnusedParameterTie
-from .weights import LossWeights
+from .weights import LossWeights, statistic_name
 
 
 @MODELS.register_module()
@@ -135,6 +135,8 @@ class FrozenTeacherDistill(BaseModel):
             losses.update({f'distill.{name}': value for name, value in distill.items()})
             for leaf in self._leaves:
                 wiring.clear_records(leaf)
+        for name in self.weights.idle():  # else the log would keep showing the last weight that it had
+            losses[f'distill.{statistic_name(name, "weight")}'] = inputs.new_zeros(())
         if self.training and torch.is_grad_enabled():
             self.weights.advance()
             losses = self._tie(losses, self, (tuple(active), self.calculate_student_loss))

@@ -140,6 +140,10 @@ class LossWeights(nn.Module):
         """Names of the losses that count at this iteration."""
         return [name for name, weight in self.base.items() if weight != 0 and self.factor(name) != 0]
 
+    def idle(self) -> list[str]:
+        """Names of the losses that a schedule has off at this iteration."""
+        return [name for name in self.schedules if self.base[name] != 0 and self.factor(name) == 0]
+
     def factor(self, name: str) -> float:
         """Factor of the schedule at this iteration."""
         return self.schedules[name].factor(self.step) if name in self.schedules else 1.0

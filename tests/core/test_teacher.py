@@ -157,7 +157,7 @@ def test_is_not_run_when_no_loss_counts(distill, batch, losses_of, distiller_cfg
             losses = losses_of(model, batch())
             counts.append(len(calls))
         assert counts == expected
-        assert not [k for k in losses if k.startswith('distill')]
+        assert not [k for k in losses if k.startswith('distill.loss')]
 
 
 def test_stopping_distillation_stops_the_teacher(distill, batch, losses_of):

@@ -56,6 +56,13 @@ def test_schedule_scales_the_loss_and_is_logged(distill, batch, losses_of, disti
     assert first['distill.kd_weight'] == 0.5
 
 
+def test_a_finished_schedule_is_logged_as_weight_0(distill, batch, losses_of, distiller_cfg):
+    model = distill(distiller=distiller_cfg(loss_schedules=dict(loss_kd=dict(end=1))))
+    assert losses_of(model, batch())['distill.kd_weight'] == 1
+    over = losses_of(model, batch())
+    assert over['distill.kd_weight'] == 0 and 'distill.loss_kd' not in over
+
+
 def test_auto_weight_gives_the_ratio_of_gradient_norms():
     x = torch.randn(2, 3, 4, 4, requires_grad=True)
     auto = AutoWeight(ratio=0.3, iters=1)
