@@ -33,20 +33,25 @@ def test_recipes_are_found():
     assert len(RECIPES) >= 12
 
 
+@pytest.mark.parametrize('full_size', [False, pytest.param(True, marks=pytest.mark.slow)], ids=['shallow', 'full size'])
 @pytest.mark.parametrize('path', RECIPES, ids=lambda p: p.stem)
 @pytest.mark.filterwarnings('ignore:model.teacher_ckpt')
-def test_a_shipped_recipe_builds_after_changing_its_type_alone(path):
+def test_a_shipped_recipe_builds_after_changing_its_type_alone(path, full_size):
     """Checkpoints and downloads are off: nothing is loaded, and no network is initialised from a file."""
     cfg = Config.fromfile(str(path))
     model = cfg.model
     model.type, model.teacher_ckpt = 'FrozenTeacherDistill', None
-    model.dry_run_size = (64, 64)  # a quarter of the default's time
     name = f'recipe-{path.stem}'
     DefaultScope.get_instance(name, scope_name=cfg.default_scope)
-    for key in ('architecture', 'teacher'):  # the same networks, less deep, to save time; no weights from anywhere
-        entry = model[key]
-        entry = resolve_model_cfg({**entry, 'pretrained': False, 'downloads': False} if 'cfg_path' in entry else entry, key)
-        model[key] = shrink(entry)
+    if full_size:
+        for key in ('architecture', 'teacher'):
+            model[key].pop('pretrained', None)  # downloads off
+    else:
+        model.dry_run_size = (64, 64)  # a quarter of the default's time
+        for key in ('architecture', 'teacher'):  # the same networks, less deep
+            entry = model[key]
+            entry = resolve_model_cfg({**entry, 'pretrained': False, 'downloads': False} if 'cfg_path' in entry else entry, key)
+            model[key] = shrink(entry)
     built = MODELS.build(model)
     assert set(built.weights.active()) == set(cfg.model.distiller.distill_losses)
     assert built.teacher.mode == 'tensor' and built.teacher._stop is not None  # no recipe needs the teacher's losses
