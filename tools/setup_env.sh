@@ -232,7 +232,7 @@ else
     if [ "$ops" = cuda ]; then
       estimate="can take half an hour or more, depending on cores; once"
     else
-      estimate="about $((MAX_JOBS > 1 ? 2 : 4)) minutes, once"
+      estimate="about $((MAX_JOBS > 1 ? 3 : 5)) minutes on an idle machine, once"
     fi
     progress() {
       local all
