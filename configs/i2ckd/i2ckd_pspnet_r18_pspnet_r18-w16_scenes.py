@@ -8,4 +8,4 @@ model = dict(
     architecture=dict(cfg_path='configs/baselines/pspnet_r18-w16_scenes.py'),
     teacher=dict(cfg_path='configs/baselines/pspnet_r18_scenes.py'),
     teacher_ckpt='work_dirs/pspnet_r18_scenes/best.pth',
-    distiller=dict(type='I2CKDDistiller', feature='features', margin=1.0, loss_weight=0.3))
+    distiller=dict(type='I2CKDDistiller', feature='features', margin=1.0, loss_weight=1.0))
