@@ -10,6 +10,7 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from . import wiring
+from .arguments import check_arguments
 from .distiller import ComposedDistiller, MethodDistiller, build_distiller, loss_statistics, parse_schedules
 from .guards import RecordGuard
 from .networks import build_network
@@ -67,7 +68,7 @@ class FrozenTeacherDistill(BaseModel):
                  module_inplace: bool = False,
                  teacher_module_inplace: bool = False,
                  **unknown: Any) -> None:
-        _check_arguments(teacher, distiller, teacher_trainable, teacher_norm_eval, teacher_preprocessor, unknown)
+        check_arguments(teacher, distiller, teacher_trainable, teacher_norm_eval, teacher_preprocessor, unknown)
         student = build_network(architecture, 'model.architecture')
         frozen = FrozenTeacher(build_network(teacher, 'model.teacher'), teacher_precision)
         if data_preprocessor is None:
@@ -268,30 +269,6 @@ class FrozenTeacherDistill(BaseModel):
     def _set_device(self, device: torch.device) -> None:
         self.teacher.model._set_device(device)
         super()._set_device(device)
-
-
-def _check_arguments(teacher: Any, distiller: Any, teacher_trainable: bool, teacher_norm_eval: bool,
-                     teacher_preprocessor: str, unknown: dict) -> None:
-    if 'algorithm' in unknown:
-        raise ValueError(
-            "model.algorithm is the shape of MMRazor 0.x. Write instead:\n  model = dict(type='FrozenTeacherDistill',\n"
-            "      architecture=dict(cfg_path='STUDENT.py'), teacher=dict(cfg_path='TEACHER.py'), teacher_ckpt='TEACHER.pth',\n"
-            "      distiller=dict(type='mmrazor.ConfigurableDistiller', student_recorders=..., teacher_recorders=...,\n"
-            '                     distill_losses=..., loss_forward_mappings=...))')
-    if unknown:
-        raise TypeError(f'model: FrozenTeacherDistill takes no {sorted(unknown)}. It takes architecture, teacher, teacher_ckpt, '
-                        'distiller, calculate_student_loss, teacher_precision, teacher_preprocessor, ...')
-    if teacher is None or distiller is None:
-        name = 'teacher' if teacher is None else 'distiller'
-        raise ValueError(f"model.{name} is missing: e.g. {name}=dict({'cfg_path=' if teacher is None else 'type='}...).")
-    if teacher_trainable:
-        raise ValueError('model.teacher_trainable=True: the teacher of FrozenTeacherDistill is frozen. Train it first with its '
-                         'own config, then name its weights with teacher_ckpt.')
-    if not teacher_norm_eval:
-        raise ValueError('model.teacher_norm_eval=False: the teacher is wholly in eval mode here, so that it gives the '
-                         'predictions that it was tested with. Remove the key.')
-    if teacher_preprocessor not in ('own', 'student'):
-        raise ValueError(f"model.teacher_preprocessor: {teacher_preprocessor!r} is neither 'own' nor 'student'.")
 
 
 def _overrides_computation(distiller: nn.Module) -> bool:

@@ -60,7 +60,8 @@ def load_config(path: str | Path, key: str = 'cfg_path') -> Config:
     names = sorted({f.name for folder in folders for f in folder.glob('*.py')})
     near = difflib.get_close_matches(Path(path).name, names, n=3)
     hint = f' Did you mean {" or ".join(repr(n) for n in near)}?' if near else ''
-    raise FileNotFoundError(f'{key}: no config file {path!r} (looked in {Path.cwd()} and {REPO_ROOT}).{hint}')
+    places = ' and '.join(dict.fromkeys(map(str, (Path.cwd(), REPO_ROOT))))
+    raise FileNotFoundError(f'{key}: no config file {path!r} (looked in {places}).{hint}')
 
 
 def resolve_model_cfg(cfg: dict, key: str = 'architecture') -> ConfigDict:
