@@ -33,7 +33,7 @@ from kd_methods.check.networks import count_flops, parameter_count, plain_networ
 from kd_methods.core.cli import run_tool  # noqa: E402
 from kd_methods.core.export import write_file  # noqa: E402
 from kd_methods.core.networks import REPO_ROOT, load_config, student_config  # noqa: E402
-from kd_methods.datasets.scene_writer import RECORD, write_scenes  # noqa: E402
+from kd_methods.datasets.scene_writer import RECORD  # noqa: E402
 from kd_methods.demo import pictures, quick, report, stages  # noqa: E402
 from kd_methods.demo.logs import TrainingLog, read_training  # noqa: E402
 
@@ -106,12 +106,13 @@ class Demo:
     def scenes(self) -> dict:
         """Write the scenes, and say what was written."""
         sizes = quick.SCENES if self.args.quick else {}
-        say(f'scenes: {self.data}')
-        start = time.monotonic()
-        written = write_scenes(self.data, **sizes)
+        say(f'scenes: {_shown(self.data)}')
+        # a process of its own like all the rest: it is stopped quietly, and its silence is noticed
+        stages.run_process('write scenes', ['tools/data/make_scenes.py', '--out', self.data,
+                                            *(f'--{name}={value}' for name, value in sizes.items())],
+                           self.env, self.root / 'scenes.txt', say, (self.lock, ))
         record = json.loads((self.data / RECORD).read_text())
-        say(f'scenes: {record["train"]} to train and {record["val"]} to validate, '
-            + (f'written in {stages.clock(time.monotonic() - start)}' if written else 'there already'))
+        say(f'scenes: {record["train"]} to train and {record["val"]} to validate')
         return record
 
     def options(self, arm: Arm, seed: int) -> dict[str, Any]:
