@@ -1,15 +1,15 @@
 # Students on the sign scenes, alone or distilled: every arm takes this one schedule.
 # Linear up, cosine down. Not OneCycleLR: mmengine would pickle one of its methods into every
 # checkpoint, and such a file cannot be loaded safely.
-max_iters = 700
-warm_up = 210
+max_iters = 500
+warm_up = 150
 optim_wrapper = dict(
-    type='OptimWrapper', optimizer=dict(type='AdamW', lr=4e-3, weight_decay=0.01))
+    type='OptimWrapper', optimizer=dict(type='AdamW', lr=16e-3, weight_decay=0.01))
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.04, begin=0, end=warm_up, by_epoch=False),
     dict(type='CosineAnnealingLR', eta_min=0, T_max=max_iters - warm_up, begin=warm_up,
          end=max_iters, by_epoch=False)
 ]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=350)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=250)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')

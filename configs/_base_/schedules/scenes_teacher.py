@@ -1,4 +1,4 @@
-# The teacher of the sign scenes: the students' schedule with more iterations.
+# The teacher of the sign scenes: the students' schedule with more iterations and a lower rate.
 max_iters = 1000
 warm_up = 300
 optim_wrapper = dict(
