@@ -1,5 +1,7 @@
 """One training step of distillation: teacher, student, losses."""
+import logging
 import warnings
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,10 +18,9 @@ from .guards import RecordGuard
 from .networks import build_network
 from .preprocess import pair_preprocessors
 from .probe import Probe, probe_network
-from .taps import INPUTS, OUTPUTS
 from .teacher import FrozenTeacher
 from .tie import UnusedParameterTie
-from .weights import LossWeights, statistic_name
+from .weights import LossWeights, own_weight, statistic_name, sum_losses
 
 
 @MODELS.register_module()
@@ -70,7 +71,11 @@ class FrozenTeacherDistill(BaseModel):
                  **unknown: Any) -> None:
         check_arguments(teacher, distiller, teacher_trainable, teacher_norm_eval, teacher_preprocessor, unknown)
         student = build_network(architecture, 'model.architecture')
-        frozen = FrozenTeacher(build_network(teacher, 'model.teacher'), teacher_precision)
+        teacher_network = build_network(teacher, 'model.teacher')
+        if teacher_network is student:
+            raise ValueError('model.teacher is the very network of model.architecture: freezing it would freeze the student. Give '
+                             'a copy or its config.')
+        frozen = FrozenTeacher(teacher_network, teacher_precision)
         if data_preprocessor is None:
             data_preprocessor = student.data_preprocessor
         elif isinstance(data_preprocessor, dict):
@@ -80,6 +85,7 @@ class FrozenTeacherDistill(BaseModel):
         super().__init__(data_preprocessor, init_cfg)
         self.architecture = student
         self.teacher = frozen
+        frozen.holder = weakref.ref(self)
         self.teacher_ckpt = teacher_ckpt
         self.calculate_student_loss = calculate_student_loss
         self.student_trainable = student_trainable
@@ -95,6 +101,7 @@ class FrozenTeacherDistill(BaseModel):
         self.distiller = build_distiller(distiller, 'model.distiller')
         self._wire(dry_run_size)
         self._tie = UnusedParameterTie()
+        self._disconnected: set[str] = set()
 
     @property
     def student(self) -> BaseModel:
@@ -131,7 +138,7 @@ class FrozenTeacherDistill(BaseModel):
         if self.calculate_student_loss:
             losses.update({f'student.{name}': value for name, value in student_losses.items()})
         if active:
-            task = _sum_losses(student_losses) if self.calculate_student_loss else None
+            task = sum_losses(student_losses) if self.calculate_student_loss else None
             distill = self._distill_losses(active, dict(inputs=inputs, data_samples=data_samples), task)
             losses.update({f'distill.{name}': value for name, value in distill.items()})
             for leaf in self._leaves:
@@ -148,6 +155,18 @@ class FrozenTeacherDistill(BaseModel):
         if not self.teacher_ckpt:
             self.teacher.model.init_weights()
         super().init_weights()
+        for leaf in self._leaves:  # plain containers, which do not pass it on
+            for module in (*leaf.connectors.values(), *leaf.distill_losses.values()):
+                if hasattr(module, 'init_weights'):
+                    module.init_weights()
+            self._prepare_ofd(leaf)
+
+    def train(self, mode: bool = True) -> 'FrozenTeacherDistill':
+        """Switch to training; a student that is not trained stays in eval mode, batch statistics included."""
+        super().train(mode)
+        if not self.student_trainable:
+            self.architecture.eval()
+        return self
 
     def _run_teacher(self, inputs: Tensor, data_samples: list | None) -> None:
         managers = [m for leaf in self._leaves for m in (leaf.teacher_recorders, leaf.deliveries)]
@@ -175,10 +194,22 @@ class FrozenTeacherDistill(BaseModel):
                 if prefix + name not in self.weights.base:
                     results[prefix + name] = value
                     continue
-                taps = wiring.student_tensors(leaf, name) if self.weights.finding(prefix + name) else []
+                if prefix + name not in active:  # computed all the same by a distiller with a way of its own
+                    continue
+                taps = wiring.student_tensors(leaf, name)
+                if not taps and self.student_trainable and torch.is_grad_enabled():
+                    self._warn_disconnected(prefix + name)
                 results.update(self.weights.scale(prefix + name, value, task, taps))
                 results.update(loss_statistics(prefix + name, leaf.distill_losses[name]))
         return results
+
+    def _warn_disconnected(self, name: str) -> None:
+        """Say once that a loss reaches no trainable part of the student."""
+        if name not in self._disconnected:
+            self._disconnected.add(name)
+            print_log(f'distill.{name}: no gradient can reach the student through its tap, so this loss teaches it nothing: '
+                      'the tap lies in a frozen stage, or inside re-entrant activation checkpointing (with_cp).',
+                      logger='current', level=logging.WARNING)
 
     def _wire(self, size: tuple[int, int]) -> None:
         """Dry-run both networks, build the distiller on what was found, check it, and arm the early stop."""
@@ -195,39 +226,32 @@ class FrozenTeacherDistill(BaseModel):
             wiring.check_mappings(leaf, key)
             leaf.prepare_from_student(self.student)
             leaf.prepare_from_teacher(self.teacher.model)
+            self._prepare_ofd(leaf)
             wiring.check_shapes(leaf, student, teacher, key)
             for name, loss in leaf.distill_losses.items():
                 if prefix + name in base:
                     raise ValueError(f'{key}: two distillers have a loss {name!r}. Give model.distiller.distillers as a dict, '
                                      'whose keys tell them apart.')
-                base[prefix + name] = _own_weight(loss)
+                base[prefix + name] = own_weight(loss)
             schedules.update({prefix + n: s for n, s in parse_schedules(leaf, key).items()})
             auto.update({prefix + n: a for n, a in getattr(leaf, 'auto_weights', {}).items()})
-        if auto and not self.calculate_student_loss:
+        if auto and not (self.calculate_student_loss and self.student_trainable):
             raise ValueError(f"model.distiller: loss_weight='auto' of {sorted(auto)} is measured against the task loss, but "
-                             'calculate_student_loss=False. Give a number.')
+                             'calculate_student_loss=False or student_trainable=False. Give a number.')
         self.weights = LossWeights(base, schedules, auto)
         self.probes = (student, teacher)
-        self._student_guards = self._guard('student', self.student, student)
-        self._teacher_guards = self._guard('teacher', self.teacher.model, teacher)
+        self._student_guards = wiring.guard_records(self._leaves, 'student', student)
+        self._teacher_guards = wiring.guard_records(self._leaves, 'teacher', teacher)
         self._arm_early_stop(teacher)
+
+    def _prepare_ofd(self, leaf: nn.Module) -> None:
+        """MMRazor's OFD distiller takes the margins of its adapters from the teacher's batch norms."""
+        if hasattr(leaf, 'init_ofd_connectors'):
+            leaf.init_ofd_connectors(self.teacher.model)
 
     def _arm_early_stop(self, probe: Probe) -> None:
         """Find the last call that anything reads, and let the teacher stop there; or run it whole where that is unknown."""
-        last: tuple[int, str, int] | None = None
-        beyond = []
-        for leaf in self._leaves:
-            if leaf.deliveries.deliveries:
-                beyond += [f'delivery {name!r}' for name in leaf.deliveries.deliveries]
-            for name, recorder in leaf.teacher_recorders.recorders.items():
-                kind = wiring.recorder_kind(recorder)
-                calls = probe.firings.get(recorder.source, []) if kind in (OUTPUTS, INPUTS) else []
-                if kind == 'Parameter':
-                    continue
-                if not calls:
-                    beyond.append(f'recorder {name!r} ({kind} of {recorder.source!r})')
-                elif last is None or calls[-1].order > last[0]:
-                    last = (calls[-1].order, recorder.source, len(calls))
+        last, beyond = wiring.last_read_call(self._leaves, probe)
         if beyond:
             self.teacher.mode = 'loss'
             warnings.warn("The teacher runs in mode='loss', heads, targets and losses included, at every step, because "
@@ -235,18 +259,7 @@ class FrozenTeacherDistill(BaseModel):
                           "is not reached by a plain forward (mode='tensor'). That can cost many times the time of a forward.",
                           stacklevel=2)
         elif last is not None:
-            self.teacher.stop_after(last[1], last[2])
-
-    def _guard(self, side: str, network: nn.Module, probe: Probe) -> list[RecordGuard]:
-        guards = []
-        for leaf in self._leaves:
-            for recorder in getattr(leaf, f'{side}_recorders').recorders.values():
-                kind = wiring.recorder_kind(recorder)
-                if kind in (OUTPUTS, INPUTS):
-                    calls = probe.firings.get(recorder.source, [])
-                    changed = any(c.outputs_changed if kind == OUTPUTS else c.inputs_changed for c in calls)
-                    guards.append(RecordGuard(network.get_submodule(recorder.source), recorder, kind, protect=changed))
-        return guards
+            self.teacher.stop_after(*last)
 
     def _protect(self, guards: list[RecordGuard], side: str) -> bool:
         """Turn on protection where a record was just changed in place; True if that forward has to be repeated."""
@@ -263,27 +276,16 @@ class FrozenTeacherDistill(BaseModel):
         return zip([f'{name}.' if name else '' for name in names], self._leaves)
 
     def _apply(self, fn: Any, recurse: bool = True) -> nn.Module:
-        self.teacher.model._apply(fn, recurse)  # .to(), .cuda(), .half(): the teacher follows
+        if self.teacher.holder() is self:  # .to(), .cuda(), .half(): the teacher follows, unless this is a copy of its holder
+            self.teacher.model._apply(fn, recurse)
         return super()._apply(fn, recurse)
 
     def _set_device(self, device: torch.device) -> None:
-        self.teacher.model._set_device(device)
+        if self.teacher.holder() is self:
+            self.teacher.model._set_device(device)
         super()._set_device(device)
 
 
 def _overrides_computation(distiller: nn.Module) -> bool:
     from mmrazor.models.distillers import ConfigurableDistiller
     return type(distiller).compute_distill_losses is not ConfigurableDistiller.compute_distill_losses
-
-
-def _own_weight(loss: nn.Module) -> float:
-    """A loss's own fixed weight, under the name that MMRazor's losses and this project's use."""
-    weight = getattr(loss, 'loss_weight', 1.0)
-    return float(weight) if isinstance(weight, (int, float)) else 1.0
-
-
-def _sum_losses(losses: dict[str, Any]) -> Tensor:
-    """The task's objective, as mmengine sums it up."""
-    terms = [v.mean() if isinstance(v, Tensor) else sum(t.mean() for t in v) for k, v in losses.items() if 'loss' in k]
-    return sum(terms)
-

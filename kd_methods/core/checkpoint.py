@@ -3,6 +3,7 @@
 A checkpoint is read without running any code that it may carry, and its weights are loaded so that nothing goes
 missing without a word: every key of the file must have its place in the model and the other way round.
 """
+import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -194,7 +195,8 @@ def _local_file(path: str, key: str) -> str:
     if path.startswith(('http://', 'https://')):
         folder = Path(torch.hub.get_dir()) / 'checkpoints'
         folder.mkdir(parents=True, exist_ok=True)
-        target = folder / path.split('?')[0].rsplit('/', 1)[-1]
+        address = hashlib.sha256(path.encode()).hexdigest()[:8]  # many files are called best.pth
+        target = folder / f"{address}-{path.split('?')[0].rsplit('/', 1)[-1]}"
         if not target.exists():
             torch.hub.download_url_to_file(path, str(target))
         return str(target)

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmengine.model import BaseModule
+from mmengine.model import BaseModule, ModuleList
 from mmengine.registry import MODELS
 from mmrazor.models.distillers import ConfigurableDistiller
 from mmrazor.models.task_modules import RecorderManager
@@ -202,7 +202,7 @@ class ComposedDistiller(BaseModule):
             raise TypeError(f'distiller.distillers: expected a non-empty list or dict of distiller configs, got {distillers!r}.')
         cfgs = list(distillers.values()) if named else list(distillers)
         self.names: list[str] = list(distillers) if named else [''] * len(cfgs)
-        self.distillers = nn.ModuleList(
+        self.distillers = ModuleList(  # mmengine's: it initialises its members
             build_distiller(cfg, f'distiller.distillers.{name or i}') for i, (cfg, name) in enumerate(zip(cfgs, self.names)))
 
 
@@ -250,7 +250,7 @@ def take_auto_weights(losses: dict[str, dict], key: str) -> dict[str, AutoWeight
                 raise ValueError(f"{where}: expected a number, 'auto' or dict(type='auto', ratio=0.3, iters=100), got "
                                  f'{dict(weight)}.')
             found[name] = AutoWeight(**options)
-            cfg['loss_weight'] = 1.0
+            del cfg['loss_weight']  # not every loss has one; its own scale cancels out
     return found
 
 

@@ -88,7 +88,7 @@ def probe_network(model: BaseModel, role: str = 'student', size: tuple[int, int]
         with torch.random.fork_rng(devices=_cuda_devices(model)), torch.no_grad():
             model(dry_run_input(model, size), dry_run_samples(model, size), mode='tensor')
     except Exception as error:  # a head that wants real annotations: what fired before it is still known
-        probe.error = error
+        probe.error = error.with_traceback(None)  # whose frames would keep the run's tensors
     finally:
         for handle in handles:
             handle.remove()

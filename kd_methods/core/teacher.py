@@ -1,5 +1,6 @@
 """The frozen teacher: outside the module tree, always in eval mode, stopping at its last tap."""
 import contextlib
+import weakref
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -35,6 +36,7 @@ class FrozenTeacher:
         self.model = model.eval().requires_grad_(False)
         self.precision = precision
         self.mode = 'tensor'
+        self.holder: weakref.ref | None = None  # the algorithm that it moves with; copies of that (EMA) only share it
         self._stop: EarlyStop | None = None
 
     def __deepcopy__(self, memo: dict) -> 'FrozenTeacher':

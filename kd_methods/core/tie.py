@@ -2,7 +2,8 @@
 
 Distributed training with ``find_unused_parameters=False``, the fast way, waits for a gradient of each parameter. A parameter may
 have none at a step: an adapter whose loss is scheduled off, an auxiliary head while the task loss is not used. Such parameters
-are tied to the objective with a gradient of exactly zero.
+are tied to the objective with a gradient of exactly zero: they stand still but for what the optimizer does without a gradient
+(weight decay, what is left of momentum), on one process as on many.
 """
 from collections.abc import Hashable, Iterable
 from typing import Any

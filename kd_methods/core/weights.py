@@ -2,7 +2,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Union
+from typing import Any, Union
 
 import torch
 from mmengine.dist import all_reduce
@@ -49,6 +49,12 @@ class LossSchedule:
             raise ValueError(f'{key}: begin and warmup count iterations and cannot be negative, got {schedule}.')
         if schedule.end is not None and schedule.end < schedule.begin + schedule.warmup:
             raise ValueError(f'{key}: end={schedule.end} lies before begin + warmup = {schedule.begin + schedule.warmup}.')
+        if schedule.decay_begin is not None:
+            if schedule.decay == 'none':
+                raise ValueError(f"{key}.decay_begin={schedule.decay_begin} has no effect without decay='linear' or 'cosine'.")
+            if not schedule.begin + schedule.warmup <= schedule.decay_begin < schedule.end:
+                raise ValueError(f'{key}.decay_begin={schedule.decay_begin} has to lie from the end of the warm-up, '
+                                 f'{schedule.begin + schedule.warmup}, to before end={schedule.end}.')
         return schedule
 
     def factor(self, step: int) -> float:
@@ -87,6 +93,8 @@ class AutoWeight(nn.Module):
         self.iters = iters
         self.count = 0
         self.register_buffer('norms', torch.zeros(2))  # of the task, of the loss
+        # Gradients of a mean over pixels would be rounded to 0 at a float16 tap.
+        self.register_buffer('scales', torch.full((2, ), 2.0**16))
         self.register_buffer('measured', torch.zeros((), dtype=torch.long))
 
     @property
@@ -101,9 +109,12 @@ class AutoWeight(nn.Module):
 
     def measure(self, task_loss: Tensor, loss: Tensor, taps: list[Tensor], name: str) -> None:
         """Add the gradient norms of one iteration at the student's taps."""
-        norms = torch.stack([_gradient_norm(task_loss, taps), _gradient_norm(loss, taps)])
+        norms = torch.stack([_gradient_norm(value, taps, scale)
+                             for value, scale in zip((task_loss, loss), self.scales)])
         all_reduce(norms, op='mean')
-        self.norms += norms
+        finite = torch.isfinite(norms)
+        self.scales *= torch.where(finite, 1.0, 2.0**-8)  # too large for the tap's precision: less from the next iteration on
+        self.norms += torch.where(finite.all(), norms, 0.0)
         self.measured += 1
         self.count += 1
         if self.found:  # the one host sync, once a run
@@ -164,7 +175,7 @@ class LossWeights(nn.Module):
             out[statistic_name(name, 'weight')] = weight * factor
             loss = loss * weight
         if name in self.schedules:
-            out.setdefault(statistic_name(name, 'weight'), loss.new_tensor(factor, dtype=torch.float32))
+            out.setdefault(statistic_name(name, 'weight'), loss.new_full((), factor, dtype=torch.float32))
             loss = loss * factor
         return {name: loss, **out}
 
@@ -183,10 +194,30 @@ def statistic_name(loss: str, statistic: str) -> str:
     return f'{loss.replace("loss_", "").replace("loss", "")}_{statistic}'.strip('_')
 
 
-def _gradient_norm(loss: Tensor, taps: list[Tensor]) -> Tensor:
-    grads = torch.autograd.grad(loss, taps, retain_graph=True, allow_unused=True)
+def own_weight(loss: nn.Module) -> float:
+    """A loss's own fixed weight, under the name that MMRazor's losses and this project's use."""
+    weight = getattr(loss, 'loss_weight', 1.0)
+    return float(weight) if isinstance(weight, (int, float)) else 1.0
+
+
+def sum_losses(losses: dict[str, Any]) -> Tensor:
+    """The task's objective, as mmengine sums it up."""
+    terms = [v.mean() if isinstance(v, Tensor) else sum(t.mean() for t in v) for k, v in losses.items() if 'loss' in k]
+    return sum(terms)
+
+
+def _gradient_norm(loss: Tensor, taps: list[Tensor], scale: Tensor) -> Tensor:
+    if not taps or not loss.requires_grad:
+        return torch.zeros((), device=loss.device)
+    try:
+        grads = torch.autograd.grad(loss.float() * scale, taps, retain_graph=True, allow_unused=True)
+    except RuntimeError as error:
+        if 'checkpoint' not in str(error).lower():
+            raise
+        raise ValueError("loss_weight='auto' cannot measure gradients through activation checkpointing that is re-entrant. Set "
+                         'with_cp=False in the student, tap a later place, or give a number.') from error
     squares = [g.detach().float().pow(2).sum() for g in grads if g is not None]
-    return torch.stack(squares).sum().sqrt() if squares else torch.zeros((), device=loss.device)
+    return torch.stack(squares).sum().sqrt() / scale if squares else torch.zeros((), device=loss.device)
 
 
 def _key(name: str) -> str:

@@ -12,6 +12,7 @@ from mmengine.structures import PixelData
 from mmrazor.models.distillers import ConfigurableDistiller
 from torch import Tensor
 
+from .guards import RecordGuard
 from .probe import Probe, Shape, format_shape, tensors_of
 from .taps import INPUTS, OUTPUTS, check_source
 
@@ -107,6 +108,42 @@ def recorded_shape(distiller: ConfigurableDistiller, record: dict, student: Prob
                              f'{recorder.source!r} of the {probe.name} returns {len(shape)} tensors {format_shape(shape)}.')
         shape = shape[record['data_idx']]
     return shape
+
+
+def last_read_call(leaves: Iterable[ConfigurableDistiller], probe: Probe) -> tuple[tuple[str, int] | None, list[str]]:
+    """The last call in the teacher's forward that a recorder reads.
+
+    Returns:
+        tuple: Module path and number of calls, None if nothing is read; and what reads something that ``mode='tensor'`` does
+        not come to or that no dry run can tell.
+    """
+    last: tuple[int, str, int] | None = None
+    beyond = []
+    for leaf in leaves:
+        beyond += [f'delivery {name!r}' for name in leaf.deliveries.deliveries]
+        for name, recorder in leaf.teacher_recorders.recorders.items():
+            kind = recorder_kind(recorder)
+            if kind == 'Parameter':
+                continue
+            calls = probe.firings.get(recorder.source, []) if kind in (OUTPUTS, INPUTS) else []
+            if not calls:
+                beyond.append(f'recorder {name!r} ({kind} of {recorder.source!r})')
+            elif last is None or calls[-1].order > last[0]:
+                last = (calls[-1].order, recorder.source, len(calls))
+    return (last[1:] if last else None), beyond
+
+
+def guard_records(leaves: Iterable[ConfigurableDistiller], side: str, probe: Probe) -> list[RecordGuard]:
+    """Guard each module record of one network; where the dry run saw an in-place change, from the start."""
+    guards = []
+    for leaf in leaves:
+        for recorder in getattr(leaf, f'{side}_recorders').recorders.values():
+            kind = recorder_kind(recorder)
+            if kind in (OUTPUTS, INPUTS):
+                calls = probe.firings.get(recorder.source, [])
+                changed = any(c.outputs_changed if kind == OUTPUTS else c.inputs_changed for c in calls)
+                guards.append(RecordGuard(probe.model.get_submodule(recorder.source), recorder, kind, protect=changed))
+    return guards
 
 
 def compute_losses(distiller: ConfigurableDistiller, names: Iterable[str], data: dict[str, Any]) -> dict[str, Tensor]:

@@ -38,8 +38,10 @@ def test_a_student_that_is_not_trainable_trains_adapters_alone(distill, batch, l
                connectors=dict(adapt=dict(type='ConvModuleConnector', in_channel=8, out_channel=16)),
                distill_losses=dict(loss_l2=dict(type='L2Loss')), loss_forward_mappings=dict(loss_l2=pair))
     model = distill(distiller=cfg, student_trainable=False, calculate_student_loss=False)
+    before = {k: v.clone() for k, v in model.student.state_dict().items()}
     loss, _ = model.parse_losses(losses_of(model, batch()))
     loss.backward()
+    assert all(torch.equal(v, before[k]) for k, v in model.student.state_dict().items())  # batch statistics included
     assert all(p.grad is None for p in model.student.parameters())
     assert all(p.grad is not None for p in model.distiller.parameters())
 
@@ -112,6 +114,36 @@ def test_student_is_found_under_mmrazors_names(distill):
 def test_mistakes_are_named(distill, keys, error, text):
     with pytest.raises(error, match=text):
         distill(**keys)
+
+
+def test_a_tap_in_a_frozen_stage_is_named(distill, batch, losses_of, segmentor, distiller_cfg, caplog):
+    student = segmentor(4)
+    student['backbone']['frozen_stages'] = 1
+    model = distill(student=student, teacher=segmentor(4), distiller=distiller_cfg('backbone.0', dict(type='PKDLoss')))
+    warned = []
+    model._warn_disconnected = warned.append
+    losses_of(model, batch())
+    assert warned == ['loss_kd']
+
+
+def test_adapters_of_a_composition_are_initialised(distill, segmentor):
+    init = dict(type='Constant', layer='Conv2d', val=0.25)
+    cfg = dict(type='MethodDistiller', taps=dict(f='features'), distill_losses=dict(loss_l2=dict(type='L2Loss')),
+               connectors=dict(adapt=dict(type='TorchNNConnector', module_name='Conv2d', init_cfg=init, module_args=dict(
+                   in_channels=8, out_channels=16, kernel_size=1))),
+               loss_forward_mappings=dict(loss_l2=dict(s_feature=dict(recorder='f', from_student=True, connector='adapt'),
+                                                       t_feature=dict(recorder='f', from_student=False))))
+    for distiller in (cfg, dict(type='ComposedDistiller', distillers=[cfg])):
+        model = distill(distiller=distiller)
+        model.init_weights()
+        leaf, = model._leaves
+        assert (next(leaf.connectors['adapt'].parameters()) == 0.25).all()
+
+
+def test_one_object_cannot_be_both_networks(segmentor, distiller_cfg):
+    network = MODELS.build(segmentor())
+    with pytest.raises(ValueError, match='the very network'):
+        MODELS.build(dict(type='FrozenTeacherDistill', architecture=network, teacher=network, distiller=distiller_cfg()))
 
 
 @pytest.mark.parametrize('missing', ['teacher', 'distiller'])

@@ -64,6 +64,13 @@ def test_ema_shares_the_teacher(distill, batch):
     ema.update_parameters(model)
 
 
+def test_an_average_on_another_device_leaves_the_teacher_where_it_is(distill):
+    model = distill()
+    copied = copy.deepcopy(model).double()  # what EMAHook(device=...) does, with another dtype in place of a device
+    assert all(p.dtype == torch.float64 for p in copied.student.parameters())
+    assert all(p.dtype == torch.float32 for p in model.teacher.model.parameters())
+
+
 def test_is_not_in_ddp(distill, tmp_path):
     torch.distributed.init_process_group('gloo', init_method=f'file://{tmp_path}/init', rank=0, world_size=1)
     try:

@@ -29,6 +29,9 @@ def test_schedule_factors():
     (dict(begin=-1), ValueError, 'cannot be negative'),
     (dict(begin=5, warmup=5, end=7), ValueError, 'lies before begin \\+ warmup = 10'),
     (500, TypeError, 'a schedule is a dict'),
+    (dict(decay_begin=3), ValueError, "no effect without decay='linear'"),
+    (dict(decay='linear', decay_begin=9, end=8), ValueError, 'has to lie from the end of the warm-up'),
+    (dict(decay='linear', warmup=4, decay_begin=2, end=8), ValueError, 'has to lie from the end of the warm-up, 4'),
 ])
 def test_schedule_mistakes_are_named(cfg, error, text):
     with pytest.raises(error, match=text) as info:
@@ -78,6 +81,30 @@ def test_auto_weight_without_gradient_is_zero_and_says_so(caplog):
     auto = AutoWeight(iters=1)
     auto.measure(x.sum(), x.sum() * 0, [x], 'loss_x')
     assert auto.weight() == 0
+
+
+@pytest.mark.parametrize('scale', [1e-4, 1.0, 1e4])
+def test_auto_weight_at_a_half_precision_tap(scale):
+    """Gradients of a mean over many pixels are below float16's smallest number, and a scaled loss is above its largest."""
+    x = torch.randn(1, 64, 64, 64, generator=torch.Generator().manual_seed(0))
+    weights = []
+    for dtype in (torch.float32, torch.float16):
+        tap = x.to(dtype).requires_grad_()
+        auto = AutoWeight(ratio=0.3, iters=4)
+        for _ in range(4):
+            auto.measure(tap.float().sin().mean() * 0.01, tap.float().square().mean() * scale, [tap], 'loss_x')
+        weights.append(auto.weight())
+    torch.testing.assert_close(weights[1], weights[0], rtol=1e-2, atol=0)
+
+
+def test_one_iteration_that_is_not_finite_does_not_spoil_an_auto_weight():
+    x = torch.randn(8, requires_grad=True)
+    auto = AutoWeight(ratio=0.3, iters=3)
+    for factor in (1.0, float('inf'), 1.0):
+        auto.measure(x.square().sum(), x.sin().sum() * factor, [x], 'loss_x')
+    alone = AutoWeight(ratio=0.3, iters=1)
+    alone.measure(x.square().sum(), x.sin().sum(), [x], 'loss_x')
+    torch.testing.assert_close(auto.weight(), alone.weight())
 
 
 def train(model, batch, steps, start=0):
