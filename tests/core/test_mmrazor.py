@@ -111,3 +111,18 @@ def test_mmrazors_validation_loop_tests_both_networks(segmentor, batch):
     loop.teacher.data_preprocessor = ours.data_preprocessor
     assert loop.teacher.val_step(batch(1))[0].pred_sem_seg.data.shape == (1, 64, 64)
     assert ours.teacher.model.data_preprocessor is own  # the teacher is tested with its own preprocessing all the same
+
+
+@pytest.mark.filterwarnings('ignore:model.teacher_ckpt')
+def test_ofd_takes_its_margins_from_the_teacher(distill, batch, losses_of):
+    source = dict(tap=dict(type='ModuleOutputs', source='backbone.layer4.1.bn1'))
+    model = distill(distiller=dict(
+        type='mmrazor.OFDDistiller', student_recorders=source, teacher_recorders=source,
+        connectors=dict(student=dict(type='ConvModuleConnector', in_channel=32, out_channel=64, act_cfg=None),
+                        teacher=dict(type='OFDTeacherConnector')),
+        distill_losses=dict(loss_ofd=dict(type='OFDLoss', loss_weight=0.1)),
+        loss_forward_mappings=dict(loss_ofd=dict(s_feature=dict(from_student=True, recorder='tap', connector='student'),
+                                                 t_feature=dict(from_student=False, recorder='tap', connector='teacher')))))
+    model.init_weights()
+    assert model.distiller.connectors['teacher'].margin is not None
+    assert losses_of(model, batch())['distill.loss_ofd'] > 0
