@@ -7,9 +7,9 @@ from pickle import UnpicklingError
 def safe_globals() -> list:
     """What ``torch.load(weights_only=True)`` must allow for checkpoints of OpenMMLab's runner.
 
-    Their message hub holds HistoryBuffers, their meta data numpy values and config dicts. Nothing
-    in the list runs code that a file brings along; mmengine's own list has ``getattr``, for which
-    :func:`_history_method` stands here.
+    Their message hub holds HistoryBuffers, their meta data numpy values and config dicts, a one-cycle
+    schedule its annealing function. Nothing in the list runs code that a file brings along; mmengine's
+    own list has ``getattr``, for which :func:`_known_method` stands here.
 
     Returns:
         list: For ``torch.serialization.safe_globals``.
@@ -17,6 +17,7 @@ def safe_globals() -> list:
     import numpy as np
     from mmengine.config import ConfigDict
     from mmengine.logging import HistoryBuffer
+    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
     numpy_functions = {
         '_reconstruct': np.zeros(1).__reduce__()[0],  # of an array
@@ -24,7 +25,8 @@ def safe_globals() -> list:
     }
     return [
         HistoryBuffer,
-        (_history_method, 'builtins.getattr'),
+        OneCycleParamScheduler,
+        (_known_method, 'builtins.getattr'),
         ConfigDict,
         slice,
         bytes,  # of an empty array
@@ -41,10 +43,15 @@ def safe_globals() -> list:
     ]
 
 
-def _history_method(owner: type, name: str) -> Callable:
-    """Stands for ``getattr``, with which HistoryBuffers refer to their own four methods."""
+def _known_method(owner: type, name: str) -> Callable:
+    """Stands for ``getattr``, with which HistoryBuffers and one-cycle schedulers refer to their own functions."""
     from mmengine.logging import HistoryBuffer
+    from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 
-    if owner is not HistoryBuffer or name not in ('min', 'max', 'mean', 'current'):
+    known = {
+        HistoryBuffer: ('min', 'max', 'mean', 'current'),
+        OneCycleParamScheduler: ('_annealing_cos', '_annealing_linear'),
+    }
+    if not isinstance(owner, type) or name not in known.get(owner, ()):
         raise UnpicklingError(f'getattr({owner!r}, {name!r}) is not allowed in a checkpoint')
     return getattr(owner, name)

@@ -182,9 +182,23 @@ def test_list_holds_no_function_that_takes_code():
         thing = entry[0] if isinstance(entry, tuple) else entry
         assert thing not in (getattr, eval, exec, builtins.__import__, type, object)
         if not isinstance(thing, type):
-            assert thing.__name__ in ('_history_method', '_reconstruct', 'scalar')
+            assert thing.__name__ in ('_known_method', '_reconstruct', 'scalar')
 
 
 def test_nothing_stays_allowed_afterwards(checkpoint):
     safe_load(checkpoint)
     assert not set(safe_globals()) & set(torch.serialization.get_safe_globals())
+
+
+@pytest.mark.parametrize('anneal', ['cos', 'linear'])
+def test_one_cycle_schedules_load(anneal, tmp_path):
+    """mmengine keeps the annealing function itself in the scheduler's state."""
+    from mmengine.optim import OneCycleLR
+    parameter = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([parameter], lr=0.1)
+    scheduler = OneCycleLR(optimizer, eta_max=0.1, total_steps=10, anneal_strategy=anneal)
+    torch.save(dict(param_schedulers=[scheduler.state_dict()]), tmp_path / 'x.pth')
+    with torch.serialization.safe_globals(safe_globals()):
+        state = torch.load(tmp_path / 'x.pth', weights_only=True)['param_schedulers'][0]
+    assert state['anneal_func'](1.0, 0.0, 0.0) == 1.0
+    assert state['last_step'] == scheduler.state_dict()['last_step']

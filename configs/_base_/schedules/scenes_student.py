@@ -1,6 +1,6 @@
 # Students on the sign scenes, alone or distilled: every arm takes this one schedule.
-# Linear up, cosine down. Not OneCycleLR: mmengine would pickle one of its methods into every
-# checkpoint, and such a file cannot be loaded safely.
+# Linear up, cosine down. Not OneCycleLR: mmengine pickles one of its methods into every checkpoint,
+# which bare torch.load(weights_only=True) refuses.
 max_iters = 500
 warm_up = 150
 optim_wrapper = dict(
