@@ -77,6 +77,7 @@ def check_shapes(distiller: ConfigurableDistiller, student: Probe, teacher: Prob
             found[_place(distiller, record)] = shape
             arguments[argument] = _zeros(shape)
         shapes = ', '.join(f'{place} {format_shape(shape)}' for place, shape in found.items())
+        shapes += ' (of a dry run on an image of model.dry_run_size)'
         _check_classes(distiller, mapping, student, teacher, f'{key}.loss_forward_mappings.{name}')
         for argument, record in mapping.items():
             connector = record.get('connector')

@@ -47,7 +47,6 @@ def test_a_shipped_recipe_builds_after_changing_its_type_alone(path, full_size):
         for key in ('architecture', 'teacher'):
             model[key].pop('pretrained', None)  # downloads off
     else:
-        model.dry_run_size = (64, 64)  # a quarter of the default's time
         for key in ('architecture', 'teacher'):  # the same networks, less deep
             entry = model[key]
             entry = resolve_model_cfg({**entry, 'pretrained': False, 'downloads': False} if 'cfg_path' in entry else entry, key)
