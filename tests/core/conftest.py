@@ -17,9 +17,8 @@ MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 @pytest.fixture(autouse=True)
 def segmentation_scope():
     """Look types up as a segmentation config would."""
-    if not DefaultScope.check_instance_created('core-tests'):
-        DefaultScope.get_instance('core-tests', scope_name='mmseg')
-    yield
+    with DefaultScope.overwrite_default_scope('mmseg'):  # other tests' runners leave scopes of their own
+        yield
 
 
 @pytest.fixture

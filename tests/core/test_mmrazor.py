@@ -41,8 +41,6 @@ def test_a_shipped_recipe_builds_after_changing_its_type_alone(path, full_size):
     cfg = Config.fromfile(str(path))
     model = cfg.model
     model.type, model.teacher_ckpt = 'FrozenTeacherDistill', None
-    name = f'recipe-{path.stem}'
-    DefaultScope.get_instance(name, scope_name=cfg.default_scope)
     if full_size:
         for key in ('architecture', 'teacher'):
             model[key].pop('pretrained', None)  # downloads off
@@ -51,7 +49,8 @@ def test_a_shipped_recipe_builds_after_changing_its_type_alone(path, full_size):
             entry = model[key]
             entry = resolve_model_cfg({**entry, 'pretrained': False, 'downloads': False} if 'cfg_path' in entry else entry, key)
             model[key] = shrink(entry)
-    built = MODELS.build(model)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        built = MODELS.build(model)
     assert set(built.weights.active()) == set(cfg.model.distiller.distill_losses)
     assert built.teacher.mode == 'tensor' and built.teacher._stop is not None  # no recipe needs the teacher's losses
 

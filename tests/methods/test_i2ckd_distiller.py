@@ -16,8 +16,8 @@ from kd_methods.methods.logit_kd import parse_logit_kd
 
 @pytest.fixture(autouse=True)
 def segmentation_scope():
-    if not DefaultScope.check_instance_created('i2ckd-tests'):
-        DefaultScope.get_instance('i2ckd-tests', scope_name='mmseg')
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        yield
 
 
 def build(width=4, **distiller):
