@@ -153,6 +153,7 @@ class MethodDistiller(ConfigurableDistiller):
             self._build(key)
 
     def _build(self, key: str) -> None:
+        """Build what the configs say, after :meth:`configure` has added to them."""
         for side, taps in (('student', self.student_taps), ('teacher', self.teacher_taps)):
             recorders = {**self._recorder_cfgs[side], **{name: tap.recorder() for name, tap in taps.items()}}
             setattr(self, f'{side}_recorders', RecorderManager(recorders))

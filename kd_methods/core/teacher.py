@@ -8,7 +8,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from .checkpoint import LoadReport, extract_state_dict, load_strict, safe_load, student_state_dict
+from .checkpoint import STUDENT_PREFIX, LoadReport, extract_state_dict, load_strict, safe_load, student_state_dict
 from .guards import EarlyStop
 
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -49,7 +49,7 @@ class FrozenTeacher:
         """
         state = extract_state_dict(safe_load(path, trusted, key='teacher_ckpt'))
         own = self.model.state_dict()
-        if not any(k.startswith('architecture.') for k in own):
+        if not any(k.startswith(STUDENT_PREFIX) for k in own):
             state = student_state_dict(state)
         report = load_strict(self.model, state, 'teacher', path)
         self.model._is_init = True

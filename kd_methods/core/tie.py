@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .checkpoint import STUDENT_PREFIX
+
 
 class UnusedParameterTie:
     """Ties the parameters that a step's losses do not reach to one of them.
@@ -72,7 +74,7 @@ def _unreached(roots: Iterable[Tensor], module: nn.Module) -> list[str]:
         stack += [fn for fn, _ in node.next_functions if fn is not None]
     # Re-entrant activation checkpointing hides the parameters inside it; those outside the student are seen all the same.
     return [name for name, p in module.named_parameters()
-            if p.requires_grad and id(p) not in reached and not (opaque and name.startswith('architecture.'))]
+            if p.requires_grad and id(p) not in reached and not (opaque and name.startswith(STUDENT_PREFIX))]
 
 
 def _tensors(values: Iterable[Any]) -> list[Tensor]:
