@@ -46,7 +46,7 @@ def safe_load(path: str | Path, trusted: bool = False, key: str = 'checkpoint') 
             f'{key}: {path} was not loaded, because it holds Python objects that could run code ({_first_line(error)}). If you '
             f'know where it comes from, say so with {key}_trusted=True (in the model of the config; --trusted for tools/test.py).'
         ) from error
-    except (RuntimeError, EOFError, OSError) as error:
+    except Exception as error:  # a file that is no pickle ends in whatever its bytes happen to mean
         raise ValueError(f'{key}: {path} is no readable checkpoint (truncated or damaged?): {_first_line(error)}') from error
     if not isinstance(checkpoint, dict):
         raise ValueError(f'{key}: {path} holds a {type(checkpoint).__name__}, expected a dict with a state_dict.')

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from kd_methods.core.distiller import MethodDistiller
 from kd_methods.core.labels import fill_ignored, resize_labels
+from kd_methods.core.options import check_choices, check_names
 from kd_methods.core.prototypes import DISTANCES, check_feature, class_prototypes, prototype_distances
 from kd_methods.core.reductions import full_precision, masked_median, mean_over_images
 from kd_methods.core.taps import Tap
@@ -26,13 +27,6 @@ OPTIONS = dict(
     scope=('image', 'batch'),
     project=('prototypes', 'map'),
 )
-
-
-def _check_options(**given: str) -> None:
-    for name, value in given.items():
-        if value not in OPTIONS[name]:
-            possible = ', '.join(map(repr, OPTIONS[name]))
-            raise ValueError(f'I2CKDLoss: {name}={value!r} is not known. Possible: {possible}')
 
 
 def _class_pairs(present: Tensor) -> Tensor:
@@ -65,7 +59,7 @@ def triplet_loss(
         >>> loss.item(), active.item()  # hinges: 0 - 3 + 2 < 0, and 4 - 5 + 2 = 1
         (0.5, 0.5)
     """
-    _check_options(negatives=negatives)
+    check_choices('I2CKDLoss', OPTIONS, negatives=negatives)
     pairs = _class_pairs(present)
     if negatives != 'all':
         if negatives == 'hardest':
@@ -105,7 +99,7 @@ def i2ckd_loss(
         >>> loss.item(), stats['d_pos'].item()
         (0.0, 0.0)
     """
-    _check_options(unit=unit, project=project)
+    check_choices('I2CKDLoss', OPTIONS, unit=unit, project=project)
     check_feature(feat_S, label, 'feat_S')
     check_feature(feat_T, label, 'feat_T')
     fits = (feat_T.shape[1], feat_S.shape[1])
@@ -210,7 +204,7 @@ class I2CKDLoss(nn.Module):
     ) -> None:
         super().__init__()
         choices = dict(distance=distance, unit=unit, negatives=negatives, scope=scope)
-        _check_options(project=project, **choices)
+        check_choices('I2CKDLoss', OPTIONS, project=project, **choices)
         numbers = dict(margin=margin, min_pixels=min_pixels)
         if margin < 0 or min_pixels < 1:
             raise ValueError(f'I2CKDLoss: margin must be >= 0, min_pixels >= 1. Got: {numbers}')
@@ -271,12 +265,10 @@ class I2CKDDistiller(MethodDistiller):
         logit_kd: float | str | dict | None = None, loss_weight: float | str | dict = 1.0,
         schedule: dict | None = None, init_cfg: dict | None = None, **options: Any,
     ) -> None:
-        known = sorted({*inspect.signature(I2CKDLoss).parameters, 'feature', 'student_feature', 'teacher_feature',
-                        'logit_kd', 'schedule', 'init_cfg'})
-        unknown = sorted(set(options) - set(known))
-        if unknown:
-            raise KeyError(f'distiller: I2CKDDistiller takes no {unknown}. Possible: {known}')
-        _check_options(**{name: options[name] for name in OPTIONS if name in options})
+        known = {*inspect.signature(I2CKDLoss).parameters, 'feature', 'student_feature', 'teacher_feature', 'logit_kd',
+                 'schedule', 'init_cfg'}
+        check_names('distiller: I2CKDDistiller', options, known)
+        check_choices('I2CKDLoss', OPTIONS, **options)
         taps = dict(feature=dict(student=student_feature or feature, teacher=teacher_feature or feature))
         self.logit_kd = parse_logit_kd(logit_kd)
         if self.logit_kd:

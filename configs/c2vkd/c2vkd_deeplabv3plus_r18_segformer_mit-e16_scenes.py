@@ -1,0 +1,10 @@
+_base_ = [
+    '../_base_/datasets/scenes_seg.py', '../_base_/schedules/scenes_student.py',
+    '../_base_/default_runtime.py'
+]
+model = dict(
+    type='FrozenTeacherDistill',
+    architecture=dict(cfg_path='configs/baselines/segformer_mit-e16_scenes.py'),
+    teacher=dict(cfg_path='configs/baselines/deeplabv3plus_r18_scenes.py'),
+    teacher_ckpt='work_dirs/deeplabv3plus_r18_scenes/best.pth',
+    distiller=dict(type='C2VKDDistiller'))

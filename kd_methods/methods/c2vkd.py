@@ -1,0 +1,335 @@
+"""C2VKD: from a CNN teacher to a vision-transformer student.
+
+Zheng, Luo, Zhou, Wang. Distilling efficient vision transformers from CNNs for semantic segmentation.
+arXiv 2310.07265; Pattern Recognition (2025).
+"""
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from kd_methods.core.distiller import MethodDistiller
+from kd_methods.core.gram import gram_distance
+from kd_methods.core.labels import fill_ignored, resize_labels
+from kd_methods.core.logits import REDUCTIONS, channel_kl, resize_map, target_log_odds
+from kd_methods.core.options import check_choices, parse_loss
+from kd_methods.core.pools import AttentionPool, OrthogonalPool
+from kd_methods.core.prototypes import check_feature, unit_vectors
+from kd_methods.core.reductions import full_precision
+from kd_methods.core.taps import Tap
+
+NO_CHANGES: Mapping = MappingProxyType({})
+OPTIONS = dict(
+    reduction=REDUCTIONS,
+    gram_scale=('none', 'channel'),
+    pool=('gap', 'attention', None),
+    direction=('forward', 'reverse'),
+    resolution=('label', 'logits'),
+)
+
+
+def patch_loss(feat_S: Tensor, feat_T: Tensor, gram_scale: str = 'none') -> Tensor:
+    r"""Mean squared difference of the relations between all positions of the batch, :math:`\mathrm{mean}(M_S - M_T)^2`.
+
+    The C-vector of each position is scaled to length 1, then its own mean is taken off: these are the rows of X, and
+    :math:`M = X X^\top` (``gram_scale='none'``) or :math:`X X^\top / (C - 1)` (``'channel'``). Pairs of positions of two
+    images count like those of one. Matrices of (N H W)^2 are built only where they are smaller than C x C.
+
+    Shape:
+        - feat_S, feat_T: (N, C, H, W), of one shape; output: scalar.
+
+    Example:
+        >>> feature = torch.randn(2, 8, 4, 4)
+        >>> patch_loss(4 * feature, feature).item()
+        0.0
+    """
+    check_choices('patch_loss', OPTIONS, gram_scale=gram_scale)
+    rows_S, rows_T = (_relation_rows(x) for x in (feat_S, feat_T.detach()))
+    n, channels = rows_S.shape
+    scale = 1 if gram_scale == 'none' else max(channels - 1, 1)
+    return gram_distance(rows_S, rows_T.to(rows_S.dtype)) / (n * scale) ** 2
+
+
+def _relation_rows(feature: Tensor) -> Tensor:
+    rows = unit_vectors(full_precision(feature).movedim(1, -1).flatten(0, -2))
+    return rows - rows.mean(1, keepdim=True)
+
+
+def pdd_loss(
+    logits_S: Tensor, logits_T: Tensor, label: Tensor, alpha: float = 0.5, beta: float = 0.5, direction: str = 'forward',
+    tau: float = 1.0, nckd_weight: float = 0.0, resolution: str = 'label', ignore_index: int | None = 255,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The maths of :class:`PDDLoss`, which explains the arguments, without its loss weight.
+
+    Returns:
+        tuple[Tensor, dict[str, Tensor]]: The loss and its statistics (detached scalars).
+
+    Example:
+        >>> logits, label = torch.zeros(1, 2, 1, 1), torch.zeros(1, 1, 1, dtype=torch.long)
+        >>> loss, stats = pdd_loss(logits, logits, label)  # s = t = 1/2, q = (3/4, 1/4)
+        >>> round(loss.item(), 4), stats['s'].item()
+        (0.0654, 0.5)
+    """
+    check_choices('PDDLoss', OPTIONS, direction=direction, resolution=resolution)
+    for name, logits in (('logits_S', logits_S), ('logits_T', logits_T)):
+        check_feature(logits, label, name)
+    if logits_S.shape[1] != logits_T.shape[1]:
+        raise ValueError(f'PDDLoss: logits_S has {logits_S.shape[1]} classes, logits_T has {logits_T.shape[1]}. Take a teacher of '
+                         'the same classes')
+    size = label.shape[-2:] if resolution == 'label' else logits_S.shape[2:]
+    label, valid = fill_ignored(resize_labels(label, size), max(logits_S.shape[1], 2), ignore_index, fill=0)
+    with torch.autocast(logits_S.device.type, enabled=False):
+        u_S, rest_S = target_log_odds(resize_map(full_precision(logits_S) / tau, size), label, valid)
+        u_T, rest_T = target_log_odds(resize_map(full_precision(logits_T.detach()) / tau, size), label, valid)
+        log_s, log_not_s = F.logsigmoid(u_S), F.logsigmoid(-u_S)
+        t = u_T.sigmoid()
+        q1, log_q2 = (1 + t) / 2, F.logsigmoid(-u_T) - math.log(2)
+        if direction == 'forward':
+            pixel = alpha * q1 * (q1.log() - log_s) + beta * log_q2.exp() * (log_q2 - log_not_s)
+        else:
+            log_q2 = log_q2.clamp(min=math.log(1e-6))  # the divergence has no bound as t nears 1
+            pixel = alpha * log_s.exp() * (log_s - q1.log()) + beta * log_not_s.exp() * (log_not_s - log_q2)
+        if nckd_weight:
+            log_p_S, log_p_T = rest_S.log_softmax(1), rest_T.log_softmax(1)
+            differences = (log_p_T - log_p_S).masked_fill(rest_T.isneginf(), 0)
+            pixel = pixel + nckd_weight * (log_p_T.exp() * differences).sum(1)
+        count = valid.sum().clamp(min=1)
+        stats = {name: u.detach().sigmoid().masked_fill(~valid, 0).sum() / count for name, u in (('s', u_S), ('t', u_T))}
+        return tau**2 * pixel.masked_fill(~valid, 0).sum() / count, stats
+
+
+@MODELS.register_module()
+class VLFDLoss(nn.Module):
+    r"""Visual-linguistic feature distillation: a global, a patch and a pooled ("linguistic") term.
+
+    .. math:: L = w_g\, KL(P_T \| P_S) + w_p\, \mathrm{mean}(M_S - M_T)^2 + w_l\, KL(q_T \| q_S)
+
+    - global: P is the softmax over channels at each position (:func:`~kd_methods.core.logits.channel_kl`);
+    - patch: M are the relations of all positions of the batch, on each process its own (:func:`patch_loss`);
+    - linguistic: q is the softmax of one vector an image: of the student by global average pool and a learned 1x1
+      convolution, of the teacher by a frozen pool.
+
+    For the first two, a 1x1 convolution without bias brings the student's map to the teacher's channels, and bilinear
+    interpolation to its grid.
+
+    Zheng et al. arXiv 2310.07265. Terms and weights follow public code, where means over elements and a factor 1/(C-1) leave
+    little of the terms; that form is ``reduction='element', gram_scale='channel'``. Our choices: ``'position'`` and
+    ``'none'``, which do without these divisors, as defaults, and ``pool='gap'``, since the weights of the published language
+    pool are not available. That one is a fixed random projection: there is nothing linguistic in it.
+
+    Args:
+        student_channels (int): Channels of the student's map.
+        teacher_channels (int): Channels of the teacher's map.
+        global_weight (float): Weight of the global term. Defaults to 0.1.
+        patch_weight (float): Weight of the patch term. Defaults to 0.1.
+        linguistic_weight (float): Weight of the pooled term. Defaults to 0.5.
+        reduction (str): Of both KL terms. ``'position'`` sums over channels, ``'element'`` takes the mean over them too.
+            Defaults to 'position'.
+        gram_scale (str): ``'none'``, or ``'channel'``: relations are divided by C - 1. Defaults to 'none'.
+        pool (str, optional): The teacher's pool. ``'gap'``: global average pool and a fixed orthogonal projection;
+            ``'attention'``: the attention pool of a CLIP ResNet, from ``pool_file``; None: no pooled term. Defaults to 'gap'.
+        pool_file (str, optional): Checkpoint with the attention pool, see :class:`~kd_methods.core.pools.AttentionPool`.
+            Defaults to None.
+        pool_channels (int, optional): Length of the pooled vector. Defaults to None: 512, or what the file says.
+        pool_heads (int, optional): Heads of the attention pool. Defaults to None: one for 64 channels.
+        pool_seed (int): Seed of the fixed projection. Defaults to 0.
+        loss_weight (float): Factor of the whole. Defaults to 1.0.
+
+    Attributes:
+        stats (dict[str, Tensor]): Of the last forward, detached: the terms that are on, without their weights.
+
+    Shape:
+        - feat_S: (N, C_S, H, W); feat_T: (N, C_T, H', W').
+        - output: scalar.
+
+    Raises:
+        FileNotFoundError: There is no ``pool_file``.
+        ValueError: ``pool='attention'`` without a file, or with one that does not fit; an unknown option.
+
+    Example:
+        >>> loss = VLFDLoss(student_channels=8, teacher_channels=16)
+        >>> loss(torch.randn(2, 8, 3, 3), torch.randn(2, 16, 6, 6)).backward()
+        >>> sorted(loss.stats)
+        ['global', 'linguistic', 'patch']
+    """
+
+    def __init__(
+        self, student_channels: int, teacher_channels: int, global_weight: float = 0.1, patch_weight: float = 0.1,
+        linguistic_weight: float = 0.5, reduction: str = 'position', gram_scale: str = 'none', pool: str | None = 'gap',
+        pool_file: str | None = None, pool_channels: int | None = None, pool_heads: int | None = None, pool_seed: int = 0,
+        loss_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        check_choices('VLFDLoss', OPTIONS, reduction=reduction, gram_scale=gram_scale, pool=pool)
+        self.weights = {'global': global_weight, 'patch': patch_weight, 'linguistic': linguistic_weight if pool else 0}
+        # A loss without any term is never run.
+        self.loss_weight = loss_weight if any(self.weights.values()) else 0.0
+        self.reduction, self.gram_scale = reduction, gram_scale
+        self.adapter = nn.Conv2d(student_channels, teacher_channels, 1, bias=False)
+        self.pool = _build_pool(pool, teacher_channels, pool_file, pool_channels, pool_heads, pool_seed)
+        if self.pool is not None:
+            self.projection = nn.Linear(student_channels, self.pool.out_channels)
+        self.stats: dict[str, Tensor] = {}
+
+    def forward(self, feat_S: Tensor, feat_T: Tensor) -> Tensor:
+        feat_T = feat_T.detach()
+        terms: dict[str, Tensor] = {}
+        if self.weights['global'] or self.weights['patch']:
+            adapted = resize_map(full_precision(self.adapter(feat_S)), feat_T.shape[2:])
+        with torch.autocast(feat_S.device.type, enabled=False):
+            if self.weights['global']:
+                terms['global'] = channel_kl(adapted, feat_T, self.reduction)
+            if self.weights['patch']:
+                terms['patch'] = patch_loss(adapted, feat_T, self.gram_scale)
+            if self.weights['linguistic']:
+                pooled_S = self.projection(full_precision(feat_S).mean((2, 3)))
+                terms['linguistic'] = channel_kl(pooled_S, self.pool(full_precision(feat_T)), self.reduction)
+        self.stats = {name: term.detach() for name, term in terms.items()}
+        return self.loss_weight * sum(self.weights[name] * term for name, term in terms.items())
+
+    def extra_repr(self) -> str:
+        return f'weights={self.weights}, reduction={self.reduction!r}, gram_scale={self.gram_scale!r}, ' \
+               f'loss_weight={self.loss_weight}'
+
+
+def _build_pool(
+    pool: str | None, channels: int, file: str | None, out_channels: int | None, heads: int | None, seed: int
+) -> OrthogonalPool | AttentionPool | None:
+    if pool != 'attention':
+        if file is not None:
+            raise ValueError(f"distiller.vlfd.pool_file={file!r} is only read with pool='attention'. Got: pool={pool!r}")
+        return OrthogonalPool(channels, out_channels or 512, seed) if pool == 'gap' else None
+    if file is None:
+        raise ValueError("distiller.vlfd.pool='attention' needs pool_file: a checkpoint with the attention pool of a CLIP ResNet "
+                         "of the teacher's width. A pool of random weights would teach noise; without a file take pool='gap'")
+    built = AttentionPool(file, channels, heads, 'distiller.vlfd.pool_file')
+    if out_channels not in (None, built.out_channels):
+        raise ValueError(f'distiller.vlfd.pool_channels={out_channels}, but the attention pool of {file} gives '
+                         f'{built.out_channels}. Leave pool_channels out')
+    return built
+
+
+@MODELS.register_module()
+class PDDLoss(nn.Module):
+    r"""Pixel-wise decoupled distillation: label and teacher mixed, split into target and non-target.
+
+    At a pixel with label y, with :math:`s = p^S_y`, :math:`t = p^T_y` and the mixed target
+    :math:`q = ((1 + t) / 2, (1 - t) / 2)`:
+
+    .. math:: \text{forward:} \quad \alpha\, q_1 \log \frac{q_1}{s} + \beta\, q_2 \log \frac{q_2}{1 - s}
+
+    .. math:: \text{reverse:} \quad \alpha\, s \log \frac{s}{q_1} + \beta\, (1 - s) \log \frac{1 - s}{q_2}
+
+    The loss is the mean over valid pixels. With :math:`\alpha = \beta = 1/2`, forward is
+    :math:`CE/4 + BCE(t; s)/4 - H(q)/2`, and its derivative by the label's logit is :math:`(s - q_1) / 2`.
+
+    Zheng et al. arXiv 2310.07265: label and teacher combined and split into target and non-target; the formula is a third
+    party's account, read literally as reverse; alpha, beta and temperature follow public code. Our choices: forward as the
+    default (the reverse gradient vanishes where the student is badly wrong), the floor of 1e-6 under q_2 in the reverse
+    form, the non-target term, the factor tau^2 and the resolution.
+
+    Args:
+        alpha (float): Weight of the target part. Defaults to 0.5.
+        beta (float): Weight of the non-target part. Defaults to 0.5.
+        direction (str): ``'forward'`` or ``'reverse'``. Defaults to 'forward'.
+        tau (float): Temperature; the loss is multiplied by its square. Defaults to 1.0.
+        nckd_weight (float): Weight of the KL divergence between the distributions over the other classes, as in decoupled
+            knowledge distillation (Zhao et al. CVPR 2022, arXiv 2203.08679). Defaults to 0.0.
+        resolution (str): ``'label'``: both logits are brought to the label's size, bilinearly; ``'logits'``: labels to the
+            student's grid, nearest neighbour, for a fraction of time and memory. Defaults to 'label'.
+        ignore_index (int, optional): Label to ignore beside those outside [0, K). Defaults to 255.
+        loss_weight (float): Factor of the loss. Defaults to 1.0.
+
+    Attributes:
+        stats (dict[str, Tensor]): Of the last forward, detached: the means of ``s`` and ``t``.
+
+    Shape:
+        - logits_S: (N, K, H, W); logits_T: (N, K, H', W'). K = 1: the logit of a sigmoid.
+        - label: (N, h, w) or (N, 1, h, w), integers.
+        - output: scalar.
+
+    Example:
+        >>> loss = PDDLoss()
+        >>> logits = torch.randn(2, 5, 8, 8, requires_grad=True)
+        >>> loss(logits, torch.randn(2, 5, 16, 16), torch.randint(0, 5, (2, 32, 32))).backward()
+        >>> sorted(loss.stats)
+        ['s', 't']
+    """
+
+    def __init__(
+        self, alpha: float = 0.5, beta: float = 0.5, direction: str = 'forward', tau: float = 1.0, nckd_weight: float = 0.0,
+        resolution: str = 'label', ignore_index: int | None = 255, loss_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        check_choices('PDDLoss', OPTIONS, direction=direction, resolution=resolution)
+        if tau <= 0 or min(alpha, beta, nckd_weight) < 0:
+            raise ValueError('PDDLoss: tau must be > 0, alpha, beta and nckd_weight >= 0. '
+                             f'Got: {dict(tau=tau, alpha=alpha, beta=beta, nckd_weight=nckd_weight)}')
+        self.options = dict(alpha=alpha, beta=beta, direction=direction, tau=tau, nckd_weight=nckd_weight,
+                            resolution=resolution, ignore_index=ignore_index)
+        self.loss_weight = loss_weight
+        self.stats: dict[str, Tensor] = {}
+
+    def forward(self, logits_S: Tensor, logits_T: Tensor, label: Tensor) -> Tensor:
+        loss, self.stats = pdd_loss(logits_S, logits_T, label, **self.options)
+        return self.loss_weight * loss
+
+    def extra_repr(self) -> str:
+        return ', '.join(f'{name}={value!r}' for name, value in dict(self.options, loss_weight=self.loss_weight).items())
+
+
+@MODELS.register_module()
+class C2VKDDistiller(MethodDistiller):
+    """C2VKD: :class:`VLFDLoss` between two maps and :class:`PDDLoss` between the logits.
+
+    The published setting has no other loss on the student (``calculate_student_loss=False`` of the algorithm) and the
+    divisors of public code (``vlfd=dict(reduction='element', gram_scale='channel')``); the defaults here are ours.
+
+    Args:
+        student_feature (str): Tap of the student's map. Defaults to 'backbone.-1', the last stage.
+        teacher_feature (str): Tap of the teacher's map; the output of its ASPP (``'decode_head.bottleneck'``) is the other
+            published one. Defaults to 'backbone.-1'.
+        vlfd (dict, optional): Arguments of :class:`VLFDLoss`, with a number or ``'auto'`` as ``loss_weight``, and a
+            ``schedule``. Channels are found by themselves. None: without it. Defaults to ``{}``.
+        pdd (dict, optional): Likewise of :class:`PDDLoss`. Defaults to ``{}``.
+        init_cfg (dict, optional): Initialisation. Defaults to None.
+
+    Example:
+        >>> distiller = dict(type='C2VKDDistiller', vlfd=dict(pool=None), pdd=dict(schedule=dict(warmup=500)))
+    """
+
+    def __init__(
+        self, student_feature: str = 'backbone.-1', teacher_feature: str = 'backbone.-1',
+        vlfd: Mapping | None = NO_CHANGES, pdd: Mapping | None = NO_CHANGES, init_cfg: dict | None = None,
+    ) -> None:
+        self.vlfd, self.pdd = (
+            parse_loss(f'distiller.{name}', cfg, loss, OPTIONS)
+            for name, cfg, loss in (('vlfd', vlfd, VLFDLoss), ('pdd', pdd, PDDLoss)))
+        if self.vlfd is None and self.pdd is None:
+            raise ValueError('distiller: vlfd=None and pdd=None leave C2VKDDistiller nothing to distil. Give one of them a dict')
+        taps: dict[str, Any] = {}
+        if self.vlfd is not None:
+            taps['feature'] = dict(student=student_feature, teacher=teacher_feature)
+        if self.pdd is not None:
+            taps['logits'] = 'logits'
+        super().__init__(taps=taps, init_cfg=init_cfg)
+
+    def configure(self, student: dict[str, Tap], teacher: dict[str, Tap]) -> None:
+        if self.vlfd is not None:
+            cfg, schedule = dict(self.vlfd), self.vlfd.get('schedule')
+            for side in ('student', 'teacher'):
+                name = f'{side}_channels'
+                cfg[name] = self.check_channels(name, 'feature', side, cfg.get(name))
+            cfg.pop('schedule', None)
+            feat_S, feat_T = self.from_student('feature'), self.from_teacher('feature')
+            self.add_loss('loss_vlfd', dict(cfg, type='VLFDLoss'), schedule, feat_S=feat_S, feat_T=feat_T)
+        if self.pdd is not None:
+            cfg = dict(self.pdd, type='PDDLoss')
+            logits = dict(logits_S=self.from_student('logits'), logits_T=self.from_teacher('logits'))
+            self.add_loss('loss_pdd', cfg, cfg.pop('schedule', None), **logits, label=dict(from_data='gt_sem_seg'))

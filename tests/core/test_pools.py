@@ -1,0 +1,148 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from kd_methods.core.pools import ATTENTION_KEYS, AttentionPool, OrthogonalPool, read_attention_pool
+
+CHANNELS, OUT, SIDE = 128, 24, 3
+
+
+def pool_state(channels=CHANNELS, out=OUT, side=SIDE, prefix='', seed=0):
+    g = torch.Generator().manual_seed(seed)
+    state = {'positional_embedding': torch.randn(side * side + 1, channels, generator=g)}
+    for name in 'qkvc':
+        rows = out if name == 'c' else channels
+        state[f'{name}_proj.weight'] = torch.randn(rows, channels, generator=g) / channels**0.5
+        state[f'{name}_proj.bias'] = torch.randn(rows, generator=g)
+    assert sorted(state) == sorted(ATTENTION_KEYS)
+    return {prefix + name: value for name, value in state.items()}
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """`saved(content)` -> a file of it."""
+    def save(content, name='pool.pth'):
+        torch.save(content, tmp_path / name)
+        return tmp_path / name
+
+    return save
+
+
+def feature(size=(SIDE, SIDE), n=2, channels=CHANNELS):
+    return torch.randn(n, channels, *size, generator=torch.Generator().manual_seed(1))
+
+
+def reference(state, x, heads):
+    """The pool by PyTorch's own attention, all queries asked."""
+    n, c, h, w = x.shape
+    tokens = x.flatten(2).permute(2, 0, 1)
+    grid = state['positional_embedding'][1:].T.reshape(1, c, SIDE, SIDE)
+    grid = F.interpolate(grid, size=(h, w), mode='bilinear', align_corners=False)[0].flatten(1).T
+    position = torch.cat([state['positional_embedding'][:1], grid])
+    tokens = torch.cat([tokens.mean(0, keepdim=True), tokens]) + position[:, None]
+    out, _ = F.multi_head_attention_forward(
+        tokens, tokens, tokens, c, heads, None, torch.cat([state[f'{k}_proj.bias'] for k in 'qkv']), None, None, False, 0.0,
+        state['c_proj.weight'], state['c_proj.bias'], training=False, need_weights=False, use_separate_proj_weight=True,
+        **{f'{k}_proj_weight': state[f'{k}_proj.weight'] for k in 'qkv'})
+    return out[0]
+
+
+@pytest.mark.parametrize('size', [(SIDE, SIDE), (5, 4), (1, 1)])
+@pytest.mark.parametrize('heads', [None, 4])
+def test_attention_pool_is_multi_head_attention_of_the_mean(saved, size, heads):
+    state = pool_state()
+    pool = AttentionPool(saved(state), CHANNELS, heads)
+    assert pool.num_heads == (heads or 2) and pool.out_channels == OUT
+    x = feature(size)
+    torch.testing.assert_close(pool(x), reference(state, x, pool.num_heads), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize('wrap', [
+    lambda s: s, lambda s: dict(state_dict=s), lambda s: dict(model=s, meta=dict(epoch=1))], ids=['bare', 'state_dict', 'model'])
+@pytest.mark.parametrize('prefix', ['', 'attnpool.', 'visual.attnpool.', 'module.backbone.attnpool.'])
+def test_it_is_found_under_any_prefix(saved, wrap, prefix):
+    state = {**pool_state(prefix=prefix), 'module.backbone.conv.weight' if 'module' in prefix else 'conv.weight': torch.zeros(1)}
+    weights = read_attention_pool(saved(wrap(state)))
+    for name, value in pool_state().items():
+        assert weights[name].equal(value)
+
+
+def test_half_precision_files_are_read_as_float32(saved):
+    state = {name: value.half() for name, value in pool_state().items()}
+    assert {v.dtype for v in read_attention_pool(saved(state)).values()} == {torch.float32}
+
+
+def test_pools_are_frozen_and_in_no_checkpoint(saved):
+    for pool in (AttentionPool(saved(pool_state())), OrthogonalPool(CHANNELS, OUT)):
+        assert not list(pool.parameters()) and not pool.state_dict()
+        assert pool.double()(feature().double()).dtype == torch.float64
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"distiller.vlfd.pool_file: no file '.*gone.pth'"):
+        AttentionPool(tmp_path / 'gone.pth', key='distiller.vlfd.pool_file')
+
+
+def test_a_pool_of_another_width(saved):
+    with pytest.raises(ValueError, match="takes 128 channels, but the teacher's map has 2048. Take a pool"):
+        AttentionPool(saved(pool_state()), 2048)
+
+
+def test_a_file_without_pool_or_with_two(saved):
+    with pytest.raises(ValueError, match=r'no attention pool; expected one, with the keys .*The file has 1 keys: conv.weight'):
+        read_attention_pool(saved({'conv.weight': torch.zeros(1)}))
+    partial = pool_state()
+    del partial['k_proj.bias']
+    with pytest.raises(ValueError, match='no attention pool'):
+        read_attention_pool(saved(partial))
+    with pytest.raises(ValueError, match=r"2 attention pools, under \['a.', 'b.'\]"):
+        read_attention_pool(saved({**pool_state(prefix='a.'), **pool_state(prefix='b.')}))
+
+
+@pytest.mark.parametrize('name, shape, text', [
+    ('v_proj.weight', (CHANNELS, 7), r'v_proj.weight \(128, 7\) instead of \(128, 128\)'),
+    ('positional_embedding', (9, CHANNELS), r'positional_embedding \(9, 128\) instead of \(10, 128\)'),
+    ('c_proj.weight', (3, CHANNELS), r'c_proj.weight \(3, 128\) instead of \(24, 128\)'),
+])
+def test_a_pool_that_does_not_fit_together(saved, name, shape, text):
+    with pytest.raises(ValueError, match=f'does not fit together: {text}'):
+        read_attention_pool(saved({**pool_state(), name: torch.zeros(shape)}))
+
+
+def test_heads_that_do_not_divide(saved):
+    with pytest.raises(ValueError, match='128 channels, which 3 heads do not divide'):
+        AttentionPool(saved(pool_state()), num_heads=3)
+
+
+def test_clips_own_archive_gets_its_cure(tmp_path):
+    torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / 'clip.pt')
+    with pytest.raises(ValueError, match=r'no checkpoint of plain tensors. .*torch.jit.load.*attnpool'):
+        read_attention_pool(tmp_path / 'clip.pt')
+
+
+def test_what_is_no_checkpoint(tmp_path, saved):
+    class Anything:
+        pass
+
+    (tmp_path / 'text.pth').write_text('hello')
+    with pytest.raises(ValueError, match='text.pth'):
+        read_attention_pool(tmp_path / 'text.pth')
+    with pytest.raises(ValueError, match='holds a list'):
+        read_attention_pool(saved([1]))
+
+
+@pytest.mark.parametrize('channels, out', [(40, 16), (16, 40)])
+def test_the_projection_is_orthogonal_and_seeded(channels, out):
+    state = torch.random.get_rng_state()
+    weight = OrthogonalPool(channels, out, seed=3).weight
+    assert torch.random.get_rng_state().equal(state)
+    small = weight @ weight.T if out < channels else weight.T @ weight
+    torch.testing.assert_close(small, torch.eye(min(channels, out)), rtol=0, atol=1e-5)
+    assert OrthogonalPool(channels, out, seed=3).weight.equal(weight)
+    assert not OrthogonalPool(channels, out, seed=4).weight.equal(weight)
+
+
+def test_orthogonal_pool_is_the_projected_mean():
+    x = feature()
+    pool = OrthogonalPool(CHANNELS, OUT)
+    torch.testing.assert_close(pool(x), x.flatten(2).mean(2) @ pool.weight.T)
