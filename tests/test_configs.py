@@ -10,30 +10,27 @@ import mmseg.registry
 import numpy as np
 import pytest
 import torch
+from config_zoo import BASELINES, DISTILLED, FILES, batch, build_small, datasets_of, load, networks
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import MODELS, DefaultScope
-from mmengine.structures import PixelData
-from mmseg.structures import SegDataSample
+from mmengine.registry import DefaultScope
+from toys import ROOT
 
-import kd_methods  # noqa: F401
 import kd_methods.core.networks as networks_module
-from kd_methods.core.networks import build_network, is_distillation, load_config, resolve_model_cfg
+from kd_methods.core.networks import build_network, is_distillation
 
-ROOT = Path(__file__).resolve().parents[1]
-FILES = {p.stem: p for p in sorted((ROOT / 'configs').glob('[!_]*/*.py'))}
-BASELINES = [name for name, path in FILES.items() if path.parent.name == 'baselines']
-DISTILLED = [name for name in FILES if name not in BASELINES]
-PAPER_SCALE = [name for name in FILES if '_8xb2-40k_' in name]
-
+PAPER_SCALE = {key: [name for name in FILES if f'_{key}_' in name] for key in ('8xb2-40k', '8xb3-50k')}
 DATASETS = {  # in a name: the class, its number of classes
     'scenes': ('SceneDataset', 11),
     'cityscapes': ('CityscapesDataset', 19),
     'voc12aug': ('PascalVOCDataset', 21),
     'camvid': ('CamVidDataset', 11),
+    'ade20k': ('ADE20KDataset', 150),
 }
-HEADS = {'deeplabv3': 'ASPPHead', 'pspnet': 'PSPHead'}
-SIZE = 64
+HEADS = {'deeplabv3': 'ASPPHead', 'deeplabv3plus': 'DepthwiseSeparableASPPHead', 'pspnet': 'PSPHead', 'segformer': 'SegformerHead',
+         'fpn': 'FPNHead'}
+BACKBONES = {'mobilenet-v2': 'MobileNetV2', 'mit': 'MixVisionTransformer', 'pvt-': 'mmdet.PyramidVisionTransformer',
+             'pvtv2-': 'mmdet.PyramidVisionTransformerV2'}
 
 
 @pytest.fixture(autouse=True)
@@ -50,75 +47,6 @@ def _read_files_once():
         patch.setattr(mmengine.config.utils, 'load', cache(mmengine.config.utils.load))
         patch.setattr(networks_module, 'load_config', lambda path, key='': load(Path(path).stem))
         yield
-
-
-@cache
-def _load(name: str) -> Config:
-    return load_config(FILES[name])
-
-
-def load(name: str) -> Config:
-    return copy.deepcopy(_load(name))
-
-
-@cache
-def _resolve(path: str):
-    return resolve_model_cfg(dict(cfg_path=path))
-
-
-def networks(name: str) -> dict:
-    """The full model dict of each network: 'student' (or the model alone) and 'teacher'."""
-    cfg = load(name)
-    if not is_distillation(cfg):
-        return dict(student=_resolve(str(FILES[name])))
-    return dict(student=_resolve(cfg.model.architecture.cfg_path),
-                teacher=_resolve(cfg.model.teacher.cfg_path))
-
-
-def smallest(model: dict, head: int = 8) -> dict:
-    """Overrides that make a network the smallest of its family."""
-    if model['backbone']['type'] == 'MobileNetV2':
-        backbone, wide, narrow = dict(widen_factor=0.25), 80, 24
-    else:
-        backbone, wide, narrow = dict(depth=18, stem_channels=8, base_channels=8), 64, 32
-    overrides = dict(
-        downloads=False, backbone=backbone, decode_head=dict(in_channels=wide, channels=head),
-        data_preprocessor=dict(size=(SIZE, SIZE)))
-    if model.get('auxiliary_head'):
-        overrides['auxiliary_head'] = dict(in_channels=narrow, channels=8)
-    return overrides
-
-
-def build_small(name: str) -> torch.nn.Module:
-    """The model of a config, every network the smallest of its family, no weights from files."""
-    cfg = load(name)
-    nets = networks(name)
-    if not is_distillation(cfg):
-        return build_network(dict(cfg_path=str(FILES[name]), **smallest(nets['student'])))
-    cfg.model.architecture.update(smallest(nets['student']))
-    cfg.model.teacher.update(smallest(nets['teacher'], head=16))  # wider: adapters are needed
-    cfg.model.teacher_ckpt = None
-    return MODELS.build(cfg.model)
-
-
-def batch(num_classes: int, size: int = SIZE) -> dict:
-    generator = torch.Generator().manual_seed(0)
-    samples = []
-    for _ in range(2):
-        label = torch.randint(num_classes, (1, 4, 4), generator=generator)
-        label = label.repeat_interleave(size // 4, 1).repeat_interleave(size // 4, 2)
-        label[:, :5] = 255
-        sample = SegDataSample(metainfo=dict(img_shape=(size, size), ori_shape=(size, size)))
-        sample.gt_sem_seg = PixelData(data=label)
-        samples.append(sample)
-    inputs = [torch.randint(256, (3, size, size), generator=generator, dtype=torch.uint8)
-              for _ in range(2)]
-    return dict(inputs=inputs, data_samples=samples)
-
-
-def datasets_of(loader: dict) -> list:
-    dataset = loader['dataset']
-    return dataset['datasets'] if dataset['type'] == 'ConcatDataset' else [dataset]
 
 
 def test_every_folder_is_covered():
@@ -151,8 +79,9 @@ def test_name_tells_the_truth(name):
     model = networks(name)['student']
     kind, backbone = part['networks'].split('_', 1)
     assert model['decode_head']['type'] == HEADS[kind]
-    if backbone.startswith('mobilenet-v2'):
-        assert model['backbone']['type'] == 'MobileNetV2'
+    kinds = [kind for start, kind in BACKBONES.items() if backbone.startswith(start)]
+    if kinds:
+        assert model['backbone']['type'] == kinds[0]
     else:
         assert backbone.startswith(f"r{model['backbone']['depth']}")
 
@@ -167,7 +96,8 @@ def test_pair_is_what_the_name_says(name):
     tail = re.search(r'(_\d+xb\d+-\d+k)?_[a-z0-9]+(-\d+x\d+)?$', student.stem).group()
     assert teacher.stem.endswith(tail)
     folder = FILES[name].parent.name
-    method = name.split('_')[0] if folder == 'peers' else folder
+    method = name.split('_')[0]
+    assert folder == 'peers' or method == folder or method.startswith(f'{folder}-')
     assert name == f'{method}_{teacher.stem[:-len(tail)]}_{student.stem[:-len(tail)]}{tail}'
     assert model.teacher_ckpt == f'work_dirs/{teacher.stem}/best.pth'
 
@@ -183,14 +113,8 @@ def test_class_counts_agree(name):
             assert head is None or head['num_classes'] == expected
 
 
-@pytest.mark.parametrize('name', PAPER_SCALE)
-def test_setting_of_the_published_comparisons(name):
-    cfg = load(name)
-    assert cfg.optim_wrapper.optimizer == dict(
-        type='SGD', lr=0.02, momentum=0.9, weight_decay=1e-4)
-    (schedule,) = cfg.param_scheduler
-    assert schedule == dict(
-        type='PolyLR', power=0.9, eta_min=0, begin=0, end=40000, by_epoch=False)
+def assert_augmentation(cfg):
+    """Random scale of 0.5 to 2 and flip, no colours."""
     for dataset in datasets_of(cfg.train_dataloader):
         kinds = [t['type'] for t in dataset['pipeline']]
         assert 'RandomFlip' in kinds and 'PhotoMetricDistortion' not in kinds
@@ -200,19 +124,52 @@ def test_setting_of_the_published_comparisons(name):
             elif step['type'] == 'RandomChoice':
                 factors = [t[0]['scale_factor'] for t in step['transforms']]
                 assert (min(factors), max(factors)) == (0.5, 2.0)
+
+
+@pytest.mark.parametrize('name', PAPER_SCALE['8xb2-40k'])
+def test_setting_of_the_published_comparisons(name):
+    cfg = load(name)
+    assert cfg.optim_wrapper.optimizer == dict(
+        type='SGD', lr=0.02, momentum=0.9, weight_decay=1e-4)
+    (schedule,) = cfg.param_scheduler
+    assert schedule == dict(
+        type='PolyLR', power=0.9, eta_min=0, begin=0, end=40000, by_epoch=False)
+    assert_augmentation(cfg)
     student = networks(name)['student']
     assert student['backbone']['norm_cfg']['type'] == 'SyncBN'
     assert student['decode_head']['loss_decode']['avg_non_ignore']
 
 
+@pytest.mark.parametrize('name', PAPER_SCALE['8xb3-50k'])
+def test_setting_of_c2vkd(name):
+    cfg = load(name)
+    assert_augmentation(cfg)
+    optimizer = cfg.optim_wrapper.optimizer
+    if 'deeplabv3plus' in name and name in BASELINES:
+        assert optimizer.type == 'SGD'
+    else:
+        assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 6e-5, 0.01)
+        warm_up, poly = cfg.param_scheduler
+        assert (warm_up.type, warm_up.begin, warm_up.end) == ('LinearLR', 0, 1500)
+        assert (poly.type, poly.power, poly.begin, poly.end) == ('PolyLR', 1.0, 1500, 50000)
+    if name in DISTILLED:
+        published = name.startswith('c2vkd-paper_')
+        assert cfg.model.get('calculate_student_loss', True) != published
+        expected = dict(vlfd=dict(reduction='element', gram_scale='channel')) if published else {}
+        assert cfg.model.distiller == dict(type='C2VKDDistiller', **expected)
+
+
 @pytest.mark.parametrize('name', BASELINES)
 def test_full_size_network_is_consistent(name):
-    # On the meta device: shapes only, so that the real widths are checked, not the overridden ones.
-    with torch.device('meta'):
+    # On the meta device: shapes only, so that the real widths are checked, not the overridden ones. The transformers, which
+    # are small, compute with numbers when they are built.
+    device = 'cpu' if name.startswith(('segformer', 'fpn')) else 'meta'
+    with torch.device(device), torch.no_grad():
         model = build_network(dict(cfg_path=str(FILES[name]), downloads=False)).eval()
-        logits = model(torch.empty(1, 3, 128, 128), mode='tensor')
+        logits = model(torch.zeros(1, 3, 128, 128), mode='tensor')
     classes = networks(name)['student']['decode_head']['num_classes']
-    assert logits.shape == (1, classes, 16, 16)  # stride 8
+    stride = 8 if name.startswith(('pspnet', 'deeplabv3_')) else 4
+    assert logits.shape == (1, classes, 128 // stride, 128 // stride)
 
 
 @pytest.mark.parametrize('name', FILES)
@@ -226,14 +183,15 @@ def test_builds_small(name):
         trained = {id(p) for p in model.parameters()}
         assert not any(id(p) in trained for p in model.teacher.model.parameters())
         adapters = [tuple(p.shape) for p in model.distiller.parameters()]
-        assert adapters == ([(16, 8)] if FILES[name].parent.name == 'i2ckd' else [])
+        # C2VKD: last stages of 64 channels, and a pooled vector of 512
+        assert adapters == dict(i2ckd=[(16, 8)], c2vkd=[(64, 64, 1, 1), (512, 64), (512, )]).get(FILES[name].parent.name, [])
 
 
 ONE_OF_EACH = [
     name for name in FILES
     if ('camvid' in name and name not in BASELINES) or FILES[name].parent.name == 'peers'
-    or name.startswith('i2ckd_pspnet_r101')
-] + [n for n in BASELINES if 'camvid' in n]
+    or name.startswith(('i2ckd_pspnet_r101', 'c2vkd')) and 'voc12aug' not in name and 'ade20k' not in name
+] + [n for n in BASELINES if 'camvid' in n or 'ade20k' in n]
 
 
 @pytest.mark.parametrize('name', ONE_OF_EACH)
@@ -252,8 +210,9 @@ def test_one_step_of_each_family(name):
         assert any(not torch.equal(before[n], after[n]) for n in names), part
     if name in DISTILLED:
         method = FILES[name].parent.name
-        loss = f"distill.loss_{name.split('_')[0] if method == 'peers' else method}"
-        assert any(k.startswith('student.') for k in logs) and logs[loss] > 0
+        terms = dict(peers=[name.split('_')[0]], c2vkd=['vlfd', 'pdd']).get(method, [method])
+        assert any(k.startswith('student.') for k in logs) == model.calculate_student_loss
+        assert all(logs[f'distill.loss_{term}'] > 0 for term in terms)
         if method == 'i2ckd':
             assert {f'distill.i2ckd_{key}' for key in ('active', 'd_pos', 'D')} <= set(logs)
         assert not any(p.requires_grad or p.grad is not None

@@ -1,0 +1,9 @@
+_base_ = [
+    '../_base_/models/deeplabv3plus_r101-d8.py',
+    '../_base_/datasets/ade20k_512x512.py',
+    '../_base_/schedules/schedule_50k_b24_sgd.py',
+]
+model = dict(
+    data_preprocessor=dict(size=(512, 512)),
+    decode_head=dict(num_classes=150),
+    auxiliary_head=dict(num_classes=150))

@@ -1,0 +1,6 @@
+_base_ = [
+    '../_base_/models/fpn_pvtv2-b0.py',
+    '../_base_/datasets/cityscapes_512x512.py',
+    '../_base_/schedules/schedule_50k_b24_adamw.py',
+]
+model = dict(data_preprocessor=dict(size=(512, 512)))

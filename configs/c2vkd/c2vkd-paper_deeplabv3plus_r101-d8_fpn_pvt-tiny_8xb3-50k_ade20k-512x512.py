@@ -1,0 +1,4 @@
+_base_ = ['./c2vkd_deeplabv3plus_r101-d8_fpn_pvt-tiny_8xb3-50k_ade20k-512x512.py']
+model = dict(
+    calculate_student_loss=False,
+    distiller=dict(vlfd=dict(reduction='element', gram_scale='channel')))

@@ -1,0 +1,10 @@
+_base_ = [
+    '../_base_/datasets/ade20k_512x512.py',
+    '../_base_/schedules/schedule_50k_b24_adamw.py',
+]
+model = dict(
+    type='FrozenTeacherDistill',
+    architecture=dict(cfg_path='configs/baselines/fpn_pvtv2-b0_8xb3-50k_ade20k-512x512.py'),
+    teacher=dict(cfg_path='configs/baselines/deeplabv3plus_r101-d8_8xb3-50k_ade20k-512x512.py'),
+    teacher_ckpt='work_dirs/deeplabv3plus_r101-d8_8xb3-50k_ade20k-512x512/best.pth',
+    distiller=dict(type='C2VKDDistiller'))

@@ -1,0 +1,143 @@
+import copy
+import warnings
+
+import pytest
+import torch
+from mmengine.registry import MODELS, DefaultScope
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+from toys import SIZE, tiny_model
+
+import kd_methods  # noqa: F401
+from kd_methods.methods import PDDLoss, VLFDLoss
+
+
+@pytest.fixture(autouse=True)
+def segmentation_scope():
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        yield
+
+
+def segformer(embed=8, classes=11):
+    dims = [embed * heads for heads in (1, 2, 5, 8)]
+    return dict(
+        type='EncoderDecoder', data_preprocessor=tiny_model()['data_preprocessor'],
+        backbone=dict(type='MixVisionTransformer', embed_dims=embed, num_layers=[1, 1, 1, 1], num_heads=[1, 2, 5, 8],
+                      patch_sizes=[7, 3, 3, 3], sr_ratios=[8, 4, 2, 1]),
+        decode_head=dict(type='SegformerHead', in_channels=dims, in_index=[0, 1, 2, 3], channels=16, dropout_ratio=0.0,
+                         num_classes=classes, norm_cfg=dict(type='BN'), align_corners=False),
+        test_cfg=dict(mode='whole'))
+
+
+def build(algorithm=None, student=None, **distiller):
+    torch.manual_seed(0)
+    cfg = dict(
+        type='FrozenTeacherDistill', architecture=student or segformer(), teacher=tiny_model(8, 'BN'),
+        distiller=dict(type='C2VKDDistiller', **distiller), dry_run_size=(SIZE, SIZE), **(algorithm or {}))
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', message='model.teacher_ckpt is not set')
+        return MODELS.build(copy.deepcopy(cfg)).train()
+
+
+@pytest.fixture(scope='module')
+def batch():
+    g = torch.Generator().manual_seed(0)
+    samples = []
+    for _ in range(2):
+        label = torch.randint(0, 11, (1, 8, 8), generator=g).repeat_interleave(8, 1).repeat_interleave(8, 2)
+        label[:, :6] = 255
+        sample = SegDataSample(gt_sem_seg=PixelData(data=label))
+        sample.set_metainfo(dict(img_shape=(SIZE, SIZE), ori_shape=(SIZE, SIZE)))
+        samples.append(sample)
+    images = [torch.randint(0, 256, (3, SIZE, SIZE), generator=g, dtype=torch.uint8) for _ in range(2)]
+    return dict(inputs=images, data_samples=samples)
+
+
+def losses_of(model, batch):
+    return model(**model.data_preprocessor(copy.deepcopy(batch), True), mode='loss')
+
+
+def test_it_needs_nothing_but_its_type(batch):
+    model = build()
+    losses = losses_of(model, batch)
+    data = model.data_preprocessor(copy.deepcopy(batch), True)
+    student, teacher = copy.deepcopy(model.architecture), copy.deepcopy(model.teacher.model).eval()
+    with torch.no_grad():
+        feat_S, feat_T = (net.extract_feat(data['inputs']) for net in (student, teacher))
+        logits_S, logits_T = student.decode_head(feat_S), teacher.decode_head(feat_T)
+    vlfd, pdd = VLFDLoss(64, 64), PDDLoss()
+    vlfd.load_state_dict(model.distiller.distill_losses['loss_vlfd'].state_dict())
+    label = torch.stack([s.gt_sem_seg.data for s in data['data_samples']])
+    torch.testing.assert_close(losses['distill.loss_vlfd'], vlfd(feat_S[-1], feat_T[-1]))
+    torch.testing.assert_close(losses['distill.loss_pdd'], pdd(logits_S, logits_T, label))
+    assert sorted(k for k in losses if k.startswith('distill.')) == sorted(
+        ['distill.loss_vlfd', 'distill.loss_pdd'] + [f'distill.vlfd_{k}' for k in ('global', 'patch', 'linguistic')]
+        + [f'distill.pdd_{k}' for k in 'st'])
+
+
+def test_its_gradient_reaches_student_and_adapters_only(batch):
+    model = build()
+    losses = losses_of(model, batch)
+    (losses['distill.loss_vlfd'] + losses['distill.loss_pdd']).backward()
+    vlfd = model.distiller.distill_losses['loss_vlfd']
+    for weight in (vlfd.adapter.weight, vlfd.projection.weight, model.architecture.backbone.layers[0][0].projection.weight,
+                   model.architecture.decode_head.conv_seg.weight):
+        assert weight.grad.ne(0).any()
+    assert all(p.grad is None for p in model.teacher.model.parameters())
+
+
+def test_without_task_loss_the_method_trains_the_student_alone(batch):
+    model = build(dict(calculate_student_loss=False), vlfd=dict(reduction='element', gram_scale='channel'))
+    losses = losses_of(model, batch)
+    assert not [name for name in losses if name.startswith('student.')]
+    sum(value for name, value in losses.items() if 'loss' in name).backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_without_vlfd_weights_the_adapters_stand_still(batch):
+    model = build(vlfd=dict(global_weight=0, patch_weight=0, linguistic_weight=0))
+    losses = losses_of(model, batch)
+    assert 'distill.loss_vlfd' not in losses
+    sum(value for name, value in losses.items() if 'loss' in name).backward()
+    adapters = list(model.distiller.parameters())
+    # DistributedDataParallel waits for a gradient of each parameter, so they get one: zero.
+    assert len(adapters) == 3 and all(p.grad.eq(0).all() for p in adapters)
+    assert model.architecture.decode_head.conv_seg.weight.grad.ne(0).any()
+
+
+@pytest.mark.parametrize('off, left', [('vlfd', 'pdd'), ('pdd', 'vlfd')])
+def test_either_half_can_be_left_out(batch, off, left):
+    losses = losses_of(build(**{off: None}), batch)
+    assert [k for k in losses if k.startswith('distill.loss')] == [f'distill.loss_{left}']
+
+
+def test_other_taps_and_options(batch):
+    model = build(student_feature='backbone.2', teacher_feature='decode_head.bottleneck',
+                  vlfd=dict(pool=None, schedule=dict(begin=1)), pdd=dict(direction='reverse', loss_weight='auto'))
+    vlfd = model.distiller.distill_losses['loss_vlfd']
+    assert vlfd.adapter.weight.shape == (16, 40, 1, 1)
+    assert losses_of(model, batch).get('distill.loss_vlfd', 0) == 0
+    assert losses_of(model, batch)['distill.loss_vlfd'] > 0
+    assert set(model.distiller.auto_weights) == {'loss_pdd'}
+    assert model.distiller.distill_losses['loss_pdd'].options['direction'] == 'reverse'
+
+
+def test_a_teacher_of_other_classes_can_still_teach_features(batch):
+    with pytest.raises(ValueError, match='logits of the student have 5 classes'):
+        build(student=segformer(classes=5))
+    build(student=segformer(classes=5), pdd=None)
+
+
+@pytest.mark.parametrize('cfg, error, text', [
+    (dict(vlfd=dict(patch=1.0)), KeyError, r"distiller.vlfd: VLFDLoss takes no \['patch'\]. Possible: .*'patch_weight'"),
+    (dict(pdd=dict(direction='back')), ValueError, "distiller.pdd: direction='back' is not known"),
+    (dict(pdd=0.5), TypeError, 'distiller.pdd: expected a dict'),
+    (dict(vlfd=None, pdd=None), ValueError, 'leave C2VKDDistiller nothing to distil'),
+    (dict(vlfd=dict(teacher_channels=5)), ValueError, 'teacher_channels=5, but tap .* has 64 channels'),
+    (dict(vlfd=dict(pool='attention')), ValueError, 'needs pool_file'),
+    (dict(vlfd=dict(pool='attention', pool_file='gone.pth')), FileNotFoundError, "distiller.vlfd.pool_file: no file 'gone.pth'"),
+    (dict(teacher_feature='decode_head.botleneck'), KeyError, 'decode_head.bottleneck'),
+], ids=str)
+def test_mistakes_are_named_before_training(cfg, error, text):
+    with pytest.raises(error, match=text):
+        build(**cfg)
