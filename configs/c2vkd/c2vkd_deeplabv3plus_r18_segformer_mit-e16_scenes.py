@@ -1,5 +1,5 @@
 _base_ = [
-    '../_base_/datasets/scenes_seg.py', '../_base_/schedules/scenes_student.py',
+    '../_base_/datasets/scenes_seg.py', '../_base_/schedules/scenes_student_vit.py',
     '../_base_/default_runtime.py'
 ]
 model = dict(

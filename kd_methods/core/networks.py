@@ -166,7 +166,8 @@ def clear_pretrained(model: dict) -> None:
     for name, value in list(model.items()):
         if name == 'init_cfg':
             entries = value if isinstance(value, (list, tuple)) else [value]
-            kept = [e for e in entries if not (isinstance(e, dict) and e.get('type') == 'Pretrained')]
+            # mmdet's transformers take a checkpoint without a type
+            kept = [e for e in entries if not (isinstance(e, dict) and (e.get('type') == 'Pretrained' or 'checkpoint' in e))]
             if len(kept) != len(entries):
                 model[name] = kept or None
         elif name == 'pretrained' and isinstance(value, str):

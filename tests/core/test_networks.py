@@ -47,10 +47,10 @@ def test_an_unknown_override_is_an_error(override, text):
 def test_downloads_can_be_switched_off():
     on, off = (resolve_model_cfg(dict(cfg_path=PSP, pretrained=False, downloads=d)) for d in (True, False))
     assert on.pretrained == 'open-mmlab://resnet18_v1c' and off.pretrained is None
-    nested = dict(a=[dict(init_cfg=dict(type='Pretrained', checkpoint='x'))],
+    nested = dict(a=[dict(init_cfg=dict(type='Pretrained', checkpoint='x'))], pvt=dict(init_cfg=dict(checkpoint='z')),
                   init_cfg=[dict(type='Kaiming'), dict(type='Pretrained', checkpoint='y')])
     clear_pretrained(nested)
-    assert nested == dict(a=[dict(init_cfg=None)], init_cfg=[dict(type='Kaiming')])
+    assert nested == dict(a=[dict(init_cfg=None)], pvt=dict(init_cfg=None), init_cfg=[dict(type='Kaiming')])
 
 
 def test_pretrained_starts_from_the_packages_checkpoint():
