@@ -12,7 +12,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import checkpoint as urls
 from torch import Tensor, nn
 
-from kd_methods.core.networks import build_network, clear_pretrained, resolve_model_cfg
+from kd_methods.core.networks import build_network, clear_pretrained, reads_weights, resolve_model_cfg
 from kd_methods.core.preprocess import PairedPreprocessor, same_preprocessing
 from kd_methods.core.probe import dry_run_input, dry_run_samples, tensors_of
 
@@ -78,7 +78,7 @@ def skip_downloads(model: nn.Module) -> list[str]:
         if not init or getattr(module, '_is_init', False):
             continue
         entries = list(init) if isinstance(init, (list, tuple)) else [init]
-        remote = [e for e in entries if e.get('type') == 'Pretrained' and not _is_here(str(e.get('checkpoint')))]
+        remote = [e for e in entries if reads_weights(e) and not _is_here(str(e.get('checkpoint')))]
         if remote:
             module.init_cfg = [e for e in entries if e not in remote] or None
             skipped += [str(e['checkpoint']) for e in remote]

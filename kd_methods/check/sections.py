@@ -2,8 +2,8 @@
 from typing import Any
 
 from mmengine.model import BaseModel
-from torch import nn
 
+from kd_methods.core.networks import reads_weights
 from kd_methods.core.probe import format_shape
 from kd_methods.core.weights import LossSchedule
 
@@ -30,7 +30,7 @@ def teacher(model: Any, quality: Quality | None, trusted: bool, wrong: list[str]
     frozen = model.teacher
     if model.teacher_ckpt:
         weights = f'{model.teacher_ckpt}: {frozen.load(model.teacher_ckpt, trusted)}'
-    elif _is_pretrained(frozen.model):
+    elif reads_weights(frozen.model.init_cfg):
         weights = f"init_cfg of the model: {frozen.model.init_cfg['checkpoint']}"
     else:
         weights = 'none'
@@ -62,11 +62,6 @@ def _stop(model: Any) -> str:
     skipped = sum(order > end for order in leaves)
     call = f', call {calls}' if calls > 1 else ''
     return f'after {path}{call} (mode={frozen.mode!r}), skipping {skipped} of {len(leaves)} layer calls'
-
-
-def _is_pretrained(network: nn.Module) -> bool:
-    init = getattr(network, 'init_cfg', None)
-    return isinstance(init, dict) and init.get('type') == 'Pretrained'
 
 
 def taps(model: Any, step: Step, notes: list[str]) -> str:

@@ -1,6 +1,7 @@
 """Class scores: divergences between them, the label's share of them, and their size."""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,7 +37,7 @@ def channel_kl(x_S: Tensor, x_T: Tensor, reduction: str = 'position') -> Tensor:
     return total / (log_S.numel() if reduction == 'element' else log_S.numel() // log_S.shape[1])
 
 
-def target_log_odds(logits: Tensor, label: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+def target_log_odds(logits: Tensor, label: Tensor, valid: Tensor) -> Tensor:
     r"""Log-odds of the labelled class, :math:`u = z_y - \log \sum_{j \ne y} e^{z_j}`, so that :math:`p_y = \sigma(u)`.
 
     Log-probabilities of label and rest are then ``logsigmoid(u)`` and ``logsigmoid(-u)``, exact however large the logits.
@@ -47,24 +48,53 @@ def target_log_odds(logits: Tensor, label: Tensor, valid: Tensor) -> tuple[Tenso
         label (Tensor): Labels y, in [0, K) also where they are not valid.
         valid (Tensor): Which of them count, bool.
 
-    Returns:
-        tuple[Tensor, Tensor]: u, and the logits with -inf at the label.
-
     Shape:
-        - logits, second output: (N, K, H, W); label, valid, first output: (N, H, W).
+        - logits: (N, K, H, W); label, valid, output: (N, H, W).
 
     Example:
         >>> logits = torch.tensor([2.0, 1.0, 1.0]).view(1, 3, 1, 1)
-        >>> u, _ = target_log_odds(logits, torch.zeros(1, 1, 1, dtype=torch.long), torch.ones(1, 1, 1, dtype=torch.bool))
+        >>> u = target_log_odds(logits, torch.zeros(1, 1, 1, dtype=torch.long), torch.ones(1, 1, 1, dtype=torch.bool))
         >>> torch.testing.assert_close(u.sigmoid(), logits.softmax(1)[:, 0])
     """
-    logits = full_precision(logits)
-    if logits.shape[1] == 1:
-        logits = torch.cat([torch.zeros_like(logits), logits], 1)
-    index, ignored = label.unsqueeze(1), ~valid.unsqueeze(1)
-    target = logits.gather(1, index).masked_fill(ignored, 0).squeeze(1)
-    rest = logits.masked_fill(ignored, 0).scatter_(1, index, -math.inf)  # one copy for both
-    return target - rest.logsumexp(1), rest
+    return _TargetLogOdds.apply(_two_channels(full_precision(logits)), label.unsqueeze(1), ~valid.unsqueeze(1)).squeeze(1)
+
+
+class _TargetLogOdds(torch.autograd.Function):
+    """By hand, since autograd would keep three maps of all classes instead of one, and make five more on the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, index: Tensor, ignored: Tensor) -> Tensor:
+        rest = logits.masked_fill(ignored, 0)
+        target = rest.gather(1, index)
+        top = rest.scatter_(1, index, -math.inf).amax(1, keepdim=True)
+        total = rest.sub_(top).exp_().sum(1, keepdim=True)
+        ctx.save_for_backward(rest.div_(total), index, ignored)  # now the distribution over the other classes
+        return target - top - total.log()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        share, index, ignored = ctx.saved_tensors
+        grad = grad.masked_fill(ignored, 0)
+        return (share * -grad).scatter_(1, index, grad), None, None
+
+
+def non_target_kl(logits_S: Tensor, logits_T: Tensor, label: Tensor, valid: Tensor) -> Tensor:
+    r"""KL divergence between the distributions over the classes other than the labelled one, at each pixel.
+
+    Shape and arguments as of :func:`target_log_odds`; the output is 0 where ``valid`` is False. The teacher gets no gradient.
+    """
+    logs = []
+    for logits in (logits_S, logits_T.detach()):
+        rest = _two_channels(full_precision(logits)).masked_fill(~valid.unsqueeze(1), 0)
+        logs.append(rest.scatter_(1, label.unsqueeze(1), -math.inf).log_softmax(1))
+    log_S, log_T = logs
+    return (log_T.exp() * (log_T - log_S).masked_fill(log_T.isneginf(), 0)).sum(1)
+
+
+def _two_channels(logits: Tensor) -> Tensor:
+    """The logit of a sigmoid as those of a softmax over two classes; others as they are."""
+    return torch.cat([torch.zeros_like(logits), logits], 1) if logits.shape[1] == 1 else logits
 
 
 def resize_map(x: Tensor, size: tuple[int, int]) -> Tensor:

@@ -161,13 +161,17 @@ def student_config(cfg: Config) -> Config:
     return cfg
 
 
+def reads_weights(init: Any) -> bool:
+    """Whether an entry of an ``init_cfg`` reads weights: also without a type, as mmdet's transformers take it."""
+    return isinstance(init, dict) and (init.get('type') == 'Pretrained' or 'checkpoint' in init)
+
+
 def clear_pretrained(model: dict) -> None:
     """Remove, in place, every ``init_cfg`` / ``pretrained`` that would read weights from a file or URL."""
     for name, value in list(model.items()):
         if name == 'init_cfg':
             entries = value if isinstance(value, (list, tuple)) else [value]
-            # mmdet's transformers take a checkpoint without a type
-            kept = [e for e in entries if not (isinstance(e, dict) and (e.get('type') == 'Pretrained' or 'checkpoint' in e))]
+            kept = [e for e in entries if not reads_weights(e)]
             if len(kept) != len(entries):
                 model[name] = kept or None
         elif name == 'pretrained' and isinstance(value, str):

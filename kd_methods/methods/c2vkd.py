@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from kd_methods.core.distiller import MethodDistiller
 from kd_methods.core.gram import gram_distance
 from kd_methods.core.labels import fill_ignored, resize_labels
-from kd_methods.core.logits import REDUCTIONS, channel_kl, resize_map, target_log_odds
+from kd_methods.core.logits import REDUCTIONS, channel_kl, non_target_kl, resize_map, target_log_odds
 from kd_methods.core.options import check_choices, parse_loss
 from kd_methods.core.pools import AttentionPool, OrthogonalPool
 from kd_methods.core.prototypes import check_feature, unit_vectors
@@ -85,8 +85,8 @@ def pdd_loss(
     size = label.shape[-2:] if resolution == 'label' else logits_S.shape[2:]
     label, valid = fill_ignored(resize_labels(label, size), max(logits_S.shape[1], 2), ignore_index, fill=0)
     with torch.autocast(logits_S.device.type, enabled=False):
-        u_S, rest_S = target_log_odds(resize_map(full_precision(logits_S) / tau, size), label, valid)
-        u_T, rest_T = target_log_odds(resize_map(full_precision(logits_T.detach()) / tau, size), label, valid)
+        z_S, z_T = (resize_map(full_precision(logits) / tau, size) for logits in (logits_S, logits_T.detach()))
+        u_S, u_T = target_log_odds(z_S, label, valid), target_log_odds(z_T, label, valid)
         log_s, log_not_s = F.logsigmoid(u_S), F.logsigmoid(-u_S)
         t = u_T.sigmoid()
         q1, log_q2 = (1 + t) / 2, F.logsigmoid(-u_T) - math.log(2)
@@ -96,9 +96,7 @@ def pdd_loss(
             log_q2 = log_q2.clamp(min=math.log(1e-6))  # the divergence has no bound as t nears 1
             pixel = alpha * log_s.exp() * (log_s - q1.log()) + beta * log_not_s.exp() * (log_not_s - log_q2)
         if nckd_weight:
-            log_p_S, log_p_T = rest_S.log_softmax(1), rest_T.log_softmax(1)
-            differences = (log_p_T - log_p_S).masked_fill(rest_T.isneginf(), 0)
-            pixel = pixel + nckd_weight * (log_p_T.exp() * differences).sum(1)
+            pixel = pixel + nckd_weight * non_target_kl(z_S, z_T, label, valid)
         count = valid.sum().clamp(min=1)
         stats = {name: u.detach().sigmoid().masked_fill(~valid, 0).sum() / count for name, u in (('s', u_S), ('t', u_T))}
         return tau**2 * pixel.masked_fill(~valid, 0).sum() / count, stats

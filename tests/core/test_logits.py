@@ -1,8 +1,10 @@
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
 
-from kd_methods.core.logits import channel_kl, resize_map, target_log_odds
+from kd_methods.core.logits import channel_kl, non_target_kl, resize_map, target_log_odds
 
 
 def maps(*shape, seed=0, dtype=torch.float64):
@@ -25,33 +27,67 @@ def test_channel_kl_knows_its_reductions():
         channel_kl(*maps(1, 2), 'mean')
 
 
+def valid_everywhere(label):
+    return torch.ones_like(label, dtype=torch.bool)
+
+
 def test_log_odds_are_those_of_the_softmax():
     logits, _ = maps(2, 5, 3, 4)
     label = torch.randint(0, 5, (2, 3, 4))
-    u, rest = target_log_odds(logits, label, torch.ones_like(label, dtype=torch.bool))
+    u = target_log_odds(logits, label, valid_everywhere(label))
     p = logits.softmax(1).gather(1, label.unsqueeze(1)).squeeze(1)
     torch.testing.assert_close(u, p.log() - (1 - p).log())
-    others = F.one_hot(label, 5).movedim(-1, 1) == 0
-    assert rest[others].equal(logits[others]) and rest[~others].isneginf().all()
+
+
+@pytest.mark.parametrize('classes', [1, 2, 5])
+def test_log_odds_gradcheck(classes):
+    logits = maps(2, classes, 2, 3)[0].requires_grad_()
+    label = torch.randint(0, max(classes, 2), (2, 2, 3))
+    torch.autograd.gradcheck(lambda x: target_log_odds(x, label, label < 4).masked_fill(label >= 4, 0), logits)
 
 
 def test_log_odds_of_a_single_channel_are_those_of_the_sigmoid():
     logits, _ = maps(1, 1, 1, 4)
     label = torch.tensor([[[0, 1, 0, 1]]])
-    u, _ = target_log_odds(logits, label, torch.ones_like(label, dtype=torch.bool))
     p = logits[:, 0].sigmoid()
+    u = target_log_odds(logits, label, valid_everywhere(label))
     torch.testing.assert_close(u.sigmoid(), torch.where(label == 1, p, 1 - p))
 
 
-def test_invalid_pixels_have_no_gradient_even_if_they_are_nan():
+def test_log_odds_of_a_class_that_is_all_but_certain():
+    logits = torch.tensor([30.0, 0.0, -1.0]).view(1, 3, 1, 1)  # 1 - p_y would be 0 in float32
+    label = torch.zeros(1, 1, 1, dtype=torch.long)
+    u = target_log_odds(logits, label, valid_everywhere(label))
+    torch.testing.assert_close(u.item(), 30 - math.log(1 + math.exp(-1)))
+
+
+@pytest.mark.parametrize('function', [target_log_odds, lambda x, y, m: non_target_kl(x, torch.zeros_like(x), y, m)])
+def test_invalid_pixels_have_no_gradient_even_if_they_are_nan(function):
     logits, _ = maps(1, 3, 1, 4)
     logits[..., 1] = torch.nan
     logits[..., 2] = torch.inf
     logits.requires_grad_()
     valid = torch.tensor([[[True, False, False, True]]])
-    u, _ = target_log_odds(logits, torch.zeros(1, 1, 4, dtype=torch.long), valid)
-    u.masked_fill(~valid, 0).sum().backward()
-    assert logits.grad[..., 1:3].eq(0).all() and logits.grad[..., 0].ne(0).all()
+    function(logits, torch.zeros(1, 1, 4, dtype=torch.long), valid).sum().backward()
+    assert logits.grad[..., 1:3].eq(0).all() and logits.grad[..., 0].ne(0).any()
+
+
+def test_log_odds_leave_the_logits_alone():
+    logits, _ = maps(1, 3, 1, 4)
+    before, label = logits.clone(), torch.zeros(1, 1, 4, dtype=torch.long)
+    target_log_odds(logits, label, valid_everywhere(label))
+    non_target_kl(logits, logits, label, valid_everywhere(label))
+    assert logits.equal(before)
+
+
+def test_non_target_kl_is_over_the_other_classes():
+    S, T = maps(2, 4, 2, 3)
+    label = torch.randint(0, 4, (2, 2, 3))
+    got = non_target_kl(S, T, label, valid_everywhere(label))
+    others = F.one_hot(label, 4) == 0
+    p_S, p_T = (x.movedim(1, -1)[others].view(-1, 3).softmax(1) for x in (S, T))
+    torch.testing.assert_close(got.flatten(), (p_T * (p_T / p_S).log()).sum(1))
+    assert non_target_kl(S[:, :2], T[:, :2], label.clamp(max=1), valid_everywhere(label)).eq(0).all()  # one other class only
 
 
 def test_resize_map_leaves_maps_of_the_size_alone():
