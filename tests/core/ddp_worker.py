@@ -34,7 +34,7 @@ def both(tap: str, connector: str | None = None) -> dict:
 
 
 def build(norm: str = 'GN', logits: dict | None = None, feature: dict | None = None,
-          schedules: dict | None = None, **kwargs) -> BaseModel:
+          schedules: dict | None = None, distiller: dict | None = None, **kwargs) -> BaseModel:
     """A distillation model in float64: one loss on the logits, one on features behind an adapter.
 
     Args:
@@ -42,6 +42,7 @@ def build(norm: str = 'GN', logits: dict | None = None, feature: dict | None = N
         logits (dict, optional): Overrides of the first loss. Defaults to None.
         feature (dict, optional): Overrides of the second loss. Defaults to None.
         schedules (dict, optional): `loss_schedules`. Defaults to None.
+        distiller (dict, optional): One in place of these losses. Defaults to None.
         **kwargs: Of the algorithm.
     """
     cwd = dict(type='mmrazor.ChannelWiseDivergence', tau=1.0, loss_weight=1.0)
@@ -50,7 +51,7 @@ def build(norm: str = 'GN', logits: dict | None = None, feature: dict | None = N
         type='FrozenTeacherDistill',
         architecture=tiny_model(4, norm, dropout=0.0),
         teacher=tiny_model(8, norm, dropout=0.0),
-        distiller=dict(
+        distiller=distiller or dict(
             type='MethodDistiller', taps=TAPS,
             connectors=dict(adapter=dict(
                 type='mmrazor.ConvModuleConnector', in_channel=32, out_channel=64)),
@@ -148,6 +149,9 @@ def main(result: str) -> None:
         seen['auto weight'] = survive(rank, feature=dict(loss_weight=dict(type='auto', iters=2)))
         seen['one rank ignored'] = survive(rank, ignored=True)
         seen['SyncBN'] = survive(rank, norm='SyncBN')
+        seen['C2VKD'] = survive(rank, distiller=dict(type='C2VKDDistiller'))
+        off = dict(global_weight=0.0, patch_weight=0.0, linguistic_weight=0.0)
+        seen['C2VKD, no VLFD'] = survive(rank, distiller=dict(type='C2VKDDistiller', vlfd=off))
     if rank == 0:
         torch.save(seen, result)
     dist.destroy_process_group()

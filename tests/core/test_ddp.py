@@ -10,7 +10,7 @@ import torch
 from toys import ROOT, free_port, run_script
 
 SURVIVORS = ('schedule over', 'all schedules over', 'weight 0', 'no student loss', 'auto weight',
-             'one rank ignored', 'SyncBN')
+             'one rank ignored', 'SyncBN', 'C2VKD', 'C2VKD, no VLFD')
 
 
 @pytest.fixture(scope='module')
@@ -61,6 +61,11 @@ def test_parameters_without_a_path_stay_where_they_are(seen):
     moved = seen['no student loss']['moved']
     assert not [name for name in moved if '.auxiliary_head.' in name]
     assert [name for name in moved if name.startswith('distiller.')]
+
+
+def test_adapters_of_c2vkd_move_with_its_feature_terms_alone(seen):
+    assert [name for name in seen['C2VKD']['moved'] if name.startswith('distiller.')]
+    assert not [name for name in seen['C2VKD, no VLFD']['moved'] if name.startswith('distiller.')]
 
 
 def test_auto_weight_is_found(seen):
