@@ -224,7 +224,8 @@ def _write(path: Path, array: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize('base, crop', [
-    ('cityscapes_512x1024', (512, 1024)), ('voc12_aug_512x512', (512, 512))])
+    ('cityscapes_512x1024', (512, 1024)), ('cityscapes_512x512', (512, 512)), ('voc12_aug_512x512', (512, 512)),
+    ('ade20k_512x512', (512, 512))])
 def test_pipelines_run_on_the_layout_mmseg_documents(base, crop, tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     label = np.full((90, 120), 3, dtype=np.uint8)
@@ -232,6 +233,10 @@ def test_pipelines_run_on_the_layout_mmseg_documents(base, crop, tmp_path):
         for split in ('train', 'val'):
             _write(tmp_path / f'leftImg8bit/{split}/ulm/ulm_0_leftImg8bit.png', image)
             _write(tmp_path / f'gtFine/{split}/ulm/ulm_0_gtFine_labelTrainIds.png', label)
+    elif base.startswith('ade20k'):
+        for split in ('training', 'validation'):
+            _write(tmp_path / f'images/{split}/a.jpg', image)
+            _write(tmp_path / f'annotations/{split}/a.png', label + 1)  # 0 is 'other', which is ignored
     else:
         for split in ('train', 'aug', 'val'):
             _write(tmp_path / f'JPEGImages/{split}.jpg', image)
@@ -251,7 +256,7 @@ def test_pipelines_run_on_the_layout_mmseg_documents(base, crop, tmp_path):
         assert all((i['data_samples'].gt_sem_seg.data == 3).all() for i in items)
         sizes.append([tuple(i['inputs'].shape[-2:]) for i in items])
     train, val = sizes
-    assert len(train) == (1 if base.startswith('cityscapes') else 2) and len(val) == 1
+    assert len(train) == (2 if base.startswith('voc') else 1)
     assert all(h <= crop[0] and w <= crop[1] for h, w in train)
-    # VOC is tested at each image's own size; Cityscapes' images are brought to 1024 rows.
-    assert val == [(1024, 1365)] if base.startswith('cityscapes') else val == [(90, 120)]
+    # VOC is tested at each image's own size; Cityscapes' images are brought to 1024 rows, ADE20K's to 512.
+    assert val == [dict(cityscapes=(1024, 1365), voc12=(90, 120), ade20k=(512, 683))[base.split('_')[0]]]
