@@ -144,14 +144,18 @@ def test_setting_of_the_published_comparisons(name):
 def test_setting_of_c2vkd(name):
     cfg = load(name)
     assert_augmentation(cfg)
-    optimizer = cfg.optim_wrapper.optimizer
     if 'deeplabv3plus' in name and name in BASELINES:
-        assert optimizer.type == 'SGD'
+        assert cfg.optim_wrapper == dict(
+            type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0005))
+        assert cfg.param_scheduler == [dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=0, end=50000, by_epoch=False)]
     else:
-        assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ('AdamW', 6e-5, 0.01)
-        warm_up, poly = cfg.param_scheduler
-        assert (warm_up.type, warm_up.begin, warm_up.end) == ('LinearLR', 0, 1500)
-        assert (poly.type, poly.power, poly.begin, poly.end) == ('PolyLR', 1.0, 1500, 50000)
+        assert cfg.optim_wrapper == dict(
+            type='OptimWrapper', optimizer=dict(type='AdamW', lr=6e-5, betas=(0.9, 0.999), weight_decay=0.01),
+            paramwise_cfg=dict(custom_keys=dict(
+                pos_block=dict(decay_mult=0.0), norm=dict(decay_mult=0.0), head=dict(lr_mult=10.0))))
+        assert cfg.param_scheduler == [
+            dict(type='LinearLR', start_factor=1e-6, begin=0, end=1500, by_epoch=False),
+            dict(type='PolyLR', eta_min=0, power=1.0, begin=1500, end=50000, by_epoch=False)]
     if name in DISTILLED:
         published = name.startswith('c2vkd-paper_')
         assert cfg.model.get('calculate_student_loss', True) != published

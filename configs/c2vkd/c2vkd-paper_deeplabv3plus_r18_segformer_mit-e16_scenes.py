@@ -1,4 +1,4 @@
-# The published form: means over all elements, and no loss on the student beside the method's.
+# The published reductions, and no task loss. The direction of PDD and the pool are this project's.
 _base_ = ['./c2vkd_deeplabv3plus_r18_segformer_mit-e16_scenes.py']
 model = dict(
     calculate_student_loss=False,

@@ -18,13 +18,15 @@ from kd_methods.compat import safe_globals
 STUDENT_PREFIX = 'architecture.'
 
 
-def safe_load(path: str | Path, trusted: bool = False, key: str = 'checkpoint') -> dict:
+def safe_load(path: str | Path, trusted: bool = False, key: str = 'checkpoint', advice: str | None = None) -> dict:
     """Read a checkpoint file without unpickling arbitrary objects.
 
     Args:
         path (str | Path): A local file or an http(s) address (downloaded once to torch's cache).
         trusted (bool): Unpickle everything, which may run code that the file carries. Defaults to False.
         key (str): Config key that named the file, for messages. Defaults to ``'checkpoint'``.
+        advice (str | None): What to do about a file that is missing or holds other objects, for messages. Defaults to None:
+            train the network, or trust the file.
 
     Returns:
         dict: What the file holds, on the CPU.
@@ -34,7 +36,7 @@ def safe_load(path: str | Path, trusted: bool = False, key: str = 'checkpoint') 
         ValueError: The file is damaged, is no checkpoint, or holds objects that are not on the list of what OpenMMLab's
             checkpoints hold.
     """
-    path = _local_file(str(path), key)
+    path = _local_file(str(path), key, advice or 'Train that network first or correct the path.')
     try:
         if trusted:
             checkpoint = torch.load(path, map_location='cpu', weights_only=False)
@@ -42,10 +44,12 @@ def safe_load(path: str | Path, trusted: bool = False, key: str = 'checkpoint') 
             with torch.serialization.safe_globals(safe_globals()):
                 checkpoint = torch.load(path, map_location='cpu', weights_only=True)
     except UnpicklingError as error:
-        raise ValueError(
-            f'{key}: {path} was not loaded, because it holds Python objects that could run code ({_first_line(error)}). If you '
-            f'know where it comes from, say so with {key}_trusted=True (in the model of the config; --trusted for tools/test.py).'
-        ) from error
+        cure = advice or (f'If you know where it comes from, say so with {key}_trusted=True (in the model of the config; '
+                          '--trusted for tools/test.py).')
+        raise ValueError(f'{key}: {path} was not loaded, because it holds Python objects that could run code '
+                         f'({_first_line(error)}). {cure}') from error
+    except MemoryError:
+        raise
     except Exception as error:  # a file that is no pickle ends in whatever its bytes happen to mean
         raise ValueError(f'{key}: {path} is no readable checkpoint (truncated or damaged?): {_first_line(error)}') from error
     if not isinstance(checkpoint, dict):
@@ -60,7 +64,7 @@ def extract_state_dict(checkpoint: dict) -> dict[str, torch.Tensor]:
         if isinstance(checkpoint.get(name), dict):
             state = checkpoint[name]
             break
-    if state and all(k.startswith('module.') for k in state):
+    if state and all(isinstance(k, str) and k.startswith('module.') for k in state):
         state = _strip(state, 'module.')
     return state
 
@@ -191,7 +195,7 @@ def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
-def _local_file(path: str, key: str) -> str:
+def _local_file(path: str, key: str, advice: str) -> str:
     if path.startswith(('http://', 'https://')):
         folder = Path(torch.hub.get_dir()) / 'checkpoints'
         folder.mkdir(parents=True, exist_ok=True)
@@ -206,5 +210,5 @@ def _local_file(path: str, key: str) -> str:
         folder = Path(path).expanduser().parent
         found = sorted(p.name for p in folder.glob('*.pth')) if folder.is_dir() else []
         hint = f' {folder} holds {found}.' if found else f' {folder} does not exist or has no .pth file.'
-        raise FileNotFoundError(f'{key}: no file {path!r}.{hint} Train that network first or correct the path.')
+        raise FileNotFoundError(f'{key}: no file {path!r}.{hint} {advice}')
     return str(Path(path).expanduser())

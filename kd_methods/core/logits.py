@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .options import check_choices
 from .reductions import full_precision
 
 REDUCTIONS = ('position', 'element')
@@ -29,8 +30,9 @@ def channel_kl(x_S: Tensor, x_T: Tensor, reduction: str = 'position') -> Tensor:
         >>> round(channel_kl(torch.zeros(1, 2), x_T).item(), 4)  # 0.9 log 1.8 + 0.1 log 0.2
         0.3681
     """
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"reduction={reduction!r} is not known. Possible: {', '.join(map(repr, REDUCTIONS))}")
+    check_choices('channel_kl', dict(reduction=REDUCTIONS), reduction=reduction)
+    if x_S.shape != x_T.shape:
+        raise ValueError(f'channel_kl: x_S and x_T must have one shape. Got: {tuple(x_S.shape)}, {tuple(x_T.shape)}')
     log_S = F.log_softmax(full_precision(x_S), 1)
     log_T = F.log_softmax(full_precision(x_T.detach()), 1)
     total = F.kl_div(log_S, log_T, reduction='sum', log_target=True)

@@ -1,8 +1,11 @@
 """Arguments of losses and distillers, read with errors that say what is possible."""
 
 import inspect
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from .weights import LossSchedule
 
 
 def check_choices(where: str, choices: Mapping[str, Sequence], **given: Any) -> None:
@@ -33,6 +36,35 @@ def check_names(where: str, given: Mapping[str, Any], known: set[str]) -> None:
         raise KeyError(f'{where} takes no {unknown}. Possible: {sorted(known)}')
 
 
+def check_numbers(where: str, above: float | None = None, **given: Any) -> None:
+    """Raise unless each value is a finite number, of 0 or more, or above a bound.
+
+    Args:
+        where (str): What takes the options, for the message.
+        above (float | None): A bound that the values must exceed. Defaults to None: they must be 0 or more.
+        **given: The values.
+
+    Raises:
+        ValueError: One is not.
+    """
+    for name, value in given.items():
+        number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or (value < 0 if above is None else value <= above):
+            bound = 'of 0 or more' if above is None else f'above {above}'
+            raise ValueError(f'{where}: {name} must be a number {bound}. Got: {value!r}')
+
+
+def check_weight(key: str, weight: Any) -> None:
+    """Raise unless a loss's weight is a number or one that finds itself.
+
+    Raises:
+        TypeError: It is neither.
+    """
+    number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
+    if not (number or weight == 'auto' or isinstance(weight, Mapping)):
+        raise TypeError(f"{key}: the weight must be a number, 'auto' or dict(type='auto', ...). Got: {weight!r}")
+
+
 def parse_loss(key: str, cfg: Any, loss: type, choices: Mapping[str, Sequence]) -> dict | None:
     """Read a distiller's argument that configures one of its losses.
 
@@ -46,9 +78,9 @@ def parse_loss(key: str, cfg: Any, loss: type, choices: Mapping[str, Sequence]) 
         dict | None: A copy of the dict.
 
     Raises:
-        TypeError: It is neither a dict nor None.
+        TypeError: It is neither a dict nor None; its weight or schedule is of another type than it may be.
         KeyError: The loss has no such argument.
-        ValueError: An option is not among its choices.
+        ValueError: An option is not among its choices; its schedule does not fit together.
     """
     if cfg is None:
         return None
@@ -57,4 +89,6 @@ def parse_loss(key: str, cfg: Any, loss: type, choices: Mapping[str, Sequence]) 
         raise TypeError(f'{key}: expected a dict with some of {sorted(known)}, or None. Got: {cfg!r}')
     check_names(f'{key}: {loss.__name__}', cfg, known)
     check_choices(key, choices, **cfg)
+    check_weight(f'{key}.loss_weight', cfg.get('loss_weight', 1.0))
+    LossSchedule.parse(cfg.get('schedule'), f'{key}.schedule')
     return dict(cfg)

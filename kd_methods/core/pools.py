@@ -4,6 +4,7 @@ Their weights are buffers that are in no checkpoint: no optimizer, average or pr
 or read again when the network is built.
 """
 
+import zipfile
 from pathlib import Path
 
 import torch
@@ -13,6 +14,40 @@ from torch import Tensor, nn
 from .checkpoint import extract_state_dict, safe_load
 
 ATTENTION_KEYS = ('positional_embedding', *(f'{name}_proj.{part}' for name in 'qkvc' for part in ('weight', 'bias')))
+
+
+POOLS = ('gap', 'attention', None)
+
+
+def build_pool(
+    pool: str | None, in_channels: int, file: str | None = None, out_channels: int | None = None, heads: int | None = None,
+    seed: int = 0, where: str = 'pool',
+) -> 'OrthogonalPool | AttentionPool | None':
+    """Build a pool by its name, ``'gap'``, ``'attention'`` or None, and refuse options that it does not take.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: ``'attention'`` without a file, or with one that does not fit; an option that this pool does not take.
+    """
+    given = dict(pool_file=file, pool_channels=out_channels, pool_heads=heads)
+    taken = dict(attention=given, gap=('pool_channels', )).get(pool, ())
+    unused = {name: value for name, value in given.items() if value is not None and name not in taken}
+    if unused:
+        raise ValueError(f'{where}: pool={pool!r} does not take {", ".join(f"{k}={v!r}" for k, v in unused.items())}. '
+                         "pool_file and pool_heads go with pool='attention'")
+    for name, value in (('pool_channels', out_channels), ('pool_heads', heads)):
+        if value is not None and not (isinstance(value, int) and value > 0):
+            raise ValueError(f'{where}: {name} must be a whole number of 1 or more. Got: {value!r}')
+    if pool != 'attention':
+        return OrthogonalPool(in_channels, out_channels or 512, seed) if pool == 'gap' else None
+    if file is None:
+        raise ValueError(f"{where}: pool='attention' needs pool_file, a checkpoint with the attention pool of a CLIP ResNet of the "
+                         "teacher's width. A pool of random weights would teach noise; without a file take pool='gap'")
+    built = AttentionPool(file, in_channels, heads, f'{where}.pool_file')
+    if out_channels not in (None, built.out_channels):
+        raise ValueError(f'{where}: pool_channels={out_channels}, but the attention pool of {file} gives {built.out_channels}. '
+                         'Leave pool_channels out')
+    return built
 
 
 class OrthogonalPool(nn.Module):
@@ -111,32 +146,46 @@ def read_attention_pool(file: str | Path, in_channels: int | None = None, key: s
         FileNotFoundError: No such file.
         ValueError: It cannot be read, has no attention pool, one that does not fit together, or one of another width.
     """
-    try:
-        state = extract_state_dict(safe_load(file, key=key))
-    except ValueError as error:
-        if error.__cause__ is None:
-            raise
+    advice = 'Give a checkpoint of plain tensors with the attention pool of a CLIP ResNet.'
+    if _is_torchscript(file):
         raise ValueError(
-            f"{key}: {file} is no checkpoint of plain tensors. If it is CLIP's own archive (TorchScript), write its pool to a "
-            "plain file first: state = torch.jit.load(FILE, 'cpu').state_dict(); "
-            "torch.save({k: v for k, v in state.items() if 'attnpool.' in k}, OUT)") from error
-    name = ATTENTION_KEYS[0]
-    prefixes = [k.removesuffix(name) for k in state if k.endswith(name) and ('.' + k).endswith('.' + name)]
-    prefixes = [prefix for prefix in prefixes if all(prefix + part in state for part in ATTENTION_KEYS)]
+            f"{key}: {file} is a TorchScript archive, CLIP's own form, which holds code. Write its pool to a plain file first: "
+            "state = torch.jit.load(FILE, 'cpu').state_dict(); "
+            "torch.save({k: v for k, v in state.items() if 'attnpool.' in k}, OUT)")
+    state = {name: value for name, value in extract_state_dict(safe_load(file, key=key, advice=advice)).items()
+             if isinstance(name, str) and isinstance(value, Tensor)}
+    first = ATTENTION_KEYS[0]
+    prefixes = [k.removesuffix(first) for k in state if ('.' + k).endswith('.' + first)]
+    prefixes = [prefix for prefix in prefixes if all(prefix + name in state for name in ATTENTION_KEYS)]
     if len(prefixes) != 1:
         what = f'{len(prefixes)} attention pools, under {prefixes}' if prefixes else 'no attention pool'
         raise ValueError(f"{key}: {file} has {what}; expected one, with the keys {', '.join(ATTENTION_KEYS)} under any prefix, "
-                         f"as CLIP's ResNets have it. The file has {len(state)} keys: {', '.join(sorted(state)[:5])}, ...")
-    weights = {part: state[prefixes[0] + part].detach().float() for part in ATTENTION_KEYS}
-    shapes = {part: tuple(value.shape) for part, value in weights.items()}
-    channels, out = shapes[name][-1], shapes['c_proj.bias'][-1]
-    fits = {part: (channels, channels) if part.endswith('weight') else (channels, ) for part in ATTENTION_KEYS[1:]}
-    fits[name] = (round((shapes[name][0] - 1) ** 0.5) ** 2 + 1, channels)  # the mean and a square grid
-    fits['c_proj.weight'], fits['c_proj.bias'] = (out, channels), (out, )
-    wrong = [f'{part} {shapes[part]} instead of {fits[part]}' for part in ATTENTION_KEYS if shapes[part] != fits[part]]
-    if wrong:
-        raise ValueError(f'{key}: the attention pool of {file} does not fit together: {", ".join(wrong)}.')
+                         f"as CLIP's ResNets have it. The file has {len(state)} tensors: {', '.join(sorted(state)[:5])}, ...")
+    weights = {name: state[prefixes[0] + name].detach().float() for name in ATTENTION_KEYS}
+    _check_shapes({name: tuple(value.shape) for name, value in weights.items()}, file, key)
+    channels = weights[first].shape[1]
     if in_channels not in (None, channels):
         raise ValueError(f"{key}: the attention pool of {file} takes {channels} channels, but the teacher's map has {in_channels}. "
                          "Take a pool that was trained on such a map, tap another place of the teacher, or pool='gap'.")
     return weights
+
+
+def _check_shapes(shapes: dict[str, tuple[int, ...]], file: str | Path, key: str) -> None:
+    """Raise unless the tensors are those of one pool: 1 + n x n positions, C channels, any number of outputs."""
+    first = ATTENTION_KEYS[0]
+    positions, channels = (*shapes[first], 0, 0)[:2]
+    out = (*shapes['c_proj.weight'], 0)[0]
+    side = max(round(max(positions - 1, 0) ** 0.5), 1)
+    fits = {name: (channels, channels) if name.endswith('weight') else (channels, ) for name in ATTENTION_KEYS}
+    fits.update({first: (side * side + 1, channels), 'c_proj.weight': (out, channels), 'c_proj.bias': (out, )})
+    wrong = [f'{name} {shapes[name]} instead of {fits[name]}' for name in ATTENTION_KEYS if shapes[name] != fits[name]]
+    if wrong:
+        raise ValueError(f'{key}: the attention pool of {file} does not fit together: {", ".join(wrong)}.')
+
+
+def _is_torchscript(file: str | Path) -> bool:
+    path = Path(file).expanduser()
+    if not zipfile.is_zipfile(path):  # nor is what does not exist
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith('/constants.pkl') for name in archive.namelist())

@@ -18,17 +18,18 @@ from kd_methods.core.distiller import MethodDistiller
 from kd_methods.core.gram import gram_distance
 from kd_methods.core.labels import fill_ignored, resize_labels
 from kd_methods.core.logits import REDUCTIONS, channel_kl, non_target_kl, resize_map, target_log_odds
-from kd_methods.core.options import check_choices, parse_loss
-from kd_methods.core.pools import AttentionPool, OrthogonalPool
+from kd_methods.core.options import check_choices, check_names, check_numbers, parse_loss
+from kd_methods.core.pools import POOLS, build_pool
 from kd_methods.core.prototypes import check_feature, unit_vectors
 from kd_methods.core.reductions import full_precision
 from kd_methods.core.taps import Tap
 
+LAST_STAGE = 'backbone.-1'
 NO_CHANGES: Mapping = MappingProxyType({})
 OPTIONS = dict(
     reduction=REDUCTIONS,
     gram_scale=('none', 'channel'),
-    pool=('gap', 'attention', None),
+    pool=POOLS,
     direction=('forward', 'reverse'),
     resolution=('label', 'logits'),
 )
@@ -50,6 +51,9 @@ def patch_loss(feat_S: Tensor, feat_T: Tensor, gram_scale: str = 'none') -> Tens
         0.0
     """
     check_choices('patch_loss', OPTIONS, gram_scale=gram_scale)
+    if feat_S.dim() != 4 or feat_S.shape != feat_T.shape:
+        raise ValueError('patch_loss: feat_S and feat_T must be N x C x H x W, of one shape. '
+                         f'Got: {tuple(feat_S.shape)}, {tuple(feat_T.shape)}')
     rows_S, rows_T = (_relation_rows(x) for x in (feat_S, feat_T.detach()))
     n, channels = rows_S.shape
     scale = 1 if gram_scale == 'none' else max(channels - 1, 1)
@@ -76,7 +80,7 @@ def pdd_loss(
         >>> round(loss.item(), 4), stats['s'].item()
         (0.0654, 0.5)
     """
-    check_choices('PDDLoss', OPTIONS, direction=direction, resolution=resolution)
+    _check_pdd(alpha, beta, direction, tau, nckd_weight, resolution)
     for name, logits in (('logits_S', logits_S), ('logits_T', logits_T)):
         check_feature(logits, label, name)
     if logits_S.shape[1] != logits_T.shape[1]:
@@ -100,6 +104,12 @@ def pdd_loss(
         count = valid.sum().clamp(min=1)
         stats = {name: u.detach().sigmoid().masked_fill(~valid, 0).sum() / count for name, u in (('s', u_S), ('t', u_T))}
         return tau**2 * pixel.masked_fill(~valid, 0).sum() / count, stats
+
+
+def _check_pdd(alpha: float, beta: float, direction: str, tau: float, nckd_weight: float, resolution: str) -> None:
+    check_choices('PDDLoss', OPTIONS, direction=direction, resolution=resolution)
+    check_numbers('PDDLoss', alpha=alpha, beta=beta, nckd_weight=nckd_weight)
+    check_numbers('PDDLoss', above=0, tau=tau)
 
 
 @MODELS.register_module()
@@ -165,17 +175,25 @@ class VLFDLoss(nn.Module):
     ) -> None:
         super().__init__()
         check_choices('VLFDLoss', OPTIONS, reduction=reduction, gram_scale=gram_scale, pool=pool)
-        self.weights = {'global': global_weight, 'patch': patch_weight, 'linguistic': linguistic_weight if pool else 0}
+        weights = dict(global_weight=global_weight, patch_weight=patch_weight, linguistic_weight=linguistic_weight)
+        check_numbers('VLFDLoss', **weights, loss_weight=loss_weight)
+        self.weights = {name.removesuffix('_weight'): weight for name, weight in weights.items()}
+        if pool is None:
+            self.weights['linguistic'] = 0.0
         # A loss without any term is never run.
         self.loss_weight = loss_weight if any(self.weights.values()) else 0.0
         self.reduction, self.gram_scale = reduction, gram_scale
         self.adapter = nn.Conv2d(student_channels, teacher_channels, 1, bias=False)
-        self.pool = _build_pool(pool, teacher_channels, pool_file, pool_channels, pool_heads, pool_seed)
+        self.pool = build_pool(pool, teacher_channels, pool_file, pool_channels, pool_heads, pool_seed, 'VLFDLoss')
         if self.pool is not None:
             self.projection = nn.Linear(student_channels, self.pool.out_channels)
         self.stats: dict[str, Tensor] = {}
 
     def forward(self, feat_S: Tensor, feat_T: Tensor) -> Tensor:
+        for name, x, channels in (('feat_S', feat_S, self.adapter.in_channels), ('feat_T', feat_T, self.adapter.out_channels)):
+            if x.dim() != 4 or x.shape[1] != channels or len(x) != len(feat_S):
+                raise ValueError(f'VLFDLoss: {name} must be N x {channels} x H x W, with one N for both. '
+                                 f'Got: feat_S {tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}')
         feat_T = feat_T.detach()
         terms: dict[str, Tensor] = {}
         if self.weights['global'] or self.weights['patch']:
@@ -186,7 +204,8 @@ class VLFDLoss(nn.Module):
             if self.weights['patch']:
                 terms['patch'] = patch_loss(adapted, feat_T, self.gram_scale)
             if self.weights['linguistic']:
-                pooled_S = self.projection(full_precision(feat_S).mean((2, 3)))
+                weight, bias = map(full_precision, (self.projection.weight, self.projection.bias))
+                pooled_S = F.linear(full_precision(feat_S).mean((2, 3)), weight, bias)
                 terms['linguistic'] = channel_kl(pooled_S, self.pool(full_precision(feat_T)), self.reduction)
         self.stats = {name: term.detach() for name, term in terms.items()}
         return self.loss_weight * sum(self.weights[name] * term for name, term in terms.items())
@@ -194,23 +213,6 @@ class VLFDLoss(nn.Module):
     def extra_repr(self) -> str:
         return f'weights={self.weights}, reduction={self.reduction!r}, gram_scale={self.gram_scale!r}, ' \
                f'loss_weight={self.loss_weight}'
-
-
-def _build_pool(
-    pool: str | None, channels: int, file: str | None, out_channels: int | None, heads: int | None, seed: int
-) -> OrthogonalPool | AttentionPool | None:
-    if pool != 'attention':
-        if file is not None:
-            raise ValueError(f"distiller.vlfd.pool_file={file!r} is only read with pool='attention'. Got: pool={pool!r}")
-        return OrthogonalPool(channels, out_channels or 512, seed) if pool == 'gap' else None
-    if file is None:
-        raise ValueError("distiller.vlfd.pool='attention' needs pool_file: a checkpoint with the attention pool of a CLIP ResNet "
-                         "of the teacher's width. A pool of random weights would teach noise; without a file take pool='gap'")
-    built = AttentionPool(file, channels, heads, 'distiller.vlfd.pool_file')
-    if out_channels not in (None, built.out_channels):
-        raise ValueError(f'distiller.vlfd.pool_channels={out_channels}, but the attention pool of {file} gives '
-                         f'{built.out_channels}. Leave pool_channels out')
-    return built
 
 
 @MODELS.register_module()
@@ -265,13 +267,11 @@ class PDDLoss(nn.Module):
         resolution: str = 'label', ignore_index: int | None = 255, loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        check_choices('PDDLoss', OPTIONS, direction=direction, resolution=resolution)
-        if tau <= 0 or min(alpha, beta, nckd_weight) < 0:
-            raise ValueError('PDDLoss: tau must be > 0, alpha, beta and nckd_weight >= 0. '
-                             f'Got: {dict(tau=tau, alpha=alpha, beta=beta, nckd_weight=nckd_weight)}')
+        _check_pdd(alpha, beta, direction, tau, nckd_weight, resolution)
+        check_numbers('PDDLoss', loss_weight=loss_weight)
         self.options = dict(alpha=alpha, beta=beta, direction=direction, tau=tau, nckd_weight=nckd_weight,
                             resolution=resolution, ignore_index=ignore_index)
-        self.loss_weight = loss_weight
+        self.loss_weight = loss_weight if alpha or beta or nckd_weight else 0.0
         self.stats: dict[str, Tensor] = {}
 
     def forward(self, logits_S: Tensor, logits_T: Tensor, label: Tensor) -> Tensor:
@@ -290,9 +290,9 @@ class C2VKDDistiller(MethodDistiller):
     divisors of public code (``vlfd=dict(reduction='element', gram_scale='channel')``); the defaults here are ours.
 
     Args:
-        student_feature (str): Tap of the student's map. Defaults to 'backbone.-1', the last stage.
-        teacher_feature (str): Tap of the teacher's map; the output of its ASPP (``'decode_head.bottleneck'``) is the other
-            published one. Defaults to 'backbone.-1'.
+        student_feature (str, optional): Tap of the student's map. Defaults to None: ``'backbone.-1'``, the last stage.
+        teacher_feature (str, optional): Tap of the teacher's map; the output of its ASPP (``'decode_head.bottleneck'``) is the
+            other published one. Defaults to None: ``'backbone.-1'``.
         vlfd (dict, optional): Arguments of :class:`VLFDLoss`, with a number or ``'auto'`` as ``loss_weight``, and a
             ``schedule``. Channels are found by themselves. None: without it. Defaults to ``{}``.
         pdd (dict, optional): Likewise of :class:`PDDLoss`. Defaults to ``{}``.
@@ -303,9 +303,10 @@ class C2VKDDistiller(MethodDistiller):
     """
 
     def __init__(
-        self, student_feature: str = 'backbone.-1', teacher_feature: str = 'backbone.-1',
-        vlfd: Mapping | None = NO_CHANGES, pdd: Mapping | None = NO_CHANGES, init_cfg: dict | None = None,
+        self, student_feature: str | None = None, teacher_feature: str | None = None, vlfd: Mapping | None = NO_CHANGES,
+        pdd: Mapping | None = NO_CHANGES, init_cfg: dict | None = None, **unknown: Any,
     ) -> None:
+        check_names('distiller: C2VKDDistiller', unknown, {'student_feature', 'teacher_feature', 'vlfd', 'pdd', 'init_cfg'})
         self.vlfd, self.pdd = (
             parse_loss(f'distiller.{name}', cfg, loss, OPTIONS)
             for name, cfg, loss in (('vlfd', vlfd, VLFDLoss), ('pdd', pdd, PDDLoss)))
@@ -313,7 +314,9 @@ class C2VKDDistiller(MethodDistiller):
             raise ValueError('distiller: vlfd=None and pdd=None leave C2VKDDistiller nothing to distil. Give one of them a dict')
         taps: dict[str, Any] = {}
         if self.vlfd is not None:
-            taps['feature'] = dict(student=student_feature, teacher=teacher_feature)
+            taps['feature'] = dict(student=student_feature or LAST_STAGE, teacher=teacher_feature or LAST_STAGE)
+        elif student_feature or teacher_feature:
+            raise ValueError('distiller: student_feature and teacher_feature are taps of VLFD, but vlfd=None. Leave them out')
         if self.pdd is not None:
             taps['logits'] = 'logits'
         super().__init__(taps=taps, init_cfg=init_cfg)
@@ -323,7 +326,7 @@ class C2VKDDistiller(MethodDistiller):
             cfg, schedule = dict(self.vlfd), self.vlfd.get('schedule')
             for side in ('student', 'teacher'):
                 name = f'{side}_channels'
-                cfg[name] = self.check_channels(name, 'feature', side, cfg.get(name))
+                cfg[name] = self.check_channels(f'vlfd.{name}', 'feature', side, cfg.get(name))
             cfg.pop('schedule', None)
             feat_S, feat_T = self.from_student('feature'), self.from_teacher('feature')
             self.add_loss('loss_vlfd', dict(cfg, type='VLFDLoss'), schedule, feat_S=feat_S, feat_T=feat_T)

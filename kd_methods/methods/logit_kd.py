@@ -3,6 +3,7 @@
 from typing import Any
 
 from kd_methods.core.distiller import MethodDistiller
+from kd_methods.core.options import check_names, check_weight
 
 
 def parse_logit_kd(cfg: Any, key: str = 'distiller.logit_kd') -> dict | None:
@@ -17,14 +18,9 @@ def parse_logit_kd(cfg: Any, key: str = 'distiller.logit_kd') -> dict | None:
     if not isinstance(cfg, dict) or cfg.get('type') == 'auto':
         cfg = dict(loss_weight=cfg)
     full = dict(loss_weight=1.0, tau=1.0, schedule=None)
-    unknown = sorted(set(cfg) - set(full))
-    if unknown:
-        raise KeyError(f'{key}: takes no {unknown}. Possible: {sorted(full)}')
+    check_names(f'{key}:', cfg, set(full))
     full.update(cfg)
-    weight = full['loss_weight']
-    number = isinstance(weight, (int, float)) and not isinstance(weight, bool)
-    if not (number or weight == 'auto' or isinstance(weight, dict)):
-        raise TypeError(f"{key}: the weight must be a number, 'auto' or dict(type='auto', ...). Got: {weight!r}")
+    check_weight(key, full['loss_weight'])
     return full
 
 

@@ -22,6 +22,11 @@ def test_channel_kl_is_that_of_the_teacher_to_the_student(shape):
     assert not torch.isclose(channel_kl(x_S, x_T), channel_kl(x_T, x_S))
 
 
+def test_channel_kl_takes_one_shape():
+    with pytest.raises(ValueError, match=r'one shape. Got: \(1, 6\), \(2, 6\)'):
+        channel_kl(torch.zeros(1, 6), torch.zeros(2, 6))
+
+
 def test_channel_kl_knows_its_reductions():
     with pytest.raises(ValueError, match="reduction='mean' is not known. Possible: 'position', 'element'"):
         channel_kl(*maps(1, 2), 'mean')

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kd_methods.core.pools import ATTENTION_KEYS, AttentionPool, OrthogonalPool, read_attention_pool
+from kd_methods.core.pools import ATTENTION_KEYS, AttentionPool, OrthogonalPool, build_pool, read_attention_pool
 
 CHANNELS, OUT, SIDE = 128, 24, 3
 
@@ -79,8 +79,8 @@ def test_pools_are_frozen_and_in_no_checkpoint(saved):
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"distiller.vlfd.pool_file: no file '.*gone.pth'"):
-        AttentionPool(tmp_path / 'gone.pth', key='distiller.vlfd.pool_file')
+    with pytest.raises(FileNotFoundError, match=r"Loss.pool_file: no file '.*gone.pth'.* Give a checkpoint of plain tensors"):
+        AttentionPool(tmp_path / 'gone.pth', key='Loss.pool_file')
 
 
 def test_a_pool_of_another_width(saved):
@@ -89,7 +89,7 @@ def test_a_pool_of_another_width(saved):
 
 
 def test_a_file_without_pool_or_with_two(saved):
-    with pytest.raises(ValueError, match=r'no attention pool; expected one, with the keys .*The file has 1 keys: conv.weight'):
+    with pytest.raises(ValueError, match=r'no attention pool; expected one, with the keys .*The file has 1 tensors: conv.weight'):
         read_attention_pool(saved({'conv.weight': torch.zeros(1)}))
     partial = pool_state()
     del partial['k_proj.bias']
@@ -102,7 +102,10 @@ def test_a_file_without_pool_or_with_two(saved):
 @pytest.mark.parametrize('name, shape, text', [
     ('v_proj.weight', (CHANNELS, 7), r'v_proj.weight \(128, 7\) instead of \(128, 128\)'),
     ('positional_embedding', (9, CHANNELS), r'positional_embedding \(9, 128\) instead of \(10, 128\)'),
-    ('c_proj.weight', (3, CHANNELS), r'c_proj.weight \(3, 128\) instead of \(24, 128\)'),
+    ('c_proj.bias', (3, ), r'c_proj.bias \(3,\) instead of \(24,\)'),
+    ('c_proj.bias', (), r'c_proj.bias \(\) instead of \(24,\)'),
+    ('positional_embedding', (1, CHANNELS), r'positional_embedding \(1, 128\) instead of \(2, 128\)'),
+    ('positional_embedding', (0, ), r'positional_embedding \(0,\) instead of '),
 ])
 def test_a_pool_that_does_not_fit_together(saved, name, shape, text):
     with pytest.raises(ValueError, match=f'does not fit together: {text}'):
@@ -116,19 +119,49 @@ def test_heads_that_do_not_divide(saved):
 
 def test_clips_own_archive_gets_its_cure(tmp_path):
     torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / 'clip.pt')
-    with pytest.raises(ValueError, match=r'no checkpoint of plain tensors. .*torch.jit.load.*attnpool'):
+    with pytest.raises(ValueError, match=r"a TorchScript archive, CLIP's own form.*torch.jit.load.*attnpool"):
         read_attention_pool(tmp_path / 'clip.pt')
 
 
-def test_what_is_no_checkpoint(tmp_path, saved):
-    class Anything:
-        pass
+class Anything:
+    """An object that is no tensor."""
 
+
+def test_what_is_no_checkpoint(tmp_path, saved):
     (tmp_path / 'text.pth').write_text('hello')
-    with pytest.raises(ValueError, match='text.pth'):
+    with pytest.raises(ValueError, match='text.pth is no readable checkpoint'):
         read_attention_pool(tmp_path / 'text.pth')
+    whole = saved(pool_state())
+    (tmp_path / 'cut.pth').write_bytes(whole.read_bytes()[:3000])
+    with pytest.raises(ValueError, match='cut.pth is no readable checkpoint .truncated or damaged'):
+        read_attention_pool(tmp_path / 'cut.pth')
     with pytest.raises(ValueError, match='holds a list'):
         read_attention_pool(saved([1]))
+    with pytest.raises(ValueError, match='objects that could run code .*Give a checkpoint of plain tensors') as error:
+        read_attention_pool(saved(dict(state_dict=pool_state(), extra=Anything())))
+    assert 'trusted' not in str(error.value).split('Give a checkpoint')[1]
+
+
+def test_what_is_no_tensor_is_passed_over(saved):
+    weights = read_attention_pool(saved({**pool_state(), 3: torch.zeros(1), 'list': [1]}))
+    assert set(weights) == set(ATTENTION_KEYS)
+    with pytest.raises(ValueError, match='no attention pool.*The file has 0 tensors'):
+        read_attention_pool(saved({3: torch.zeros(1)}))
+    with pytest.raises(ValueError, match='no attention pool'):
+        read_attention_pool(saved({**pool_state(), 'q_proj.bias': [1.0]}))
+
+
+@pytest.mark.parametrize('options, text', [
+    (dict(pool='attention'), "pool='attention' needs pool_file, .* take pool='gap'"),
+    (dict(pool='gap', file='pool.pth'), "pool='gap' does not take pool_file='pool.pth'"),
+    (dict(pool='gap', heads=4), "pool='gap' does not take pool_heads=4"),
+    (dict(pool=None, out_channels=4), 'pool=None does not take pool_channels=4'),
+    (dict(pool='gap', out_channels=0), 'pool_channels must be a whole number of 1 or more. Got: 0'),
+    (dict(pool='attention', heads=-2), 'pool_heads must be a whole number of 1 or more. Got: -2'),
+], ids=str)
+def test_options_of_another_pool(options, text):
+    with pytest.raises(ValueError, match=f'Loss: {text}'):
+        build_pool(in_channels=8, where='Loss', **options)
 
 
 @pytest.mark.parametrize('channels, out', [(40, 16), (16, 40)])

@@ -133,9 +133,14 @@ def test_a_teacher_of_other_classes_can_still_teach_features(batch):
     (dict(pdd=dict(direction='back')), ValueError, "distiller.pdd: direction='back' is not known"),
     (dict(pdd=0.5), TypeError, 'distiller.pdd: expected a dict'),
     (dict(vlfd=None, pdd=None), ValueError, 'leave C2VKDDistiller nothing to distil'),
-    (dict(vlfd=dict(teacher_channels=5)), ValueError, 'teacher_channels=5, but tap .* has 64 channels'),
+    (dict(vlfd=dict(teacher_channels=5)), ValueError, 'distiller.vlfd.teacher_channels=5, but tap .* has 64 channels'),
+    (dict(vlf=None), KeyError, r"C2VKDDistiller takes no \['vlf'\]. Possible: .*'vlfd'"),
+    (dict(vlfd=None, student_feature='backbone.1'), ValueError, 'are taps of VLFD, but vlfd=None'),
+    (dict(pdd=dict(schedule=dict(start=3))), KeyError, 'distiller.pdd.schedule: a schedule has no'),
+    (dict(pdd=dict(loss_weight=None)), TypeError, 'distiller.pdd.loss_weight: the weight must be a number'),
+    (dict(pdd=dict(loss_weight='much')), TypeError, 'distiller.pdd.loss_weight: the weight must be a number'),
     (dict(vlfd=dict(pool='attention')), ValueError, 'needs pool_file'),
-    (dict(vlfd=dict(pool='attention', pool_file='gone.pth')), FileNotFoundError, "distiller.vlfd.pool_file: no file 'gone.pth'"),
+    (dict(vlfd=dict(pool='attention', pool_file='gone.pth')), FileNotFoundError, "VLFDLoss.pool_file: no file 'gone.pth'"),
     (dict(teacher_feature='decode_head.botleneck'), KeyError, 'decode_head.bottleneck'),
 ], ids=str)
 def test_mistakes_are_named_before_training(cfg, error, text):

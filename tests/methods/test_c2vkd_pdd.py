@@ -198,10 +198,11 @@ def test_order_of_classes_images_and_pixels_does_not_matter():
     torch.testing.assert_close(loss_of(S.flip(2), T.flip(2), label.flip(1)), loss)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='autocast on a CPU leaves all of its operations alone')
 def test_autocast_does_not_lower_the_precision():
-    S, T, label = scene(dtype=torch.float32)
+    S, T, label = (x.cuda() for x in scene(dtype=torch.float32))
     expected = loss_of(S, T, label)
-    with torch.autocast('cpu', torch.bfloat16):
+    with torch.autocast('cuda', torch.float16):
         assert loss_of(S, T, label).equal(expected)
 
 
@@ -226,10 +227,21 @@ def test_statistics_are_the_mean_probabilities_of_the_label():
 @pytest.mark.parametrize('cfg, text', [
     (dict(direction='back'), "direction='back' is not known. Possible: 'forward', 'reverse'"),
     (dict(resolution='full'), "resolution='full' is not known"),
-    (dict(tau=0.0), 'tau must be > 0'), (dict(alpha=-1.0), '>= 0'), (dict(nckd_weight=-1.0), '>= 0')], ids=str)
+    (dict(tau=0.0), 'tau must be a number above 0'), (dict(tau=math.nan), 'tau must be'), (dict(alpha=-1.0), 'alpha must be'),
+    (dict(beta='0.5'), "beta must be a number of 0 or more. Got: '0.5'"), (dict(nckd_weight=-1.0), 'nckd_weight must be'),
+    (dict(loss_weight=None), 'loss_weight must be')], ids=str)
 def test_wrong_options_are_named(cfg, text):
     with pytest.raises(ValueError, match=text):
         PDDLoss(**cfg)
+    cfg.pop('loss_weight', None)
+    if cfg:  # the function looks at them too
+        with pytest.raises(ValueError, match=text):
+            loss_of(*scene(), **cfg)
+
+
+def test_without_any_part_it_never_runs():
+    assert PDDLoss(alpha=0, beta=0, loss_weight=2.0).loss_weight == 0
+    assert PDDLoss(alpha=0, beta=0, nckd_weight=1.0, loss_weight=2.0).loss_weight == 2
 
 
 def test_wrong_shapes_are_named():

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 
 from kd_methods.core.pools import ATTENTION_KEYS
-from kd_methods.methods.c2vkd import VLFDLoss, patch_loss
+from kd_methods.methods.c2vkd import VLFDLoss, _relation_rows, patch_loss
 
 TERMS = ('global', 'patch', 'linguistic')
 
@@ -79,7 +79,9 @@ def test_patch_does_not_see_the_length_of_a_row():
 
 def test_relations_are_bounded():
     S, T = maps()
-    _, M = dense_patch(S, T, 'channel')
+    rows = _relation_rows(S)
+    M = rows @ rows.T / 5
+    torch.testing.assert_close(M, dense_patch(S, T, 'channel')[1])
     assert M.abs().max() <= 1 / 5
     assert patch_loss(S, T, 'channel') <= (2 / 5) ** 2
     torch.testing.assert_close(patch_loss(S, T, 'channel'), patch_loss(S, T) / 25)
@@ -109,6 +111,12 @@ def test_patch_does_not_see_the_order_of_images_positions_and_channels():
     S, T = maps()
     for change in (lambda x: x.flip(0), lambda x: x.flip(2), lambda x: x[:, [3, 1, 0, 5, 4, 2]]):
         torch.testing.assert_close(patch_loss(change(S), change(T)), patch_loss(S, T))
+
+
+@pytest.mark.parametrize('shapes', [((2, 6, 2, 8), (2, 6, 4, 4)), ((2, 6, 4), (2, 6, 4)), ((1, 6, 4, 4), (2, 6, 4, 4))], ids=str)
+def test_patch_takes_one_shape(shapes):
+    with pytest.raises(ValueError, match='patch_loss: feat_S and feat_T must be N x C x H x W, of one shape. Got: '):
+        patch_loss(*map(torch.ones, shapes))
 
 
 def test_patch_knows_its_scales():
@@ -231,6 +239,36 @@ def test_extreme_half_precision_features_stay_finite():
     assert value.isfinite() and value.dtype == torch.float32 and S.grad.isfinite().all()
 
 
+@pytest.mark.parametrize('pool', ['gap', 'attention'])
+def test_autocast_lowers_the_precision_of_the_adapter_alone(pool, pool_file):
+    torch.manual_seed(0)
+    loss = VLFDLoss(4, 64, pool=pool, pool_file=pool_file() if pool == 'attention' else None)
+    S, T = torch.randn(2, 4, 3, 3), torch.randn(2, 64, 6, 6)
+    loss(S, T)
+    exact = dict(loss.stats)
+    adapted = torch.randn(2, 64, 6, 6)
+    patch = patch_loss(adapted, T)
+    with torch.autocast('cpu', torch.bfloat16):
+        loss(S, T)
+        torch.testing.assert_close(loss.stats['linguistic'], exact['linguistic'])
+        torch.testing.assert_close(patch_loss(adapted, T), patch)
+    for name in ('global', 'patch'):  # the adapter's convolution is the network's precision
+        torch.testing.assert_close(loss.stats[name], exact[name], rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
+def test_a_module_in_half_precision(dtype):
+    loss = VLFDLoss(4, 6).to(dtype)
+    assert loss(torch.randn(2, 4, 3, 3, dtype=dtype), torch.randn(2, 6, 3, 3, dtype=dtype)).dtype == torch.float32
+
+
+@pytest.mark.parametrize('S, T', [((2, 4, 3, 3), (1, 6, 3, 3)), ((2, 5, 3, 3), (2, 6, 3, 3)), ((2, 4, 3, 3), (2, 4, 3, 3)),
+                                  ((2, 4, 9), (2, 6, 9))], ids=str)
+def test_wrong_shapes_are_named(S, T):
+    with pytest.raises(ValueError, match=r'VLFDLoss: feat_[ST] must be N x [46] x H x W, with one N for both. Got: feat_S \(2, '):
+        VLFDLoss(4, 6)(torch.zeros(S), torch.zeros(T))
+
+
 def test_module_is_registered_scaled_and_copyable():
     cfg = dict(type='VLFDLoss', student_channels=4, teacher_channels=6)
     torch.manual_seed(0)
@@ -244,9 +282,11 @@ def test_module_is_registered_scaled_and_copyable():
 
 
 @pytest.mark.parametrize('cfg, error, text', [
-    (dict(pool='attention'), ValueError, "pool='attention' needs pool_file: .* take pool='gap'"),
-    (dict(pool='attention', pool_file='/nowhere/pool.pth'), FileNotFoundError, "vlfd.pool_file: no file '/nowhere/pool.pth'"),
-    (dict(pool_file='pool.pth'), ValueError, "pool_file='pool.pth' is only read with pool='attention'. Got: pool='gap'"),
+    (dict(pool='attention'), ValueError, "VLFDLoss: pool='attention' needs pool_file, .* take pool='gap'"),
+    (dict(pool='attention', pool_file='/nowhere/pool.pth'), FileNotFoundError, "VLFDLoss.pool_file: no file '/nowhere/pool.pth'"),
+    (dict(pool_file='pool.pth'), ValueError, "pool='gap' does not take pool_file='pool.pth'"),
+    (dict(global_weight='auto'), ValueError, "VLFDLoss: global_weight must be a number of 0 or more. Got: 'auto'"),
+    (dict(patch_weight=-1), ValueError, 'patch_weight must be'),
     (dict(pool='clip'), ValueError, "pool='clip' is not known. Possible: 'gap', 'attention', None"),
     (dict(reduction='sum'), ValueError, "reduction='sum' is not known"),
 ], ids=str)
