@@ -159,8 +159,9 @@ def test_setting_of_c2vkd(name):
     if name in DISTILLED:
         published = name.startswith('c2vkd-paper_')
         assert cfg.model.get('calculate_student_loss', True) != published
-        expected = dict(vlfd=dict(reduction='element', gram_scale='channel')) if published else {}
-        assert cfg.model.distiller == dict(type='C2VKDDistiller', **expected)
+        place = 'backbone.-1' if published else 'features'
+        vlfd = dict(reduction='element', gram_scale='channel') if published else dict(loss_weight=dict(type='auto', ratio=1.0))
+        assert cfg.model.distiller == dict(type='C2VKDDistiller', student_feature=place, teacher_feature=place, vlfd=vlfd)
 
 
 @pytest.mark.parametrize('name', BASELINES)
@@ -187,8 +188,10 @@ def test_builds_small(name):
         trained = {id(p) for p in model.parameters()}
         assert not any(id(p) in trained for p in model.teacher.model.parameters())
         adapters = [tuple(p.shape) for p in model.distiller.parameters()]
-        # C2VKD: last stages of 64 channels, and a pooled vector of 512
-        assert adapters == dict(i2ckd=[(16, 8)], c2vkd=[(64, 64, 1, 1), (512, 64), (512, )]).get(FILES[name].parent.name, [])
+        # C2VKD's pooled vector has 512 channels, the last stages have 64
+        expected = {'i2ckd': [(16, 8)], 'c2vkd': [(16, 8, 1, 1), (512, 8), (512, )],
+                    'c2vkd-paper': [(64, 64, 1, 1), (512, 64), (512, )]}
+        assert adapters == expected.get(name.split('_')[0], [])
 
 
 ONE_OF_EACH = [

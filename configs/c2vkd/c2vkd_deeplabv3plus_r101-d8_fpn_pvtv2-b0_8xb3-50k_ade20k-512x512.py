@@ -7,4 +7,8 @@ model = dict(
     architecture=dict(cfg_path='configs/baselines/fpn_pvtv2-b0_8xb3-50k_ade20k-512x512.py'),
     teacher=dict(cfg_path='configs/baselines/deeplabv3plus_r101-d8_8xb3-50k_ade20k-512x512.py'),
     teacher_ckpt='work_dirs/deeplabv3plus_r101-d8_8xb3-50k_ade20k-512x512/best.pth',
-    distiller=dict(type='C2VKDDistiller'))
+    distiller=dict(
+        type='C2VKDDistiller',
+        student_feature='features',
+        teacher_feature='features',
+        vlfd=dict(loss_weight=dict(type='auto', ratio=1.0))))
