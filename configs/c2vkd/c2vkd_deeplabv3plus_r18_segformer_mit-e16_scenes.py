@@ -12,4 +12,4 @@ model = dict(
         type='C2VKDDistiller',
         student_feature='features',
         teacher_feature='features',
-        vlfd=dict(loss_weight=20.0)))
+        vlfd=dict(loss_weight=dict(type='auto', ratio=1.0))))
