@@ -1,17 +1,5 @@
-# Channel-wise distillation of the logits, with the temperature and weight of MMRazor's recipe.
-_base_ = ['../i2ckd/i2ckd_pspnet_r101-d8_pspnet_r18-d8_8xb2-40k_cityscapes-512x1024.py']
-model = dict(
-    distiller=dict(
-        _delete_=True,
-        type='mmrazor.ConfigurableDistiller',
-        distill_losses=dict(
-            loss_cwd=dict(
-                type='mmrazor.ChannelWiseDivergence', tau=1.0, loss_weight=5.0)),
-        student_recorders=dict(
-            logits=dict(type='mmrazor.ModuleOutputs', source='decode_head.conv_seg')),
-        teacher_recorders=dict(
-            logits=dict(type='mmrazor.ModuleOutputs', source='decode_head.conv_seg')),
-        loss_forward_mappings=dict(
-            loss_cwd=dict(
-                preds_S=dict(from_student=True, recorder='logits'),
-                preds_T=dict(from_student=False, recorder='logits')))))
+_base_ = [
+    '../i2ckd/i2ckd_pspnet_r101-d8_pspnet_r18-d8_8xb2-40k_cityscapes-512x1024.py',
+    '../_base_/distillers/cwd.py'
+]
+model = dict(distiller=dict(_base_.cwd, _delete_=True))

@@ -323,13 +323,12 @@ class C2VKDDistiller(MethodDistiller):
 
     def configure(self, student: dict[str, Tap], teacher: dict[str, Tap]) -> None:
         if self.vlfd is not None:
-            cfg, schedule = dict(self.vlfd), self.vlfd.get('schedule')
+            cfg = dict(self.vlfd, type='VLFDLoss')
             for side in ('student', 'teacher'):
                 name = f'{side}_channels'
                 cfg[name] = self.check_channels(f'vlfd.{name}', 'feature', side, cfg.get(name))
-            cfg.pop('schedule', None)
-            feat_S, feat_T = self.from_student('feature'), self.from_teacher('feature')
-            self.add_loss('loss_vlfd', dict(cfg, type='VLFDLoss'), schedule, feat_S=feat_S, feat_T=feat_T)
+            maps = dict(feat_S=self.from_student('feature'), feat_T=self.from_teacher('feature'))
+            self.add_loss('loss_vlfd', cfg, cfg.pop('schedule', None), **maps)
         if self.pdd is not None:
             cfg = dict(self.pdd, type='PDDLoss')
             logits = dict(logits_S=self.from_student('logits'), logits_T=self.from_teacher('logits'))
