@@ -95,5 +95,3 @@ def batch(num_classes: int, size: int = SIZE) -> dict:
 def datasets_of(loader: dict) -> list:
     dataset = loader['dataset']
     return dataset['datasets'] if dataset['type'] == 'ConcatDataset' else [dataset]
-
-

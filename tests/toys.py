@@ -1,11 +1,13 @@
 """Tiny networks, tiny runs and ways to start a tool, for the tests."""
 from __future__ import annotations
 
+import copy
 import importlib.util
 import os
 import socket
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -133,3 +135,32 @@ def write_config(path: Path, cfg: dict) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Config(cfg).dump(str(path))
     return path
+
+
+def build_distillation(architecture: dict, distiller: dict, **algorithm):
+    """A built FrozenTeacherDistill in training mode, `tiny_model(8)` teaching; weights from one seed."""
+    import torch
+    from mmengine.registry import MODELS
+    torch.manual_seed(0)
+    cfg = dict(type='FrozenTeacherDistill', architecture=architecture, teacher=tiny_model(8, 'BN'), distiller=distiller,
+               dry_run_size=(SIZE, SIZE), **algorithm)
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', message='model.teacher_ckpt is not set')
+        return MODELS.build(copy.deepcopy(cfg)).train()
+
+
+def losses_of(model, batch: dict) -> dict:
+    """The losses of one forward, as a training step computes them; the batch stays as it is."""
+    return model(**model.data_preprocessor(copy.deepcopy(batch), True), mode='loss')
+
+
+def attention_pool_state(channels: int, out: int, side: int = 3, prefix: str = '') -> dict:
+    """Tensors of the attention pool of a CLIP ResNet, under CLIP's names."""
+    import torch
+    g = torch.Generator().manual_seed(0)
+    state = {'positional_embedding': torch.randn(side * side + 1, channels, generator=g)}
+    for name in 'qkvc':
+        rows = out if name == 'c' else channels
+        state[f'{name}_proj.weight'] = torch.randn(rows, channels, generator=g) / channels**0.5
+        state[f'{name}_proj.bias'] = torch.randn(rows, generator=g)
+    return {prefix + name: value for name, value in state.items()}

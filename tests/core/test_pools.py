@@ -1,21 +1,17 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from toys import attention_pool_state
 
 from kd_methods.core.pools import ATTENTION_KEYS, AttentionPool, OrthogonalPool, build_pool, read_attention_pool
 
 CHANNELS, OUT, SIDE = 128, 24, 3
 
 
-def pool_state(channels=CHANNELS, out=OUT, side=SIDE, prefix='', seed=0):
-    g = torch.Generator().manual_seed(seed)
-    state = {'positional_embedding': torch.randn(side * side + 1, channels, generator=g)}
-    for name in 'qkvc':
-        rows = out if name == 'c' else channels
-        state[f'{name}_proj.weight'] = torch.randn(rows, channels, generator=g) / channels**0.5
-        state[f'{name}_proj.bias'] = torch.randn(rows, generator=g)
-    assert sorted(state) == sorted(ATTENTION_KEYS)
-    return {prefix + name: value for name, value in state.items()}
+def pool_state(prefix=''):
+    state = attention_pool_state(CHANNELS, OUT, SIDE, prefix)
+    assert sorted(state) == sorted(prefix + name for name in ATTENTION_KEYS)
+    return state
 
 
 @pytest.fixture

@@ -1,21 +1,11 @@
 import copy
-import warnings
 
 import pytest
 import torch
-from mmengine.registry import MODELS, DefaultScope
-from mmengine.structures import PixelData
-from mmseg.structures import SegDataSample
-from toys import SIZE, tiny_model
+from toys import build_distillation, losses_of, tiny_model
 
 import kd_methods  # noqa: F401
 from kd_methods.methods import PDDLoss, VLFDLoss
-
-
-@pytest.fixture(autouse=True)
-def segmentation_scope():
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        yield
 
 
 def segformer(embed=8, classes=11):
@@ -30,31 +20,7 @@ def segformer(embed=8, classes=11):
 
 
 def build(algorithm=None, student=None, **distiller):
-    torch.manual_seed(0)
-    cfg = dict(
-        type='FrozenTeacherDistill', architecture=student or segformer(), teacher=tiny_model(8, 'BN'),
-        distiller=dict(type='C2VKDDistiller', **distiller), dry_run_size=(SIZE, SIZE), **(algorithm or {}))
-    with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', message='model.teacher_ckpt is not set')
-        return MODELS.build(copy.deepcopy(cfg)).train()
-
-
-@pytest.fixture(scope='module')
-def batch():
-    g = torch.Generator().manual_seed(0)
-    samples = []
-    for _ in range(2):
-        label = torch.randint(0, 11, (1, 8, 8), generator=g).repeat_interleave(8, 1).repeat_interleave(8, 2)
-        label[:, :6] = 255
-        sample = SegDataSample(gt_sem_seg=PixelData(data=label))
-        sample.set_metainfo(dict(img_shape=(SIZE, SIZE), ori_shape=(SIZE, SIZE)))
-        samples.append(sample)
-    images = [torch.randint(0, 256, (3, SIZE, SIZE), generator=g, dtype=torch.uint8) for _ in range(2)]
-    return dict(inputs=images, data_samples=samples)
-
-
-def losses_of(model, batch):
-    return model(**model.data_preprocessor(copy.deepcopy(batch), True), mode='loss')
+    return build_distillation(student or segformer(), dict(type='C2VKDDistiller', **distiller), **(algorithm or {}))
 
 
 def test_it_needs_nothing_but_its_type(batch):

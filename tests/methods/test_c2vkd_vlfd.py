@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
+from toys import attention_pool_state
 
-from kd_methods.core.pools import ATTENTION_KEYS
 from kd_methods.methods.c2vkd import VLFDLoss, _relation_rows, patch_loss
 
 TERMS = ('global', 'patch', 'linguistic')
@@ -37,12 +37,7 @@ def build(student=4, teacher=6, **options):
 def pool_file(tmp_path):
     """`pool_file(channels, out)` -> a file with an attention pool."""
     def make(channels=64, out=20):
-        state = {'positional_embedding': torch.randn(10, channels)}
-        for name in 'qkvc':
-            rows = out if name == 'c' else channels
-            state.update({f'{name}_proj.weight': torch.randn(rows, channels) / 8, f'{name}_proj.bias': torch.randn(rows)})
-        assert set(state) == set(ATTENTION_KEYS)
-        torch.save(state, tmp_path / 'pool.pth')
+        torch.save(attention_pool_state(channels, out), tmp_path / 'pool.pth')
         return str(tmp_path / 'pool.pth')
 
     return make

@@ -3,8 +3,8 @@ import math
 
 import pytest
 import torch
+from dispatch import Count
 from mmengine.registry import MODELS
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from kd_methods.core.labels import resize_labels
 from kd_methods.core.prototypes import class_prototypes
@@ -397,22 +397,6 @@ def test_hardest_is_never_below_all_and_random_lies_between_extremes():
     )
     assert all_pairs < hardest
     assert 0 <= random <= hardest
-
-
-class Count(TorchDispatchMode):
-    """Names of the operations that ran, and the largest tensor that any of them made."""
-
-    def __init__(self):
-        super().__init__()
-        self.names, self.largest = [], 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        self.names.append(func.overloadpacket.__name__)
-        for tensor in out if isinstance(out, (tuple, list)) else [out]:
-            if isinstance(tensor, torch.Tensor) and tensor._base is None:
-                self.largest = max(self.largest, tensor.numel())
-        return out
 
 
 def operations(n, classes, options):

@@ -1,53 +1,20 @@
 import copy
-import warnings
 
 import pytest
 import torch
 import torch.nn.functional as F
-from mmengine.registry import MODELS, DefaultScope
-from mmengine.structures import PixelData
-from mmseg.structures import SegDataSample
-from toys import SIZE, tiny_model
+from toys import build_distillation, losses_of, tiny_model
 
 import kd_methods  # noqa: F401
 from kd_methods.methods import I2CKDLoss
 from kd_methods.methods.logit_kd import parse_logit_kd
 
 
-@pytest.fixture(autouse=True)
-def segmentation_scope():
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        yield
-
-
 def build(width=4, **distiller):
     """A student of that width under a teacher of width 8; its dropout does nothing, so that values can be compared."""
-    torch.manual_seed(0)
-    cfg = dict(
-        type='FrozenTeacherDistill', architecture=tiny_model(width, 'BN'), teacher=tiny_model(8, 'BN'),
-        distiller=dict(type='I2CKDDistiller', **distiller), dry_run_size=(SIZE, SIZE))
-    with warnings.catch_warnings():
-        warnings.filterwarnings('ignore', message='model.teacher_ckpt is not set')
-        model = MODELS.build(copy.deepcopy(cfg)).train()
+    model = build_distillation(tiny_model(width, 'BN'), dict(type='I2CKDDistiller', **distiller))
     model.architecture.decode_head.dropout.p = 0.0
     return model
-
-
-@pytest.fixture(scope='module')
-def batch():
-    g = torch.Generator().manual_seed(0)
-    samples = []
-    for _ in range(2):
-        label = torch.randint(0, 11, (1, 8, 8), generator=g).repeat_interleave(8, 1).repeat_interleave(8, 2)
-        sample = SegDataSample(gt_sem_seg=PixelData(data=label))
-        sample.set_metainfo(dict(img_shape=(SIZE, SIZE), ori_shape=(SIZE, SIZE)))
-        samples.append(sample)
-    images = [torch.randint(0, 256, (3, SIZE, SIZE), generator=g, dtype=torch.uint8) for _ in range(2)]
-    return dict(inputs=images, data_samples=samples)
-
-
-def losses_of(model, batch):
-    return model(**model.data_preprocessor(copy.deepcopy(batch), True), mode='loss')
 
 
 def features(model, batch):
