@@ -27,6 +27,7 @@ INSTALL_REQUIRES = [
     'matplotlib>=3.8',
     'pillow>=10.0',
     'scipy>=1.13',
+    'h5py>=3.11',
     'scikit-learn>=1.5',
 ]
 

@@ -1,0 +1,61 @@
+"""Data sets whose images come with a second modality X."""
+import os.path as osp
+
+from mmengine import fileio
+
+PREFIX = 'x_path'
+
+
+class RGBXDataset:
+    """Adds the file of X to what a segmentation data set of mmseg lists; a class to derive from, in front of that one.
+
+    X lies below ``data_prefix['x_path']`` under the name that the image has below ``data_prefix['img_path']``, with
+    ``x_suffix`` for ``img_suffix``. Without that prefix the data set is the one of RGB alone: the same class serves a teacher
+    that sees X and a student that does not. Every file is looked for when the data set is built.
+
+    .. code-block:: python
+
+        @DATASETS.register_module()
+        class MyDataset(RGBXDataset, BaseSegDataset):
+            METAINFO = dict(classes=..., palette=...)
+
+            def __init__(self, x_suffix='.png', **kwargs):
+                super().__init__(x_suffix=x_suffix, **kwargs)
+
+    Args:
+        x_suffix (str): Suffix of X's files. Defaults to '.png'.
+        **kwargs: Those of the data set that it is put in front of.
+
+    Raises:
+        FileNotFoundError: There is no such folder, or files are missing in it.
+    """
+
+    def __init__(self, x_suffix: str = '.png', **kwargs) -> None:
+        self.x_suffix = x_suffix
+        super().__init__(**kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """List the images, each with ``x_path`` where the data set has X."""
+        data_list = super().load_data_list()
+        folder = self.data_prefix.get(PREFIX)
+        if not folder:
+            return data_list
+        name = type(self).__name__
+        if '://' not in folder and not osp.isdir(folder):
+            raise FileNotFoundError(f'{name}: no directory {folder!r} (data_root={self.data_root!r}, data_prefix.{PREFIX}). Put X '
+                                    f'there, or leave {PREFIX} out to read RGB alone.')
+        there = {osp.normpath(path) for path in fileio.list_dir_or_file(
+            folder, list_dir=False, suffix=self.x_suffix, recursive=True, backend_args=self.backend_args)}
+        missing = []
+        for info in data_list:
+            image = osp.relpath(info['img_path'], self.data_prefix['img_path'])
+            path = image.removesuffix(self.img_suffix) + self.x_suffix
+            info[PREFIX] = osp.join(folder, path)
+            if osp.normpath(path) not in there:
+                missing.append(info[PREFIX])
+        if missing:
+            more = f' and {len(missing) - 1} more' if len(missing) > 1 else ''
+            raise FileNotFoundError(f'{name}: {len(missing)} of {len(data_list)} images have no X: no file {missing[0]!r}{more}. '
+                                    f'Expected below data_prefix.{PREFIX}: the name of the image with {self.x_suffix!r} '
+                                    f'(x_suffix) for {self.img_suffix!r}.')
+        return data_list
