@@ -14,6 +14,8 @@ DIFFICULTY = 0.5  # default: a student half as wide as its teacher learns it, bu
 SHAPES = ('disc', 'square', 'ellipse')
 BACKGROUND_DEPTH = (30.0, 12.0)  # top and bottom of the scene, in metres
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+HIDDEN_INK = 0.15  # how much of its ink a camouflaged digit keeps
+RELIEF = 0.25  # how far an embossed digit stands before its sign, as a share of the sign's distance
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Look:
         shade (float): Largest change of light across the scene.
         bars (float): Probability of a bar in front of the scene.
         visible (float): Share of each sign that later signs must leave visible.
+        camouflage (float): Share of signs whose digit the image hardly shows. With any, all digits
+            are embossed: depth shows them.
     """
     size: tuple
     count: tuple
@@ -60,12 +64,14 @@ class Look:
     shade: float
     bars: float
     visible: float
+    camouflage: float
 
 
-def look_of(difficulty: float) -> Look:
+def look_of(difficulty: float, camouflage: float = 0.0) -> Look:
     """Turn a difficulty from 0 (easy) to 1 (hard) into the ranges a scene is drawn from."""
-    if not 0 <= difficulty <= 1:
-        raise ValueError(f'difficulty: got {difficulty!r}, expected a number from 0 to 1')
+    for name, value in (('difficulty', difficulty), ('camouflage', camouflage)):
+        if not 0 <= value <= 1:
+            raise ValueError(f'{name}: got {value!r}, expected a number from 0 to 1')
 
     def mix(easy: float, hard: float) -> float:
         return easy + (hard - easy) * difficulty
@@ -79,7 +85,8 @@ def look_of(difficulty: float) -> Look:
         noise=mix(0.01, 0.09),
         shade=mix(0.1, 0.5),
         bars=mix(0.0, 0.6),
-        visible=mix(0.9, 0.5))
+        visible=mix(0.9, 0.5),
+        camouflage=camouflage)
 
 
 def _neighbours(at: np.ndarray, length: int) -> tuple:
@@ -178,8 +185,8 @@ def _place(rng: np.random.Generator, look: Look, size: int) -> list:
 
 
 def _paint_sign(rng: np.random.Generator, canvas: np.ndarray, sources: Sources, look: Look,
-                shape: str, frame: _Frame) -> int:
-    """Paint a face and its digit; return the digit."""
+                shape: str, frame: _Frame) -> tuple[int, np.ndarray]:
+    """Paint a face and its digit; return the digit and where its strokes are."""
     index = rng.integers(len(sources.digits))
     contrast = rng.uniform(*look.contrast)
     alpha = frame.coverage(shape)
@@ -191,8 +198,10 @@ def _paint_sign(rng: np.random.Generator, canvas: np.ndarray, sources: Sources, 
         face_luma = float(face @ LUMA)
     _paint(canvas, alpha, face)
     ink = frame.glyph(sources.glyphs[index], reach=0.9) * alpha
-    _paint(canvas, ink, _ink_colour(rng, face_luma, contrast))
-    return int(sources.digits[index])
+    colour = _ink_colour(rng, face_luma, contrast)
+    hidden = look.camouflage > 0 and rng.random() < look.camouflage
+    _paint(canvas, ink * HIDDEN_INK if hidden else ink, colour)
+    return int(sources.digits[index]), ink >= 0.5
 
 
 def _light(rng: np.random.Generator, canvas: np.ndarray, look: Look) -> np.ndarray:
@@ -210,7 +219,7 @@ def _light(rng: np.random.Generator, canvas: np.ndarray, look: Look) -> np.ndarr
 
 
 def make_scene(rng: np.random.Generator, sources: Sources, size: int = SIZE,
-               difficulty: float = DIFFICULTY) -> Scene:
+               difficulty: float = DIFFICULTY, camouflage: float = 0.0) -> Scene:
     """Draw one scene; every choice comes from ``rng``.
 
     Args:
@@ -218,21 +227,26 @@ def make_scene(rng: np.random.Generator, sources: Sources, size: int = SIZE,
         sources (Sources): Digits and photographs to draw from.
         size (int): Side of the scene in pixels. Defaults to 96.
         difficulty (float): From 0 (easy) to 1 (hard). Defaults to 0.5.
+        camouflage (float): Share of signs whose digit shows in the depth but hardly in the image,
+            from 0 to 1. Defaults to 0.0, with flat signs.
 
     Returns:
         Scene: Image and ground truth.
     """
     if size < 32:
         raise ValueError(f'size: got {size!r}, expected at least 32: smaller digits are unreadable')
-    look = look_of(difficulty)
+    look = look_of(difficulty, camouflage)
     canvas = _photo_patch(rng, sources, size)
     column = np.linspace(*BACKGROUND_DEPTH, size, dtype=np.float32)
     depth = np.repeat(column[:, None], size, axis=1)
     owner = np.full((size, size), -1, np.int64)
     classes = []
     for i, (mask, metres, shape, frame) in enumerate(_place(rng, look, size)):
-        classes.append(_paint_sign(rng, canvas, sources, look, shape, frame))
+        digit, strokes = _paint_sign(rng, canvas, sources, look, shape, frame)
+        classes.append(digit)
         owner[mask], depth[mask] = i, metres
+        if look.camouflage > 0:
+            depth[mask & strokes] = metres * (1 - RELIEF)
     if rng.random() < look.bars:
         angle, width = rng.uniform(-0.5, 0.5), rng.uniform(0.015, 0.04) * size
         bar = _Frame(size, (rng.uniform(0, size), size / 2), (width, 2 * size), angle)
@@ -258,7 +272,7 @@ def _scene(image: np.ndarray, owner: np.ndarray, classes: np.ndarray,
 
 
 def scene_at(seed: int, split: str, index: int, size: int = SIZE, difficulty: float = DIFFICULTY,
-             sources: Sources | None = None) -> Scene:
+             camouflage: float = 0.0, sources: Sources | None = None) -> Scene:
     """Scene ``index`` of a split: a function of its arguments alone, whoever draws it.
 
     Args:
@@ -267,6 +281,7 @@ def scene_at(seed: int, split: str, index: int, size: int = SIZE, difficulty: fl
         index (int): Which scene.
         size (int): Side in pixels. Defaults to 96.
         difficulty (float): From 0 to 1. Defaults to 0.5.
+        camouflage (float): From 0 to 1. Defaults to 0.0.
         sources (Sources, optional): The split's raw material if already loaded.
 
     Returns:
@@ -274,4 +289,5 @@ def scene_at(seed: int, split: str, index: int, size: int = SIZE, difficulty: fl
     """
     entropy = [seed, SPLITS.index(check_split(split)), index]
     rng = np.random.default_rng(np.random.SeedSequence(entropy))
-    return make_scene(rng, sources or load_sources(split), size=size, difficulty=difficulty)
+    return make_scene(rng, sources or load_sources(split), size=size, difficulty=difficulty,
+                      camouflage=camouflage)

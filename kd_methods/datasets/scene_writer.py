@@ -6,24 +6,40 @@ import shutil
 from functools import partial
 from pathlib import Path
 
-from .scene_maker import DIFFICULTY, SIZE, look_of, scene_at
+import numpy as np
+
+from .scene_maker import DIFFICULTY, SIZE, Scene, look_of, scene_at
 from .scene_sources import SPLITS, load_sources
 
 RECORD = 'scenes.json'  # written last: a directory with it is complete
 VERSION = 1  # raise it when the same arguments begin to give other scenes
+HOLES = 0.02  # share of pixels that the depth sensor misses
 
 
-def _write_scene(job: tuple, out: Path, size: int, seed: int, difficulty: float) -> None:
+def sensed_depth(scene: Scene, seed: int, split: str, index: int) -> np.ndarray:
+    """What a sensor writes of a scene's depth: millimetres, 0 where it measured nothing, uint16."""
+    rng = np.random.default_rng([seed, SPLITS.index(split), index, 1])  # no draw of the scene itself
+    millimetres = np.round(scene.depth * 1000).astype(np.uint16)
+    millimetres[rng.random(millimetres.shape) < HOLES] = 0
+    return millimetres
+
+
+def _write_scene(job: tuple, out: Path, size: int, seed: int, difficulty: float,
+                 camouflage: float, depth: bool) -> None:
     from PIL import Image
     split, index = job
-    scene = scene_at(seed, split, index, size=size, difficulty=difficulty)
+    scene = scene_at(seed, split, index, size=size, difficulty=difficulty, camouflage=camouflage)
     name = f'{index:05d}.png'
     # Level 1: noise hardly compresses, and higher levels take three times as long for 5 %.
     Image.fromarray(scene.image).save(out / split / 'images' / name, compress_level=1)
     Image.fromarray(scene.label).save(out / split / 'labels' / name, compress_level=1)
+    if depth:
+        image = Image.fromarray(sensed_depth(scene, seed, split, index))
+        image.save(out / split / 'depths' / name, compress_level=1)
 
 
-def _check(counts: dict, size: int, seed: int, difficulty: float, workers: int) -> None:
+def _check(counts: dict, size: int, seed: int, difficulty: float, camouflage: float,
+           workers: int) -> None:
     for split, count in counts.items():
         if not 1 <= count <= 100000:
             raise ValueError(f'{split}: got {count!r} scenes, expected 1 to 100000')
@@ -33,7 +49,7 @@ def _check(counts: dict, size: int, seed: int, difficulty: float, workers: int) 
         raise ValueError(f'seed: got {seed!r}, expected 0 or more')
     if workers < 1:
         raise ValueError(f'workers: got {workers!r}, expected 1 or more')
-    look_of(difficulty)
+    look_of(difficulty, camouflage)
 
 
 def _prepare(out: Path, record: dict, overwrite: bool) -> bool:
@@ -60,14 +76,14 @@ def _prepare(out: Path, record: dict, overwrite: bool) -> bool:
                              'pass an empty or a new --out')
     for split in SPLITS:
         shutil.rmtree(out / split, ignore_errors=True)
-        for kind in ('images', 'labels'):
+        for kind in ('images', 'labels', *(['depths'] if record.get('depth') else [])):
             (out / split / kind).mkdir(parents=True)
     return True
 
 
 def write_scenes(out: str | Path, train: int = 3000, val: int = 300, size: int = SIZE,
-                 seed: int = 0, difficulty: float = DIFFICULTY, workers: int | None = None,
-                 overwrite: bool = False) -> bool:
+                 seed: int = 0, difficulty: float = DIFFICULTY, camouflage: float = 0.0,
+                 depth: bool = False, workers: int | None = None, overwrite: bool = False) -> bool:
     """Write ``{train,val}/{images,labels}/*.png`` and a record of the arguments under ``out``.
 
     The same arguments give the same bytes, whatever the number of workers. A directory that was
@@ -80,6 +96,10 @@ def write_scenes(out: str | Path, train: int = 3000, val: int = 300, size: int =
         size (int): Side in pixels. Defaults to 96.
         seed (int): Seed of all scenes. Defaults to 0.
         difficulty (float): From 0 (easy) to 1 (hard). Defaults to 0.5.
+        camouflage (float): Share of signs whose digit shows in the depth but hardly in the image.
+            Defaults to 0.0.
+        depth (bool): Also write ``{train,val}/depths/*.png``, 16-bit millimetres with 0 where
+            nothing was measured. Defaults to False.
         workers (int, optional): Processes. Defaults to None, the number of cores.
         overwrite (bool): Replace scenes made with other arguments. Defaults to False.
 
@@ -88,11 +108,14 @@ def write_scenes(out: str | Path, train: int = 3000, val: int = 300, size: int =
     """
     out, workers = Path(out), workers if workers is not None else os.cpu_count() or 1
     counts = dict(train=train, val=val)
-    _check(counts, size, seed, difficulty, workers)
+    _check(counts, size, seed, difficulty, camouflage, workers)
     record = dict(version=VERSION, **counts, size=size, seed=seed, difficulty=difficulty)
+    # Named only where given: the records of plain scenes stay what they were.
+    record.update({k: v for k, v in dict(camouflage=camouflage, depth=depth).items() if v})
     if not _prepare(out, record, overwrite):
         return False
-    write = partial(_write_scene, out=out, size=size, seed=seed, difficulty=difficulty)
+    write = partial(_write_scene, out=out, size=size, seed=seed, difficulty=difficulty,
+                    camouflage=camouflage, depth=depth)
     jobs = [(split, index) for split in SPLITS for index in range(counts[split])]
     for split in SPLITS:
         load_sources(split)  # before the fork, so that the workers share one copy

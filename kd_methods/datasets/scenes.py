@@ -4,18 +4,21 @@ import os.path as osp
 from mmengine.registry import DATASETS
 from mmseg.datasets import BaseSegDataset
 
+from kd_methods.rgbx.dataset import RGBXDataset
+
 
 @DATASETS.register_module()
-class SceneDataset(BaseSegDataset):
+class SceneDataset(RGBXDataset, BaseSegDataset):
     """Sign scenes as ``tools/data/make_scenes.py`` writes them: background and the digits 0 to 9.
 
     Images are ``images/*.png``, labels ``labels/*.png`` with 0 for background and digit + 1 on the
-    whole sign; 255 is ignored.
+    whole sign; 255 is ignored. Depth, where it was written, is ``depths/*.png``
+    (``data_prefix.x_path``).
 
     Args:
         img_suffix (str): Defaults to '.png'.
         seg_map_suffix (str): Defaults to '.png'.
-        **kwargs: Those of ``BaseSegDataset``.
+        **kwargs: Those of ``RGBXDataset`` and ``BaseSegDataset``.
     """
 
     METAINFO = dict(
@@ -33,12 +36,13 @@ class SceneDataset(BaseSegDataset):
         Returns:
             list[dict]: Paths of image and label of each scene.
         """
-        for key in ('img_path', 'seg_map_path'):
+        for key in ('img_path', 'seg_map_path', 'x_path'):
             folder = self.data_prefix.get(key)
             if folder and not osp.isdir(folder):
                 root = self.data_root or 'data/scenes'
                 raise FileNotFoundError(
                     f'SceneDataset: no directory {folder!r} (data_root={self.data_root!r}, '
                     f'data_prefix.{key}). Write the scenes first: '
-                    f'python tools/data/make_scenes.py --out {root}')
+                    f'python tools/data/make_scenes.py --out {root}'
+                    f'{" --depth --camouflage 0.5" if key == "x_path" else ""}')
         return super().load_data_list()

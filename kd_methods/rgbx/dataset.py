@@ -2,8 +2,12 @@
 import os.path as osp
 
 from mmengine import fileio
+from mmengine.registry import DATASETS
+from mmseg.datasets import CityscapesDataset
 
 PREFIX = 'x_path'
+# Transforms that change the image and the label map, and nothing else of what lies on the same grid.
+NOT_FOR_X = dict(Pad='PadRGBX', CenterCrop='RandomCrop', RandomMosaic=None, Albu=None, RandomDepthMix=None)
 
 
 class RGBXDataset:
@@ -28,11 +32,22 @@ class RGBXDataset:
 
     Raises:
         FileNotFoundError: There is no such folder, or files are missing in it.
+        ValueError: The pipeline has a transform that would move the image and not X.
     """
 
     def __init__(self, x_suffix: str = '.png', **kwargs) -> None:
         self.x_suffix = x_suffix
         super().__init__(**kwargs)
+        if self.data_prefix.get(PREFIX):
+            self._check_pipeline()
+
+    def _check_pipeline(self) -> None:
+        steps = [type(step).__name__ for step in self.pipeline.transforms]
+        for step in steps if 'LoadXFromFile' in steps else ():
+            if step in NOT_FOR_X:
+                instead = NOT_FOR_X[step]
+                raise ValueError(f'{type(self).__name__}.pipeline: {step} moves the image and not X. '
+                                 + (f'Use {instead}' if instead else 'Leave it out'))
 
     def load_data_list(self) -> list[dict]:
         """List the images, each with ``x_path`` where the data set has X."""
@@ -59,3 +74,19 @@ class RGBXDataset:
                                     f'Expected below data_prefix.{PREFIX}: the name of the image with {self.x_suffix!r} '
                                     f'(x_suffix) for {self.img_suffix!r}.')
         return data_list
+
+
+@DATASETS.register_module()
+class CityscapesDisparityDataset(RGBXDataset, CityscapesDataset):
+    """Cityscapes with the official disparity maps as X (``disparity_trainvaltest.zip``).
+
+    A 16-bit value p stands for a disparity of (p - 1) / 256 pixels, 0 for none:
+    ``LoadXFromFile(scale=1 / 256, offset=-1 / 256)``.
+
+    Args:
+        x_suffix (str): Defaults to '_disparity.png'.
+        **kwargs: Those of ``RGBXDataset`` and ``CityscapesDataset``.
+    """
+
+    def __init__(self, x_suffix: str = '_disparity.png', **kwargs) -> None:
+        super().__init__(x_suffix=x_suffix, **kwargs)

@@ -1,6 +1,7 @@
 """Write sign scenes, the data set that needs no download.
 
     python tools/data/make_scenes.py --out data/scenes
+    python tools/data/make_scenes.py --out data/scenes_rgbd --depth --camouflage 0.5
 """
 import argparse
 import sys
@@ -21,6 +22,10 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--seed', type=int, default=0, help='seed of all scenes (%(default)s)')
     parser.add_argument('--difficulty', type=float, default=DIFFICULTY,
                         help='from 0, easy, to 1, hard (%(default)s)')
+    parser.add_argument('--camouflage', type=float, default=0.0, metavar='SHARE',
+                        help='share of signs whose digit shows in the depth but hardly in the image '
+                        '(%(default)s)')
+    parser.add_argument('--depth', action='store_true', help='also write depth maps')
     parser.add_argument('--workers', type=int, help='processes (number of cores)')
     parser.add_argument('--overwrite', action='store_true',
                         help='replace scenes that were made with other arguments')

@@ -1,0 +1,7 @@
+# Sign scenes with depth, in training and test.
+_base_ = ['./scenes_rgbd_rgb.py']
+test_pipeline = _base_.train_pipeline
+val_dataloader = dict(
+    dataset=dict(
+        data_prefix=dict(x_path='val/depths'), pipeline=test_pipeline))
+test_dataloader = val_dataloader

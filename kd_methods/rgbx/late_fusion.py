@@ -1,0 +1,65 @@
+"""Decode head over two branches, of RGB and of X."""
+import copy
+
+import torch
+from mmengine.registry import MODELS
+from mmseg.models.decode_heads.decode_head import BaseDecodeHead
+from torch import Tensor, nn
+
+from kd_methods.core.options import check_choices
+
+OPTIONS = dict(at=('features', 'logits'), fusion=('sum', 'concat'))
+
+
+@MODELS.register_module()
+class LateFusionHead(BaseDecodeHead):
+    """Two decode heads, one on the stages of RGB and one on those of X, combined right before or behind the classifier.
+
+    For a segmentor whose backbone is ``DuplexEncoder(fusion=None)``. With ``at='features'`` the maps before the two heads'
+    classifiers are fused, and one classifier (this head's ``conv_seg``) follows; with ``'logits'`` each has its classifier and
+    the logits are averaged.
+
+    Args:
+        rgb (dict): Config of the head on RGB: any head of mmseg that ends in ``cls_seg``.
+        x (dict, optional): Config of the head on X. Defaults to None: the one of ``rgb``.
+        at (str): ``'features'`` or ``'logits'``. Defaults to 'features'.
+        fusion (str): Of the features: ``'sum'``, or ``'concat'`` and a 1 x 1 convolution. Defaults to 'sum'.
+        **kwargs: Those of ``BaseDecodeHead``; ``num_classes``, ``channels``, ``dropout_ratio``, ``align_corners``,
+            ``ignore_index`` and ``loss_decode`` default to those of ``rgb``.
+
+    Raises:
+        ValueError: The two heads do not fit together.
+    """
+
+    def __init__(self, rgb: dict, x: dict | None = None, at: str = 'features', fusion: str = 'sum', **kwargs) -> None:
+        check_choices('LateFusionHead', OPTIONS, at=at, fusion=fusion)
+        heads = [copy.deepcopy(cfg) for cfg in (rgb, rgb if x is None else x)]
+        shared = ('num_classes', 'channels', 'dropout_ratio', 'align_corners', 'ignore_index', 'loss_decode', 'init_cfg')
+        given = {**{name: rgb[name] for name in shared if name in rgb}, **kwargs}
+        for head in heads:
+            head['num_classes'] = given.get('num_classes')
+        super().__init__(**{**given, 'in_channels': given['channels'], 'in_index': 0})
+        self.rgb, self.x = (MODELS.build(head) for head in heads)
+        channels = [head.channels for head in (self.rgb, self.x)]
+        self.at = at
+        self.fuse: nn.Module | None = None
+        if at == 'logits':
+            self.conv_seg = nn.Identity()  # the tap 'logits' finds the average here
+            return
+        if fusion == 'sum' and len({*channels, self.channels}) > 1:
+            raise ValueError(f"LateFusionHead: fusion='sum' needs heads of one width. Got: channels of rgb {channels[0]}, of x "
+                             f"{channels[1]}, of the whole {self.channels}. Set fusion='concat'")
+        if fusion == 'concat':
+            self.fuse = nn.Conv2d(sum(channels), self.channels, 1)
+        for head in (self.rgb, self.x):  # `cls_seg` then gives the map that the classifier would have got
+            head.dropout, head.conv_seg = None, nn.Identity()
+
+    def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        half, odd = divmod(len(inputs), 2)
+        if odd:
+            raise ValueError(f'LateFusionHead: expected the stages of RGB and as many of X. Got: {len(inputs)} maps. Set '
+                             'backbone.fusion=None of DuplexEncoder, and no neck')
+        rgb, x = self.rgb(inputs[:half]), self.x(inputs[half:])
+        if self.at == 'logits':
+            return self.conv_seg((rgb + x) / 2)
+        return self.cls_seg(rgb + x if self.fuse is None else self.fuse(torch.cat([rgb, x], 1)))

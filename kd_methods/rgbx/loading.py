@@ -1,0 +1,177 @@
+"""Reading X from files and packing it with the image."""
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from mmcv.transforms import BaseTransform, Pad
+from mmengine import fileio
+from mmengine.registry import TRANSFORMS
+from mmseg.datasets.transforms import PackSegInputs
+
+#: Results of a pipeline: X itself, and where it was measured (1) or not (0); anything else lies outside of it.
+X, VALID = 'x', 'x_valid'
+
+
+@TRANSFORMS.register_module()
+class LoadXFromFile(BaseTransform):
+    r"""Load X (depth, disparity, surface normals, HHA, ...) beside an image that has been loaded.
+
+    A file holds raw values r: an image of 8 or 16 bit, with one or three channels, or an array in ``.npy``. X is
+
+    .. math:: x = s\, r + o, \qquad \text{or } 1 / (s\, r + o) \text{ with } \texttt{inverse=True}
+
+    What was not measured are holes: r is ``invalid`` or not finite. Holes are filled by :class:`PackRGBXInputs`.
+
+    From here on X travels with the image: every transform that moves mmseg's label maps (resize, crop, flip, rotation) moves
+    it in the same way, by nearest neighbour, so that no value is made up at the edge of a thing or of a hole; transforms of
+    colours do not touch it. :class:`RGBXDataset` refuses the few transforms that would move the image alone.
+
+    ==========================================  ==================================================================
+    depth, 16-bit millimetres -> metres         ``scale=1e-3``
+    depth -> inverse depth in 1/m               ``scale=1e-3, inverse=True``
+    Cityscapes' disparity in pixels             ``scale=1 / 256, offset=-1 / 256``
+    normals, 8 bit: 0 ... 255 is -1 ... 1       ``channels=3, scale=2 / 255, offset=-1, invalid=None, normals=True``
+    HHA, 8 bit                                  ``channels=3, invalid=None``
+    ==========================================  ==================================================================
+
+    Args:
+        channels (int): Channels of X, in the order of the file (R, G, B of a PNG). Defaults to 1.
+        scale (float): s. Defaults to 1.0.
+        offset (float): o. Defaults to 0.0.
+        invalid (float | None): Raw value of pixels that were not measured; of several channels, all have it. None: all were.
+            Defaults to 0.
+        inverse (bool): X is the inverse, where that is positive; elsewhere are holes. Defaults to False.
+        clip (tuple[float, float] | None): Smallest and largest X; beyond is brought to them. Defaults to None.
+        normals (bool): X are vectors (right, down or up, towards the viewer): a mirrored image negates the first component, one
+            turned upside down the second. Defaults to False.
+        backend_args (dict | None): Of mmengine's file backend. Defaults to None.
+
+    Required keys: ``img``, ``x_path``. Added keys: ``x``, ``x_valid`` (both in ``seg_fields``), ``x_normals``.
+
+    Raises:
+        KeyError: The data set gives no ``x_path``.
+        FileNotFoundError: There is no such file.
+        ValueError: It cannot be read, or has another size than the image or another number of channels.
+    """
+
+    def __init__(self, channels: int = 1, scale: float = 1.0, offset: float = 0.0, invalid: float | None = 0,
+                 inverse: bool = False, clip: Sequence[float] | None = None, normals: bool = False,
+                 backend_args: dict | None = None) -> None:
+        if channels < 1:
+            raise ValueError(f'LoadXFromFile: channels={channels!r} must be 1 or more')
+        if normals and channels != 3:
+            raise ValueError(f'LoadXFromFile: normals=True needs channels=3. Got: channels={channels}')
+        if scale == 0:
+            raise ValueError('LoadXFromFile: scale=0 leaves nothing of X')
+        if clip is not None and not (len(clip) == 2 and clip[0] < clip[1]):
+            raise ValueError(f'LoadXFromFile: clip must be (smallest, largest). Got: {clip!r}')
+        self.channels = channels
+        self.scale, self.offset, self.invalid = scale, offset, invalid
+        self.inverse, self.clip, self.normals = inverse, clip, normals
+        self.backend_args = backend_args
+
+    def transform(self, results: dict) -> dict:
+        path = results.get('x_path')
+        if not path:
+            raise KeyError("LoadXFromFile: the data set gives no 'x_path'. Set data_prefix.x_path of a data set with X "
+                           '(NYUv2Dataset, CityscapesDisparityDataset, SceneDataset, one of your own with RGBXDataset)')
+        raw = self._read(path)
+        if raw.shape[:2] != results['img'].shape[:2]:
+            raise ValueError(f'LoadXFromFile: {path} is {_size(raw)}, its image {results.get("img_path")} {_size(results["img"])} '
+                             '(height x width). X is read in the size of the image file: put LoadXFromFile right after '
+                             'LoadImageFromFile, and see that the two belong together')
+        results[X], results[VALID] = self._decode(raw)
+        results['x_normals'] = self.normals
+        results.setdefault('seg_fields', []).extend([X, VALID])
+        return results
+
+    def _read(self, path: str) -> np.ndarray:
+        """Raw values, H x W x channels."""
+        if not fileio.exists(path, self.backend_args):
+            raise FileNotFoundError(f'LoadXFromFile: no file {path!r} (x_path)')
+        try:
+            if str(path).endswith('.npy'):
+                with fileio.get_local_path(path, backend_args=self.backend_args) as local:
+                    raw = np.load(local)
+            else:
+                content = np.frombuffer(fileio.get(path, self.backend_args), np.uint8)
+                raw = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
+        except (ValueError, OSError, EOFError, cv2.error) as error:
+            raise ValueError(f'LoadXFromFile: {path} cannot be read: {error}') from error
+        if raw is None or raw.ndim not in (2, 3) or not raw.size:
+            raise ValueError(f'LoadXFromFile: {path} cannot be read as an image or array of height x width (x channels)')
+        raw = raw.reshape(*raw.shape[:2], -1)
+        if raw.shape[2] != self.channels:
+            raise ValueError(f'LoadXFromFile: {path} has {raw.shape[2]} channels, channels={self.channels} of them were expected')
+        return raw[..., ::-1] if self.channels == 3 and not str(path).endswith('.npy') else raw  # OpenCV reads blue first
+
+    def _decode(self, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        values = raw.astype(np.float32)
+        valid = np.isfinite(values).all(2)
+        if self.invalid is not None:
+            valid &= (values != self.invalid).any(2)
+        x = np.where(valid[..., None], values, 0) * np.float32(self.scale) + np.float32(self.offset)
+        if self.inverse:
+            valid &= (x > 0).all(2)
+            x = 1 / np.where(valid[..., None], x, 1)
+        if self.clip is not None:
+            x = np.clip(x, *self.clip)
+        x = np.ascontiguousarray(x, np.float32)
+        return x[..., 0] if self.channels == 1 else x, valid.astype(np.uint8)
+
+    def __repr__(self) -> str:
+        return (f'{type(self).__name__}(channels={self.channels}, scale={self.scale}, offset={self.offset}, '
+                f'invalid={self.invalid}, inverse={self.inverse}, clip={self.clip}, normals={self.normals})')
+
+
+@TRANSFORMS.register_module()
+class PadRGBX(Pad):
+    """mmcv's ``Pad``, which moves the image and the label map alone, for X as well; what is added counts as not measured."""
+
+    def transform(self, results: dict) -> dict:
+        results = super().transform(results)
+        height, width = results['img'].shape[:2]
+        for name in (X, VALID):
+            x = results[name]
+            missing = [(0, height - x.shape[0]), (0, width - x.shape[1])] + [(0, 0)] * (x.ndim - 2)
+            results[name] = np.pad(x, missing)
+        return results
+
+
+@TRANSFORMS.register_module()
+class PackRGBXInputs(PackSegInputs):
+    """mmseg's ``PackSegInputs``, with X behind the channels of the image: ``inputs`` is (3 + channels of X) x H x W, float32.
+
+    Args:
+        fill (float): Value of X at holes and where a transform (pad, rotation) has gone beyond it, in X's own unit.
+            Defaults to 0.0: no depth, infinitely far.
+        **kwargs: Those of ``PackSegInputs``.
+
+    Raises:
+        KeyError: No X has been loaded.
+        ValueError: Image and X have different sizes.
+    """
+
+    def __init__(self, fill: float = 0.0, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.fill = fill
+
+    def transform(self, results: dict) -> dict:
+        if X not in results:
+            raise KeyError('PackRGBXInputs: no X. Put LoadXFromFile behind LoadImageFromFile')
+        image, x = results['img'], results[X]
+        if x.shape[:2] != image.shape[:2]:
+            raise ValueError(f'PackRGBXInputs: X is {_size(x)}, the image {_size(image)} (height x width): a transform of the '
+                             'pipeline changed the image and not X. Use transforms that change all of seg_fields, PadRGBX for Pad')
+        x = x.reshape(*x.shape[:2], -1)
+        valid = (results[VALID] == 1)[..., None]
+        if results['x_normals'] and results.get('flip'):
+            x = x * np.array([(-1, 1, 1), (1, -1, 1), (-1, -1, 1)][
+                ['horizontal', 'vertical', 'diagonal'].index(results['flip_direction'])], np.float32)
+        x = np.where(valid, x, np.float32(self.fill))
+        results = dict(results, img=np.concatenate([image.astype(np.float32), x], 2))
+        return super().transform(results)
+
+
+def _size(image: np.ndarray) -> str:
+    return f'{image.shape[0]} x {image.shape[1]}'
