@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from . import wiring
 from .arguments import check_arguments
+from .channels import ChannelLayout
 from .distiller import ComposedDistiller, MethodDistiller, build_distiller, loss_statistics, parse_schedules
 from .guards import RecordGuard
 from .networks import build_network
@@ -40,6 +41,9 @@ class FrozenTeacherDistill(BaseModel):
         teacher_precision (str): ``'same'``, ``'fp32'``, ``'bf16'`` or ``'fp16'``. Defaults to ``'same'``.
         teacher_preprocessor (str): ``'own'`` gives the teacher what its own preprocessor makes of the raw images,
             ``'student'`` the student's input. Defaults to ``'own'``.
+        inputs (dict | None): Which channels of the images each network sees, where these differ: ``dict(channels=dict(rgb=3,
+            x=1), student='rgb', teacher=['rgb', 'x'])``, of which the last two are the default
+            (:class:`~kd_methods.core.channels.ChannelLayout`). Defaults to None: both see all.
         calculate_student_loss (bool): Whether the task loss counts. Defaults to True.
         student_trainable (bool): False trains the distiller's own layers alone. Defaults to True.
         teacher_trainable (bool): Only False.
@@ -59,6 +63,7 @@ class FrozenTeacherDistill(BaseModel):
                  teacher_ckpt_trusted: bool = False,
                  teacher_precision: str = 'same',
                  teacher_preprocessor: str = 'own',
+                 inputs: dict | None = None,
                  calculate_student_loss: bool = True,
                  student_trainable: bool = True,
                  teacher_trainable: bool = False,
@@ -80,8 +85,11 @@ class FrozenTeacherDistill(BaseModel):
             data_preprocessor = student.data_preprocessor
         elif isinstance(data_preprocessor, dict):
             data_preprocessor = MODELS.build(data_preprocessor)
+        layout = ChannelLayout.parse(inputs)
+        if layout is not None and teacher_preprocessor != 'own':
+            raise ValueError("model.inputs gives the networks different channels, so teacher_preprocessor must be 'own'")
         if teacher_preprocessor == 'own':
-            data_preprocessor = pair_preprocessors(data_preprocessor, frozen.model.data_preprocessor)
+            data_preprocessor = pair_preprocessors(data_preprocessor, frozen.model.data_preprocessor, layout)
         super().__init__(data_preprocessor, init_cfg)
         self.architecture = student
         self.teacher = frozen

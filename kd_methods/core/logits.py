@@ -81,17 +81,58 @@ class _TargetLogOdds(torch.autograd.Function):
         return (share * -grad).scatter_(1, index, grad), None, None
 
 
-def non_target_kl(logits_S: Tensor, logits_T: Tensor, label: Tensor, valid: Tensor) -> Tensor:
-    r"""KL divergence between the distributions over the classes other than the labelled one, at each pixel.
+def non_target_kl(logits_S: Tensor, logits_T: Tensor, label: Tensor, valid: Tensor, kappa: float = 0.0) -> Tensor:
+    r"""KL divergence between the distributions q over the classes other than the labelled one, at each pixel.
 
-    Shape and arguments as of :func:`target_log_odds`; the output is 0 where ``valid`` is False. The teacher gets no gradient.
+    With ``kappa`` each class has a weight of its own, larger where student and teacher differ, 1 on average, and a constant
+    to the gradient:
+
+    .. math:: \sum_{j \ne y} w_j \left[ q^T_j \log \frac{q^T_j}{q^S_j} - q^T_j + q^S_j \right], \qquad
+              w_j = \frac{1 + \kappa\, |q^T_j - q^S_j| / \mathrm{mean}_j |q^T_j - q^S_j|}{1 + \kappa}
+
+    Every bracket is 0 or more, and 0 only at equality, so no weight moves the minimum; with weights of 1 the sum is the KL
+    divergence.
+
+    Shape and further arguments as of :func:`target_log_odds`; the output is 0 where ``valid`` is False. The teacher gets no
+    gradient.
+
+    Args:
+        kappa (float): How much the weights depend on the difference; 0: not at all. Defaults to 0.0.
+
+    Example:
+        >>> logits, other = torch.zeros(1, 4, 1, 1), torch.tensor([0.0, 1.0, 2.0, 3.0]).view(1, 4, 1, 1)
+        >>> label, valid = torch.zeros(1, 1, 1, dtype=torch.long), torch.ones(1, 1, 1, dtype=torch.bool)
+        >>> round(non_target_kl(logits, other, label, valid).item(), 4)
+        0.2662
     """
-    logs = []
-    for logits in (logits_S, logits_T.detach()):
-        rest = _two_channels(full_precision(logits)).masked_fill(~valid.unsqueeze(1), 0)
-        logs.append(rest.scatter_(1, label.unsqueeze(1), -math.inf).log_softmax(1))
-    log_S, log_T = logs
-    return (log_T.exp() * (log_T - log_S).masked_fill(log_T.isneginf(), 0)).sum(1)
+    logits = (_two_channels(full_precision(x)) for x in (logits_S, logits_T.detach()))
+    return _NonTargetKL.apply(*logits, label.unsqueeze(1), ~valid.unsqueeze(1), kappa).squeeze(1)
+
+
+class _NonTargetKL(torch.autograd.Function):
+    """By hand: the gradient is known with the value, and is all that has to be kept."""
+
+    @staticmethod
+    def forward(ctx: Any, logits_S: Tensor, logits_T: Tensor, index: Tensor, ignored: Tensor, kappa: float) -> Tensor:
+        log_S, log_T = (
+            x.masked_fill(ignored, 0).scatter_(1, index, -math.inf).log_softmax(1) for x in (logits_S, logits_T))
+        ratio = (log_T - log_S).scatter_(1, index, 0)
+        q_S, q_T = log_S.exp_(), log_T.exp_()
+        terms, grad = ratio.mul_(q_T), q_S - q_T
+        if kappa:
+            difference = grad.abs()
+            mean = difference.sum(1, keepdim=True) / max(grad.shape[1] - 1, 1)
+            weight = difference.div_(mean).mul_(kappa).add_(1).div_(1 + kappa).masked_fill_(mean == 0, 1)
+            terms = terms.add_(grad).mul_(weight)
+            grad = grad.mul_(weight)
+            grad = grad.sub_(q_S * grad.sum(1, keepdim=True))
+        ctx.save_for_backward(grad)
+        return terms.sum(1, keepdim=True).masked_fill(ignored, 0)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None, None]:
+        return ctx.saved_tensors[0] * grad, None, None, None, None
 
 
 def _two_channels(logits: Tensor) -> Tensor:

@@ -2,5 +2,8 @@
 
 from .c2vkd import C2VKDDistiller, PDDLoss, VLFDLoss
 from .i2ckd import I2CKDDistiller, I2CKDLoss
+from .lix import ARFDLoss, DWLDLoss, LIXDistiller
 
-__all__ = ['C2VKDDistiller', 'I2CKDDistiller', 'I2CKDLoss', 'PDDLoss', 'VLFDLoss']
+__all__ = [
+    'ARFDLoss', 'C2VKDDistiller', 'DWLDLoss', 'I2CKDDistiller', 'I2CKDLoss', 'LIXDistiller', 'PDDLoss', 'VLFDLoss'
+]

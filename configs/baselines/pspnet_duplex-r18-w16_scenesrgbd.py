@@ -1,6 +1,6 @@
 # An RGB-D teacher: the student of the scenes with a second encoder, of depth.
 _base_ = [
-    '../_base_/models/pspnet_duplex-r18.py', '../_base_/datasets/scenes_rgbd.py',
+    '../_base_/models/pspnet_duplex-r18.py', '../_base_/datasets/scenesrgbd.py',
     '../_base_/schedules/scenes_teacher.py', '../_base_/default_runtime.py'
 ]
 model = dict(

@@ -1,4 +1,4 @@
-# Sign scenes on half of whose signs the image hardly shows the digit; RGB alone.
+# The RGB-D scenes for a network of RGB: the image hardly shows some of the digits, depth shows them.
 # `python tools/data/make_scenes.py --out data/scenes_rgbd --depth --camouflage 0.5`
 _base_ = ['./scenes_seg.py']
 data_root = 'data/scenes_rgbd/'

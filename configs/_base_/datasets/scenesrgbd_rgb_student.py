@@ -1,5 +1,5 @@
-# For an RGB-D teacher and an RGB student: training reads depth, validation and test do not.
-_base_ = ['./scenes_camouflaged.py']
+# The RGB-D scenes for an RGB-D teacher and an RGB student: training reads depth, validation and test do not.
+_base_ = ['./scenesrgbd_rgb.py']
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     # The sensor's millimetres -> inverse depth in 1/m, in which near things differ most.

@@ -1,5 +1,5 @@
-# Sign scenes with depth, in training and test.
-_base_ = ['./scenes_rgbd_rgb.py']
+# The RGB-D scenes for a network of RGB and depth, in training and test.
+_base_ = ['./scenesrgbd_rgb_student.py']
 test_pipeline = _base_.train_pipeline
 val_dataloader = dict(
     dataset=dict(
