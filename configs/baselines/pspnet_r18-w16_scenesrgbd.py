@@ -1,7 +1,7 @@
 # The RGB student of the RGB-D scenes.
 _base_ = [
     '../_base_/models/pspnet_r18.py', '../_base_/datasets/scenesrgbd_rgb.py',
-    '../_base_/schedules/scenes_student.py', '../_base_/default_runtime.py'
+    '../_base_/schedules/scenesrgbd_student.py', '../_base_/default_runtime.py'
 ]
 model = dict(
     backbone=dict(stem_channels=16, base_channels=16),
