@@ -46,13 +46,22 @@ def kernel_regression(x: Tensor, bandwidth: float = 1.0) -> Tensor:
 
 
 def standardise(x: Tensor) -> Tensor:
-    """Tokens without their mean, at a root mean square of 1; constant ones are 0.
+    """Tokens without their mean, at a root mean square of 1; those that vary by no more than rounding are 0.
 
     What :func:`cka` measures does not change with it, but its precision does: beside a large mean float32 loses the rest.
+
+    Shape:
+        - x, output: (N, n, C).
     """
+    size = _root_mean_square(x)
     x = x - x.mean(1, keepdim=True)
-    scale = x.detach().square().mean((1, 2), keepdim=True).sqrt()
-    return x / scale.clamp(min=torch.finfo(x.dtype).tiny)
+    scale = _root_mean_square(x)
+    constant = scale <= 8 * torch.finfo(x.dtype).eps * size
+    return x * (1 / scale.masked_fill(constant, 1)).masked_fill(constant, 0)
+
+
+def _root_mean_square(x: Tensor) -> Tensor:
+    return x.detach().square().mean((1, 2), keepdim=True).sqrt()
 
 
 def linear_hsic(x: Tensor, y: Tensor, estimator: str = 'debiased') -> Tensor:

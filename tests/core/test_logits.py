@@ -95,6 +95,29 @@ def test_non_target_kl_is_over_the_other_classes():
     assert non_target_kl(S[:, :2], T[:, :2], label.clamp(max=1), valid_everywhere(label)).eq(0).all()  # one other class only
 
 
+@pytest.mark.parametrize('kappa', [0.0, 1.0, 5.0])
+@pytest.mark.parametrize('classes', [2, 3, 6])
+def test_non_target_kl_is_its_formula_in_value_and_gradient(kappa, classes):
+    g = torch.Generator().manual_seed(0)
+    S, T = 2 * torch.randn(2, 2, classes, 3, 4, generator=g, dtype=torch.float64)
+    S.requires_grad_()
+    label = torch.randint(0, classes, (2, 3, 4), generator=g)
+    values = []
+    for n, y, x in torch.cartesian_prod(*map(torch.arange, label.shape)).tolist():
+        others = [j for j in range(classes) if j != label[n, y, x]]
+        q_S, q_T = S[n, others, y, x].softmax(0), T[n, others, y, x].softmax(0)
+        gap = (q_T - q_S).detach().abs()
+        weight = (1 + kappa * gap / gap.mean()) / (1 + kappa) if gap.mean() > 0 else torch.ones_like(gap)
+        assert float(weight.mean()) == pytest.approx(1)
+        values.append((weight * (q_T * (q_T / q_S).log() - q_T + q_S)).sum())
+    expected = torch.stack(values).view_as(label)
+    got = non_target_kl(S, T, label, valid_everywhere(label), kappa)
+    torch.testing.assert_close(got, expected, atol=1e-12, rtol=1e-9)
+    scale = torch.rand(label.shape, generator=g, dtype=torch.float64)
+    grads = [torch.autograd.grad((scale * value).sum(), S)[0] for value in (got, expected)]
+    torch.testing.assert_close(*grads, atol=1e-12, rtol=1e-9)
+
+
 def test_resize_map_leaves_maps_of_the_size_alone():
     x, _ = maps(1, 2, 4, 4)
     assert resize_map(x, (4, 4)) is x

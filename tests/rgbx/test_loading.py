@@ -199,5 +199,5 @@ def test_an_image_changed_alone_is_refused(tmp_path):
 def test_pad_keeps_three_channels():
     x = np.ones((2, 3, 3), np.float32)
     results = dict(img=np.ones((2, 3, 3), np.uint8), x=x, x_valid=np.ones((2, 3), np.uint8))
-    out = PadRGBX(size=(4, 5)).transform(results)
+    out = PadRGBX(size=(5, 4)).transform(results)  # width, height
     assert out['x'].shape == (4, 5, 3) and out['x_valid'].sum() == 6 and out['x'].sum() == 18
