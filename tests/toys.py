@@ -137,13 +137,13 @@ def write_config(path: Path, cfg: dict) -> Path:
     return path
 
 
-def build_distillation(architecture: dict, distiller: dict, **algorithm):
-    """A built FrozenTeacherDistill in training mode, `tiny_model(8)` teaching; weights from one seed."""
+def build_distillation(architecture: dict, distiller: dict, teacher: dict | None = None, **algorithm):
+    """A built FrozenTeacherDistill in training mode, `tiny_model(8)` or another teaching; weights from one seed."""
     import torch
     from mmengine.registry import MODELS
     torch.manual_seed(0)
-    cfg = dict(type='FrozenTeacherDistill', architecture=architecture, teacher=tiny_model(8, 'BN'), distiller=distiller,
-               dry_run_size=(SIZE, SIZE), **algorithm)
+    cfg = dict(type='FrozenTeacherDistill', architecture=architecture, teacher=teacher or tiny_model(8, 'BN'),
+               distiller=distiller, dry_run_size=(SIZE, SIZE), **algorithm)
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', message='model.teacher_ckpt is not set')
         return MODELS.build(copy.deepcopy(cfg)).train()

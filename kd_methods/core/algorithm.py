@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from . import wiring
 from .arguments import check_arguments
-from .channels import ChannelLayout
+from .channels import channel_layout
 from .distiller import ComposedDistiller, MethodDistiller, build_distiller, loss_statistics, parse_schedules
 from .guards import RecordGuard
 from .networks import build_network
@@ -85,9 +85,7 @@ class FrozenTeacherDistill(BaseModel):
             data_preprocessor = student.data_preprocessor
         elif isinstance(data_preprocessor, dict):
             data_preprocessor = MODELS.build(data_preprocessor)
-        layout = ChannelLayout.parse(inputs)
-        if layout is not None and teacher_preprocessor != 'own':
-            raise ValueError("model.inputs gives the networks different channels, so teacher_preprocessor must be 'own'")
+        layout = channel_layout(inputs, student, teacher_network, teacher_preprocessor)
         if teacher_preprocessor == 'own':
             data_preprocessor = pair_preprocessors(data_preprocessor, frozen.model.data_preprocessor, layout)
         super().__init__(data_preprocessor, init_cfg)

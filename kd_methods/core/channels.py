@@ -3,9 +3,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from mmengine.model import BaseModel
 from torch import Tensor
 
 from .options import check_names
+from .probe import dry_run_input
 
 KEY = 'model.inputs'
 
@@ -51,6 +53,14 @@ class ChannelLayout:
             raise KeyError(f'{KEY}: channels is missing, e.g. channels=dict(rgb=3, x=1)')
         return cls(**cfg)
 
+    def check(self, networks: Mapping[str, BaseModel]) -> None:
+        """Raise unless each network takes as many channels as it is given."""
+        for side, network in networks.items():
+            takes = dry_run_input(network, (8, 8)).shape[1]
+            if takes != self.count(side):
+                raise ValueError(f'{KEY} gives the {side} {self.count(side)} channels, {self.parts[side]} of {self.channels}, but it '
+                                 f'takes {takes}. Correct {KEY}.channels or {KEY}.{side}')
+
     def count(self, side: str) -> int:
         """Number of channels that a network sees."""
         return sum(self.channels[name] for name in self.parts[side])
@@ -79,3 +89,22 @@ class ChannelLayout:
         parts = dict(zip(self.channels, image.split(list(self.channels.values()))))
         chosen = [parts[name] for name in self.parts[side]]
         return chosen[0] if len(chosen) == 1 else torch.cat(chosen)
+
+
+def channel_layout(cfg: Any, student: BaseModel, teacher: BaseModel, teacher_preprocessor: str) -> ChannelLayout | None:
+    """Read ``model.inputs`` and hold it against the two networks.
+
+    Raises:
+        ValueError: It does not fit them; or it is missing where they take different numbers of channels.
+    """
+    layout = ChannelLayout.parse(cfg)
+    if layout is not None:
+        layout.check(dict(student=student, teacher=teacher))
+        if teacher_preprocessor != 'own':
+            raise ValueError(f"{KEY} gives the networks different channels, so teacher_preprocessor must be 'own'")
+        return layout
+    student_takes, teacher_takes = (dry_run_input(network, (8, 8)).shape[1] for network in (student, teacher))
+    if student_takes != teacher_takes:
+        raise ValueError(f'{KEY} is missing: the student takes {student_takes} channels, the teacher {teacher_takes}. Say which '
+                         f'channels of the images each sees, e.g. inputs=dict(channels=dict(rgb=3, x={teacher_takes - 3}))')
+    return None

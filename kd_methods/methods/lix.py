@@ -116,7 +116,7 @@ def arfd_loss(
 
 
 def common_grid(first: Sequence[int], second: Sequence[int], most: int) -> tuple[int, int]:
-    """The finest grid that is no finer than either map, of at most ``most`` places; the sides keep their ratio.
+    """The finest grid that is no finer than either map, of at most ``most`` places; its sides keep their ratio if they can.
 
     Example:
         >>> common_grid((64, 128), (32, 64), 1024)
@@ -124,7 +124,8 @@ def common_grid(first: Sequence[int], second: Sequence[int], most: int) -> tuple
     """
     height, width = (min(pair) for pair in zip(first, second))
     share = min(1.0, math.sqrt(most / (height * width)))
-    return max(int(height * share), 1), max(int(width * share), 1)
+    rows = min(max(int(height * share), 1), most)
+    return rows, min(max(int(width * share), 1), most // rows)
 
 
 def _check_arfd(recalibrate: str, bandwidth: float, kernel: str, estimator: str, max_tokens: int) -> None:

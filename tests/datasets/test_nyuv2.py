@@ -4,12 +4,12 @@ import mmseg.registry
 import numpy as np
 import pytest
 from mmseg.datasets import BaseSegDataset
+from test_nyuv2_convert import MAPPING, TEST, TRAIN, official, write_mat, write_splits
 
 from kd_methods.core.plain_config import stock_dataset
 from kd_methods.datasets import NYUv2Dataset, NYUv2Dataset13
 from kd_methods.datasets.nyuv2 import MEMBERS_OF_13
 from kd_methods.datasets.nyuv2_convert import convert_nyuv2
-from tests.datasets.test_nyuv2_convert import MAPPING, TEST, TRAIN, official, write_mat, write_splits
 
 LOAD = [dict(type='LoadImageFromFile'), dict(type='mmseg.LoadAnnotations')]
 SETS = {40: NYUv2Dataset, 13: NYUv2Dataset13}
@@ -141,16 +141,16 @@ def write_one(root, label):
 def test_labels_of_another_numbering(root, tmp_path):
     with pytest.raises(ValueError, match=r'NYUv2Dataset13: .* expected 0 \(unlabelled\) and 1 to 13.*labels13/'):
         NYUv2Dataset13(data_root=str(root), data_prefix=prefix(40))
-    label = np.array([[0, 39, 255]], np.uint8)
+    label = np.array([[0, 39, 255], [1, 2, 3]], np.uint8)  # mmseg drops an axis of length 1
     keys = write_one(tmp_path, label)
     with pytest.raises(ValueError, match=r'holds the labels \[255\], expected 0 \(unlabelled\) and 1 to 40'):
         NYUv2Dataset(**keys)
     item = NYUv2Dataset(**keys, reduce_zero_label=False)[0]
     assert item['gt_seg_map'].tolist() == label.tolist()
-    write_one(tmp_path, np.array([[0, 40, 1]], np.uint8))
+    write_one(tmp_path, np.array([[0, 40, 1], [2, 3, 4]], np.uint8))
     with pytest.raises(ValueError, match=r'holds the labels \[40\], expected 0 to 39 and 255 .*reduce_zero_label=False'):
         NYUv2Dataset(**keys, reduce_zero_label=False)
-    assert NYUv2Dataset(**keys)[0]['gt_seg_map'].tolist() == [[255, 39, 0]]
+    assert NYUv2Dataset(**keys)[0]['gt_seg_map'].tolist() == [[255, 39, 0], [1, 2, 3]]
 
 
 def test_labels_are_colours_or_missing(tmp_path):

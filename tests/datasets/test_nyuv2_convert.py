@@ -145,8 +145,7 @@ def test_other_arguments_need_overwrite(files, tmp_path):
     assert {name.split('/')[0] for name in raw if raw[name] != filled[name]} == {'depths', RECORD}
 
 
-@pytest.mark.parametrize('split, numbers', [('train', [1, 3, 6]), ('test', [2, 4, 5])])
-def test_other_splits_are_another_conversion(files, tmp_path, split, numbers):
+def test_other_splits_are_another_conversion(files, tmp_path):
     convert_nyuv2(**files, out=tmp_path / 'out', log=[].append)
     write_splits(files['splits'], [1, 3, 6], [2, 4, 5])
     with pytest.raises(ValueError, match='another conversion .splits_sha256'):
@@ -269,7 +268,7 @@ def test_small_file_is_no_mat(files, tmp_path, argument):
 def test_missing_variables(files, tmp_path):
     assert "has no variable 'mapClass', it holds ['testNdxs', 'trainNdxs']" in refused(
         files, tmp_path, classes=files['splits'])
-    assert refused(files, tmp_path, splits=files['mat']).startswith("splits: ")
+    assert refused(files, tmp_path, splits=files['mat']).startswith('splits: ')
     arrays = official()
     del arrays['labels']
     write_mat(files['mat'], arrays)

@@ -1,0 +1,225 @@
+import copy
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+
+from kd_methods.methods.lix import CONTROLLERS, DWLDLoss, dwld_loss
+
+K = 5
+
+
+def scene(seed=0, n=2, size=6, classes=K, dtype=torch.float64, ignored=0.2):
+    """Logits of student and teacher and a label with 255, -1 and K in places."""
+    g = torch.Generator().manual_seed(seed)
+    S, T = 2 * torch.randn(2, n, classes, size, size, generator=g, dtype=torch.float64)
+    label = torch.randint(0, max(classes, 2), (n, size, size), generator=g)
+    where = torch.rand(label.shape, generator=g)
+    for value, share in ((255, 1), (-1, 0.6), (max(classes, 2), 0.3)):
+        label = label.masked_fill(where < share * ignored, value)
+    return S.to(dtype).requires_grad_(), T.to(dtype), label
+
+
+def loss_of(*args, **options):
+    return dwld_loss(*args, **options)[0]
+
+
+def brute_force(S, T, label, controller='logit', gamma=2.0, kappa=1.0, alpha=1.0, beta=1.0, tau=1.0, teacher_errors='keep'):
+    """The definition, with a loop over pixels."""
+    S, T = S / tau, T / tau
+    values = []
+    for n, y, x in (label >= 0).logical_and(label < S.shape[1]).nonzero().tolist():
+        k = int(label[n, y, x])
+        p_S, p_T = S[n, :, y, x].softmax(0), T[n, :, y, x].softmax(0)
+        if teacher_errors == 'mask' and p_T.argmax() != k:
+            continue
+        s, t = p_S[k], p_T[k]
+        tcld = t * (t / s).log() + (1 - t) * ((1 - t) / (1 - s)).log()
+        others = [j for j in range(S.shape[1]) if j != k]
+        q_S, q_T = p_S[others] / (1 - s), p_T[others] / (1 - t)
+        w = torch.ones_like(q_T)
+        if controller == 'logit' and len(others) > 1:
+            gap = (q_T - q_S).detach().abs()
+            w = (1 + kappa * gap / gap.mean()) / (1 + kappa)
+        ncld = (w * (q_T * (q_T / q_S).log() - q_T + q_S)).sum()
+        a, b = dict(kd=(1, 1 - t), dkd=(alpha, beta)).get(controller, (1, (1 - t) + gamma * t))
+        values.append(a * tcld + b * ncld)
+    return tau**2 * torch.stack(values).mean()
+
+
+@pytest.mark.parametrize('options', [
+    dict(), dict(controller='pixel', gamma=0.5), dict(controller='dkd', alpha=0.7, beta=3.0), dict(controller='kd', tau=3.0),
+    dict(kappa=4.0, gamma=1.0, tau=2.0), dict(teacher_errors='mask')], ids=str)
+def test_equals_brute_force_in_value_and_gradient(options):
+    S, T, label = scene()
+    got, expected = loss_of(S, T, label, **options), brute_force(S, T, label, **options)
+    torch.testing.assert_close(got, expected)
+    torch.testing.assert_close(torch.autograd.grad(got, S), torch.autograd.grad(expected, S))
+
+
+@pytest.mark.parametrize('controller', ['kd', 'dkd', 'pixel'])
+def test_gradcheck(controller):
+    S, T, label = scene(n=1, size=3)
+    torch.autograd.gradcheck(lambda x: loss_of(x, T, label, controller=controller, tau=2.0), S)
+
+
+@pytest.mark.parametrize('tau', [1.0, 4.0])
+def test_kd_is_the_kl_divergence(tau):
+    S, T, label = scene()
+    valid = (label >= 0) & (label < K)
+    kl = (F.kl_div((S / tau).log_softmax(1), (T / tau).log_softmax(1), reduction='none', log_target=True).sum(1) * valid).sum()
+    torch.testing.assert_close(loss_of(S, T, label, controller='kd', tau=tau), tau**2 * kl / valid.sum(), rtol=1e-10, atol=0)
+    single = loss_of(S.float(), T.float(), label, controller='kd', tau=tau)
+    torch.testing.assert_close(single.double(), tau**2 * kl / valid.sum(), rtol=1e-6, atol=1e-6)
+
+
+def test_what_the_controllers_have_in_common():
+    S, T, label = scene()
+    values = {gamma: loss_of(S, T, label, controller='pixel', gamma=gamma) for gamma in (0.0, 1.0, 2.0, 5.0)}
+    torch.testing.assert_close(values[0.0], loss_of(S, T, label, controller='kd'))
+    torch.testing.assert_close(values[1.0], loss_of(S, T, label, controller='dkd'))
+    step = values[1.0] - values[0.0]
+    for gamma in (2.0, 5.0):  # linear in gamma
+        torch.testing.assert_close(values[gamma], values[0.0] + gamma * step)
+    torch.testing.assert_close(loss_of(S, T, label, kappa=0.0), values[2.0])
+    assert not torch.isclose(loss_of(S, T, label, kappa=1.0), values[2.0])
+
+
+@pytest.mark.parametrize('classes', [2, 3])
+def test_with_few_classes_logits_have_no_weights(classes):
+    S, T, label = scene(classes=classes)
+    torch.testing.assert_close(loss_of(S, T, label, kappa=3.0), loss_of(S, T, label, controller='pixel'))
+    if classes == 2:  # one other class: nothing is distributed over it
+        assert loss_of(S, T, label, controller='dkd', alpha=0) == 0
+
+
+@pytest.mark.parametrize('controller', CONTROLLERS)
+def test_parts_are_positive_and_zero_at_equality(controller):
+    S, T, label = scene()
+    assert loss_of(S, T, label, controller=controller) > 0
+    stats = dwld_loss(S, T, label, controller=controller)[1]
+    assert stats['tcld'] > 0 and stats['ncld'] > 0
+    shifted = (T + torch.randn(2, 1, 6, 6, dtype=torch.float64)).requires_grad_()  # the same distributions
+    loss = loss_of(shifted, T, label, controller=controller)
+    torch.testing.assert_close(loss, torch.zeros_like(loss), rtol=0, atol=1e-12)
+    torch.testing.assert_close(torch.autograd.grad(loss, shifted)[0], torch.zeros_like(T), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize('controller', CONTROLLERS)
+def test_shift_of_a_pixel_and_order_of_classes_do_not_matter(controller):
+    S, T, label = scene()
+    loss = loss_of(S, T, label, controller=controller)
+    moved = S + torch.randn(2, 1, 6, 6, dtype=torch.float64)
+    torch.testing.assert_close(loss_of(moved, T - 3, label, controller=controller), loss)
+    order = torch.tensor([3, 0, 4, 1, 2])
+    renamed = order.argsort()[label.clamp(0, K - 1)].where((label >= 0) & (label < K), label)
+    torch.testing.assert_close(loss_of(S[:, order], T[:, order], renamed, controller=controller), loss)
+
+
+def test_the_labels_logit_has_no_part_in_ncld():
+    S, T, label = scene(ignored=0)
+    only = dict(controller='dkd', alpha=0.0)
+    loss = loss_of(S, T, label, **only)
+    (grad,) = torch.autograd.grad(loss, S)
+    assert grad.gather(1, label.unsqueeze(1)).eq(0).all() and grad.ne(0).any()
+    moved = S.detach().scatter_add(1, label.unsqueeze(1), torch.full((2, 1, 6, 6), 2.5, dtype=torch.float64))
+    torch.testing.assert_close(loss_of(moved, T, label, **only), loss.detach())
+
+
+@pytest.mark.parametrize('controller', CONTROLLERS)
+@pytest.mark.parametrize('resolution', ['label', 'logits'])
+def test_ignored_pixels_have_neither_value_nor_gradient(controller, resolution):
+    S, T, label = scene()
+    ignored = (label < 0) | (label >= K)
+    options = dict(controller=controller, resolution=resolution)
+    bad = S.detach().masked_fill(ignored.unsqueeze(1), float('nan')).requires_grad_()
+    loss = loss_of(bad, T.masked_fill(ignored.unsqueeze(1), float('inf')), label, **options)
+    torch.testing.assert_close(loss, loss_of(S, T, label, **options))
+    (grad,) = torch.autograd.grad(loss, bad)
+    assert grad.movedim(1, -1)[ignored].eq(0).all() and grad.isfinite().all()
+
+
+@pytest.mark.parametrize('options', [dict(), dict(teacher_errors='mask')], ids=str)
+def test_nothing_valid_is_an_exact_zero_in_the_graph(options):
+    S, T, label = scene()
+    for nothing in (torch.full_like(label, 255), label):
+        if nothing is label:
+            if not options:
+                continue
+            T = -1e3 * F.one_hot(label.clamp(0, K - 1), K).movedim(-1, 1).double()  # a teacher that is wrong everywhere
+        loss, stats = dwld_loss(S, T, nothing, **options)
+        assert loss == 0 and torch.autograd.grad(loss, S)[0].eq(0).all() and not any(stats.values())
+
+
+@pytest.mark.parametrize('controller', CONTROLLERS)
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize('classes', [1, K])
+def test_extreme_logits_stay_finite(dtype, classes, controller):
+    S, T, label = scene(classes=classes)
+    for sign in (1, -1):
+        extreme = (1e3 * S.detach().sign()).to(dtype).requires_grad_()
+        loss = loss_of(extreme, (sign * 1e3 * T.sign()).to(dtype), label, controller=controller)
+        assert loss.isfinite() and loss.dtype == torch.float32
+        assert torch.autograd.grad(loss, extreme)[0].isfinite().all()
+
+
+@pytest.mark.parametrize('controller', CONTROLLERS)
+def test_no_gradient_reaches_the_teacher(controller):
+    S, T, label = scene()
+    T.requires_grad_()
+    loss_of(S, T, label, controller=controller).backward()
+    assert T.grad is None and S.grad.ne(0).any()
+
+
+def test_logits_are_brought_to_the_label_or_labels_to_the_logits():
+    S, T, label = scene(size=12)
+    S, T = S.detach()[..., ::2, ::2], T[..., ::3, ::3]
+    up = [F.interpolate(x, size=(12, 12), mode='bilinear', align_corners=False) for x in (S, T)]
+    torch.testing.assert_close(loss_of(S, T, label.unsqueeze(1)), brute_force(*up, label))
+    T_on_S = F.interpolate(T, size=(6, 6), mode='bilinear', align_corners=False)
+    torch.testing.assert_close(loss_of(S, T, label, resolution='logits'), brute_force(S, T_on_S, label[:, ::2, ::2]))
+
+
+def test_one_channel_is_a_sigmoid():
+    S, T, label = scene(classes=1)
+    two_S, two_T = (torch.cat([torch.zeros_like(x), x], 1) for x in (S, T))
+    for options in (dict(), dict(teacher_errors='mask')):
+        torch.testing.assert_close(loss_of(S, T, label, **options), brute_force(two_S, two_T, label, **options))
+
+
+def test_module_is_the_function():
+    S, T, label = scene(dtype=torch.float32)
+    options = dict(controller='pixel', gamma=0.5, tau=2.0, teacher_errors='mask', resolution='logits', ignore_index=1)
+    module = MODELS.build(dict(type='DWLDLoss', loss_weight=3.0, **options))
+    loss, stats = dwld_loss(S, T, label, **options)
+    assert module(S, T, label).equal(3 * loss) and module.stats == stats
+    assert not any(value.requires_grad for value in stats.values())
+    assert "controller='pixel'" in repr(module)
+    copy.deepcopy(module)
+
+
+@pytest.mark.parametrize('cfg, text', [
+    (dict(controller='class'), "controller='class' is not known. Possible: 'kd', 'dkd', 'pixel', 'logit'"),
+    (dict(teacher_errors='drop'), "teacher_errors='drop' is not known"), (dict(resolution='full'), "resolution='full'"),
+    (dict(tau=0.0), 'tau must be a number above 0'), (dict(gamma=-1.0), 'gamma must be'), (dict(kappa=math.inf), 'kappa must be'),
+    (dict(alpha='1'), 'alpha must be'), (dict(beta=True), 'beta must be'), (dict(loss_weight=None), 'loss_weight must be')],
+    ids=str)
+def test_wrong_options_are_named(cfg, text):
+    with pytest.raises(ValueError, match=text):
+        DWLDLoss(**cfg)
+
+
+def test_without_any_part_it_never_runs():
+    assert DWLDLoss('dkd', alpha=0, beta=0).loss_weight == 0 and DWLDLoss(alpha=0, beta=0).loss_weight == 1
+
+
+def test_wrong_shapes_are_named():
+    S, T, label = scene()
+    with pytest.raises(ValueError, match='logits_S has 5 classes, logits_T has 4'):
+        loss_of(S, T[:, :4], label)
+    with pytest.raises(ValueError, match='logits_S must be a floating-point map'):
+        loss_of(S[0], T, label)
+    with pytest.raises(TypeError, match='integers'):
+        loss_of(S, T, label.float())
