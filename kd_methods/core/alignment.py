@@ -141,7 +141,7 @@ def cka(x: Tensor, y: Tensor, kernel: str = 'linear', estimator: str = 'debiased
     """
     check_choices('cka', OPTIONS, kernel=kernel)
     if x.dim() != 3 or y.dim() != 3 or x.shape[:2] != y.shape[:2] or x.shape[1] < 4:
-        raise ValueError(f'cka: expected N x n x C and N x n x C\', n of 4 or more. Got: {tuple(x.shape)}, {tuple(y.shape)}')
+        raise ValueError(f"cka: expected N x n x C and N x n x C', n of 4 or more. Got: {tuple(x.shape)}, {tuple(y.shape)}")
     n = x.shape[1]
     if kernel == 'linear' and max(x.shape[2], y.shape[2]) < n:
         cross, own_x, own_y = (linear_hsic(a, b, estimator) for a, b in ((x, y), (x, x), (y, y)))

@@ -58,8 +58,8 @@ class ChannelLayout:
         for side, network in networks.items():
             takes = dry_run_input(network, (8, 8)).shape[1]
             if takes != self.count(side):
-                raise ValueError(f'{KEY} gives the {side} {self.count(side)} channels, {self.parts[side]} of {self.channels}, but it '
-                                 f'takes {takes}. Correct {KEY}.channels or {KEY}.{side}')
+                raise ValueError(f'{KEY} gives the {side} {self.count(side)} channels, {self.parts[side]} of {self.channels}, but '
+                                 f'it takes {takes}. Correct {KEY}.channels or {KEY}.{side}')
 
     def count(self, side: str) -> int:
         """Number of channels that a network sees."""

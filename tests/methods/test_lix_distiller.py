@@ -78,7 +78,7 @@ def test_the_student_predicts_from_rgb_alone(rgbx):
     with torch.no_grad():
         full, alone = (torch.stack([s.seg_logits.data for s in model.test_step(copy.deepcopy(b))]) for b in (rgbx, rgb))
     assert full.equal(alone)
-    with pytest.raises(ValueError, match="model.inputs: the images of the batch have 3 channels, expected 4"):
+    with pytest.raises(ValueError, match='model.inputs: the images of the batch have 3 channels, expected 4'):
         losses_of(model.train(), rgb)
 
 
@@ -127,7 +127,7 @@ def test_taps_weights_and_schedules(batch):
     (dict(student_features=['features']), ValueError, 'must name as many maps each, one or more'),
     (dict(student_features=[], teacher_features=[]), ValueError, 'one or more'),
     (dict(feature='features'), KeyError, r"LIXDistiller takes no \['feature'\]. Possible: .*'student_features'"),
-    (dict(student_features='backbone.7', teacher_features='backbone.1'), ValueError, "index 7 is out of range"),
+    (dict(student_features='backbone.7', teacher_features='backbone.1'), ValueError, 'index 7 is out of range'),
 ], ids=str)
 def test_mistakes_are_named_before_training(cfg, error, text):
     with pytest.raises(error, match=text):
