@@ -43,6 +43,14 @@ def networks(name: str) -> dict:
 
 def smallest(model: dict, head: int = 8) -> dict:
     """Overrides that make a network the smallest of its family."""
+    if model['backbone']['type'] == 'DuplexEncoder':
+        late = model['decode_head']['type'] == 'LateFusionHead'
+        part = smallest(dict(model, backbone=model['backbone']['rgb'],
+                             decode_head=model['decode_head']['rgb'] if late else model['decode_head']), head)
+        part['backbone'] = dict(rgb=part['backbone'])
+        if late:
+            part['decode_head'] = dict(rgb=part['decode_head'])
+        return part
     kind = model['backbone']['type']
     if kind == 'MobileNetV2':
         backbone, stages = dict(widen_factor=0.25), (8, 24, 24, 80)
@@ -77,7 +85,7 @@ def build_small(name: str) -> torch.nn.Module:
     return MODELS.build(cfg.model)
 
 
-def batch(num_classes: int, size: int = SIZE) -> dict:
+def batch(num_classes: int, size: int = SIZE, channels: int = 3) -> dict:
     generator = torch.Generator().manual_seed(0)
     samples = []
     for _ in range(2):
@@ -87,7 +95,7 @@ def batch(num_classes: int, size: int = SIZE) -> dict:
         sample = SegDataSample(metainfo=dict(img_shape=(size, size), ori_shape=(size, size)))
         sample.gt_sem_seg = PixelData(data=label)
         samples.append(sample)
-    inputs = [torch.randint(256, (3, size, size), generator=generator, dtype=torch.uint8)
+    inputs = [torch.randint(256, (channels, size, size), generator=generator, dtype=torch.uint8)
               for _ in range(2)]
     return dict(inputs=inputs, data_samples=samples)
 

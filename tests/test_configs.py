@@ -22,7 +22,9 @@ from kd_methods.core.networks import build_network, is_distillation
 PAPER_SCALE = {key: [name for name in FILES if f'_{key}_' in name] for key in ('8xb2-40k', '8xb3-50k')}
 DATASETS = {  # in a name: the class, its number of classes
     'scenes': ('SceneDataset', 11),
+    'scenesrgbd': ('SceneDataset', 11),
     'cityscapes': ('CityscapesDataset', 19),
+    'nyuv2': ('NYUv2Dataset', 40),
     'voc12aug': ('PascalVOCDataset', 21),
     'camvid': ('CamVidDataset', 11),
     'ade20k': ('ADE20KDataset', 150),
@@ -63,7 +65,13 @@ def test_name_tells_the_truth(name):
     assert match, f'{name} is not METHOD_TEACHER_STUDENT_GPUSxbBATCH-SCHEDULE_DATASET-CROP'
     part = match.groupdict()
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
-        assert {d['type'] for d in datasets_of(loader)} == {DATASETS[part['dataset']][0]}
+        for dataset in datasets_of(loader):
+            kind = dataset['type']
+            assert kind.replace('Disparity', '') == DATASETS[part['dataset']][0]
+            # Training reads X for the teacher, validation for a model that needs it.
+            reads_x = 'duplex' in name and (loader is cfg.train_dataloader or not is_distillation(cfg))
+            assert reads_x == ('x_path' in dataset['data_prefix'])
+            assert reads_x == ('PackRGBXInputs' in [t['type'] for t in dataset['pipeline']])
     if part['gpus']:
         assert cfg.train_dataloader.batch_size == int(part['batch'])
         assert cfg.train_cfg.max_iters == 1000 * int(part['kiters'])
@@ -73,11 +81,18 @@ def test_name_tells_the_truth(name):
             crops = [t for t in dataset['pipeline'] if t['type'] == 'RandomCrop']
             assert [tuple(t['crop_size']) for t in crops] == [crop]
     else:
-        assert part['dataset'] == 'scenes'
+        assert part['dataset'] in ('scenes', 'scenesrgbd')
     if is_distillation(cfg):
         return  # the networks' part is test_pair_is_what_the_name_says
     model = networks(name)['student']
     kind, backbone = part['networks'].split('_', 1)
+    assert ('DuplexEncoder' == model['backbone']['type']) == backbone.startswith('duplex-')
+    if backbone.startswith('duplex-'):
+        late = backbone.startswith('duplex-late-')
+        assert (model['backbone']['fusion'] is None) == late == (model['decode_head']['type'] == 'LateFusionHead')
+        backbone = re.sub('duplex-(late-)?', '', backbone)
+        model = dict(model, backbone=model['backbone']['rgb'], decode_head=model['decode_head']['rgb'] if late else
+                     model['decode_head'])
     assert model['decode_head']['type'] == HEADS[kind]
     kinds = [kind for start, kind in BACKBONES.items() if backbone.startswith(start)]
     if kinds:
@@ -105,12 +120,13 @@ def test_pair_is_what_the_name_says(name):
 @pytest.mark.parametrize('name', FILES)
 def test_class_counts_agree(name):
     cfg = load(name)
-    (kind,) = {d['type'] for d in datasets_of(cfg.train_dataloader)}
+    (kind,) = {d['type'].replace('Disparity', '') for d in datasets_of(cfg.train_dataloader)}
     expected = {cls: count for cls, count in DATASETS.values()}[kind]
     assert len(mmseg.registry.DATASETS.get(kind).METAINFO['classes']) == expected
     for model in networks(name).values():
         for head in (model['decode_head'], model.get('auxiliary_head')):
-            assert head is None or head['num_classes'] == expected
+            if head is not None:  # a head of two branches takes the number of the first
+                assert head.get('num_classes', head.get('rgb', {}).get('num_classes')) == expected
 
 
 def assert_augmentation(cfg):
@@ -141,10 +157,10 @@ def test_setting_of_the_published_comparisons(name):
 
 
 @pytest.mark.parametrize('name', PAPER_SCALE['8xb3-50k'])
-def test_setting_of_c2vkd(name):
+def test_setting_of_c2vkd_and_lix(name):
     cfg = load(name)
     assert_augmentation(cfg)
-    if 'deeplabv3plus' in name and name in BASELINES:
+    if 'deeplabv3plus' in name and name in BASELINES or 'deeplabv3plus_r18' in name:
         assert cfg.optim_wrapper == dict(
             type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0005))
         assert cfg.param_scheduler == [dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=0, end=50000, by_epoch=False)]
@@ -156,7 +172,7 @@ def test_setting_of_c2vkd(name):
         assert cfg.param_scheduler == [
             dict(type='LinearLR', start_factor=1e-6, begin=0, end=1500, by_epoch=False),
             dict(type='PolyLR', eta_min=0, power=1.0, begin=1500, end=50000, by_epoch=False)]
-    if name in DISTILLED:
+    if name.startswith('c2vkd'):
         published = name.startswith('c2vkd-paper_')
         assert cfg.model.get('calculate_student_loss', True) != published
         place = 'backbone.-1' if published else 'features'
@@ -171,8 +187,8 @@ def test_full_size_network_is_consistent(name):
     device = 'cpu' if name.startswith(('segformer', 'fpn')) else 'meta'
     with torch.device(device), torch.no_grad():
         model = build_network(dict(cfg_path=str(FILES[name]), downloads=False)).eval()
-        logits = model(torch.zeros(1, 3, 128, 128), mode='tensor')
-    classes = networks(name)['student']['decode_head']['num_classes']
+        logits = model(torch.zeros(1, 4 if 'duplex' in name else 3, 128, 128), mode='tensor')
+    classes = model.num_classes
     stride = 8 if name.startswith(('pspnet', 'deeplabv3_')) else 4
     assert logits.shape == (1, classes, 128 // stride, 128 // stride)
 
@@ -197,8 +213,8 @@ def test_builds_small(name):
 ONE_OF_EACH = [
     name for name in FILES
     if ('camvid' in name and name not in BASELINES) or FILES[name].parent.name == 'peers'
-    or name.startswith(('i2ckd_pspnet_r101', 'c2vkd')) and 'voc12aug' not in name and 'ade20k' not in name
-] + [n for n in BASELINES if 'camvid' in n or 'ade20k' in n]
+    or name.startswith(('i2ckd_pspnet_r101', 'c2vkd', 'lix')) and 'voc12aug' not in name and 'ade20k' not in name
+] + [n for n in BASELINES if 'camvid' in n or 'ade20k' in n or 'nyuv2' in n or 'scenesrgbd' in n]
 
 
 @pytest.mark.parametrize('name', ONE_OF_EACH)
@@ -209,7 +225,7 @@ def test_one_step_of_each_family(name):
     student = model.architecture if name in DISTILLED else model
     before = copy.deepcopy(student.state_dict())
     optim_wrapper = build_optim_wrapper(model, load(name).optim_wrapper)
-    logs = model.train_step(batch(student.num_classes), optim_wrapper)
+    logs = model.train_step(batch(student.num_classes, channels=4 if 'duplex' in name else 3), optim_wrapper)
     assert all(torch.isfinite(torch.as_tensor(v)).all() for v in logs.values()), logs
     for part in ('backbone', 'decode_head.conv_seg'):
         names = [n for n, _ in student.named_parameters() if n.startswith(part)]
@@ -217,7 +233,8 @@ def test_one_step_of_each_family(name):
         assert any(not torch.equal(before[n], after[n]) for n in names), part
     if name in DISTILLED:
         method = FILES[name].parent.name
-        terms = dict(peers=[name.split('_')[0]], c2vkd=['vlfd', 'pdd']).get(method, [method])
+        arfd = ['arfd'] if 'duplex-late' in name else ['arfd_0', 'arfd_1', 'arfd_2']
+        terms = dict(peers=[name.split('_')[0]], c2vkd=['vlfd', 'pdd'], lix=['dwld', *arfd]).get(method, [method])
         assert any(k.startswith('student.') for k in logs) == model.calculate_student_loss
         assert all(logs[f'distill.loss_{term}'] > 0 for term in terms)
         if method == 'i2ckd':
@@ -228,6 +245,23 @@ def test_one_step_of_each_family(name):
 
 def _write(path: Path, array: np.ndarray) -> None:
     assert mmcv.imwrite(array, str(path))
+
+
+@pytest.mark.parametrize('part, train_x, val_x', [('rgb_disparity', True, False), ('disparity', True, True)])
+def test_cityscapes_disparity_is_read_where_it_lies(part, train_x, val_x, tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    for split in ('train', 'val'):
+        _write(tmp_path / f'leftImg8bit/{split}/ulm/ulm_0_leftImg8bit.png', image)
+        _write(tmp_path / f'gtFine/{split}/ulm/ulm_0_gtFine_labelTrainIds.png', np.full((90, 120), 3, np.uint8))
+        _write(tmp_path / f'disparity/{split}/ulm/ulm_0_disparity.png', np.full((90, 120), 2561, np.uint16))
+    cfg = Config.fromfile(ROOT / f'configs/_base_/datasets/cityscapes_{part}_512x512.py')
+    for loader, has_x in ((cfg.train_dataloader, train_x), (cfg.val_dataloader, val_x)):
+        loader.dataset.data_root = str(tmp_path)
+        with mmseg.registry.DATASETS.switch_scope_and_registry('mmseg') as registry:
+            item = registry.build(loader.dataset)[0]
+        assert len(item['inputs']) == (4 if has_x else 3)
+        assert not has_x or (item['inputs'][3] == 10).all()  # (2561 - 1) / 256
+        assert (item['data_samples'].gt_sem_seg.data == 3).all()
 
 
 @pytest.mark.parametrize('base, crop', [

@@ -1,0 +1,8 @@
+# The RGB-D teacher whose two branches meet before the classifier.
+_base_ = [
+    '../_base_/models/pspnet_duplex-late-r18.py', '../_base_/datasets/scenesrgbd.py',
+    '../_base_/schedules/scenes_teacher.py', '../_base_/default_runtime.py'
+]
+model = dict(
+    backbone=dict(rgb=dict(stem_channels=16, base_channels=16)),
+    decode_head=dict(num_classes=11, rgb=dict(in_channels=128, channels=64)))
