@@ -1,5 +1,5 @@
 _base_ = [
-    '../_base_/datasets/scenesrgbd_rgb_student.py', '../_base_/schedules/scenesrgbd_student.py',
+    '../_base_/datasets/scenesrgbd_rgb_student.py', '../_base_/schedules/scenes_student.py',
     '../_base_/default_runtime.py'
 ]
 model = dict(
