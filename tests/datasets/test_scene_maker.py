@@ -100,6 +100,43 @@ def test_instances_are_disjoint_and_flat_and_before_the_background():
             assert scene.depth[mask].max() < 12.0
 
 
+def test_depth_shows_embossed_digits():
+    """Within a sign, depth has two levels: strokes and face."""
+    embossed = 0
+    for scene in scenes(30, difficulty=0.3, camouflage=1.0):
+        for mask in scene.instances:
+            levels = np.unique(scene.depth[mask])
+            assert len(levels) <= 2  # one where a bar or another sign hides all strokes
+            if len(levels) == 2:
+                assert levels[0] == pytest.approx(0.75 * levels[1], rel=1e-5)
+                assert 0.02 < (mask & (scene.depth == levels[0])).sum() / mask.sum() < 0.6
+                embossed += 1
+    assert embossed > 40
+
+
+def test_camouflage_hides_the_ink():
+    def ink_contrast(camouflage):
+        values = []
+        for index in range(40):
+            scene = scene_at(0, 'train', index, difficulty=0.0, camouflage=camouflage)
+            for mask in scene.instances:
+                levels = np.unique(scene.depth[mask])
+                if len(levels) == 2:
+                    ink = mask & (scene.depth == levels[0])
+                    grey = scene.image.astype(float).mean(2)
+                    values.append(abs(grey[ink].mean() - grey[mask & ~ink].mean()))
+        return np.median(values)
+    # 1e-9: embossed, but practically never hidden
+    assert ink_contrast(1.0) < 0.3 * ink_contrast(1e-9)
+
+
+def test_without_camouflage_scenes_are_what_they_were():
+    plain, other = scene_at(0, 'train', 3), scene_at(0, 'train', 3, camouflage=0.0)
+    assert np.array_equal(plain.image, other.image)
+    with pytest.raises(ValueError, match='camouflage: got 1.5'):
+        scene_at(0, 'train', 3, camouflage=1.5)
+
+
 def test_nearer_signs_hide_farther_ones(monkeypatch):
     from kd_methods.datasets import scene_maker
     placed = []

@@ -37,6 +37,25 @@ def test_loads_what_the_generator_drew(root):
     assert np.array_equal(label[0].numpy(), scene.label)
 
 
+def test_depth_is_written_with_holes_and_read_beside_the_image(tmp_path):
+    write_scenes(tmp_path, train=2, val=1, size=48, camouflage=0.5, depth=True, workers=1)
+    assert write_scenes(tmp_path, train=2, val=1, size=48, camouflage=0.5, depth=True, workers=1) is False
+    scene = scene_at(0, 'train', 1, size=48, camouflage=0.5)
+    pipeline = [PIPELINE[0], dict(type='LoadXFromFile', scale=1e-3), PIPELINE[1], dict(type='PackRGBXInputs', fill=-1.0)]
+    prefix = dict(img_path='train/images', seg_map_path='train/labels', x_path='train/depths')
+    inputs = build(tmp_path, data_prefix=prefix, pipeline=pipeline)[1]['inputs'].numpy()
+    assert np.array_equal(inputs[2::-1].transpose(1, 2, 0), scene.image)
+    holes = inputs[3] == -1
+    assert 0.005 < holes.mean() < 0.05
+    np.testing.assert_allclose(inputs[3][~holes], scene.depth[~holes], atol=6e-4)  # millimetres
+
+
+def test_depth_that_was_not_written_names_the_command(root):
+    prefix = dict(img_path='train/images', seg_map_path='train/labels', x_path='train/depths')
+    with pytest.raises(FileNotFoundError, match='data_prefix.x_path.*make_scenes.py --out .* --depth --camouflage'):
+        build(root, data_prefix=prefix)
+
+
 def test_classes_and_palette():
     meta = SceneDataset.METAINFO
     assert meta['classes'] == ('background', *map(str, range(10)))

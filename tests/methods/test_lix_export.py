@@ -1,0 +1,71 @@
+"""A student taught by an RGB-X teacher leaves without a trace of X: stock mmseg loads, tests and uses it on RGB images."""
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from toys import ROOT, SIZE
+
+STOCK = ROOT / 'tests/hooks/stock_mmseg.py'
+CONFIG = ROOT / 'configs/lix/lix_pspnet_duplex-r18-w16_pspnet_r18-w16_scenesrgbd.py'
+TEACHER = ROOT / 'configs/baselines/pspnet_duplex-r18-w16_scenesrgbd.py'
+
+
+@pytest.fixture(scope='module')
+def rgbd(tmp_path_factory):
+    from kd_methods.datasets.scene_writer import write_scenes
+    out = tmp_path_factory.mktemp('data') / 'rgbd'
+    write_scenes(out, train=8, val=4, size=SIZE, camouflage=0.5, depth=True, workers=1)
+    return out
+
+
+@pytest.fixture(scope='module')
+def options(rgbd):
+    return ['train_cfg.max_iters=3', 'train_cfg.val_interval=3', 'train_dataloader.batch_size=2',
+            *(f'{split}_dataloader.dataset.data_root={rgbd}' for split in ('train', 'val', 'test'))]
+
+
+@pytest.fixture(scope='module')
+def teacher(tools, options, tmp_path_factory):
+    """Work dir of an RGB-D teacher, trained like any other model."""
+    folder = tmp_path_factory.mktemp('teacher')
+    tools.train([str(TEACHER), '--work-dir', str(folder), '--cfg-options', *options])
+    return folder
+
+
+@pytest.fixture(scope='module')
+def run(tools, options, teacher, tmp_path_factory):
+    """Work dir of the distillation."""
+    folder = tmp_path_factory.mktemp('work')
+    tools.train([str(CONFIG), '--work-dir', str(folder), '--cfg-options', *options, f'model.teacher_ckpt={teacher}/best.pth',
+                 'model.architecture.init_cfg=None'])
+    return folder
+
+
+def test_the_teacher_is_tested_like_any_model(tools, options, teacher, tmp_path):
+    tools.test([str(TEACHER), str(teacher / 'best.pth'), '--work-dir', str(tmp_path), '--cfg-options', *options])
+
+
+def test_the_student_is_a_plain_network_of_rgb(run, rgbd, tmp_path):
+    images = sorted(map(str, (rgbd / 'val/images').glob('*.png')))
+    environment = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
+    done = subprocess.run([sys.executable, '-W', 'ignore', STOCK, run / 'student_config.py', run / 'best.pth',
+                           json.dumps(images), tmp_path], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout.splitlines()[-1])
+    assert report['ours'] == [] and report['odd_keys'] == []
+
+
+def test_no_trace_of_x_is_left(run):
+    text = (run / 'student_config.py').read_text()
+    assert not any(word in text for word in ('x_path', 'RGBX', 'LoadX', 'Duplex', 'kd_methods', 'depths'))
+    weights = torch.load(run / 'best.pth', weights_only=True)['state_dict']
+    assert weights['backbone.stem.0.weight'].shape[1] == 3
+    assert not any(key.startswith(('backbone.x', 'backbone.rgb')) for key in weights)
+
+
+def test_tools_test_takes_the_distillation_config_without_x(tools, run, options, tmp_path):
+    tools.test([str(CONFIG), str(run / 'best.pth'), '--work-dir', str(tmp_path), '--cfg-options', *options,
+                'model.architecture.init_cfg=None'])
