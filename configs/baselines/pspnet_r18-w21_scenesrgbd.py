@@ -4,5 +4,6 @@ _base_ = [
     '../_base_/schedules/scenes_teacher.py', '../_base_/default_runtime.py'
 ]
 model = dict(
+    init_cfg=dict(type='Pretrained', checkpoint='work_dirs/pspnet_r18-w21_scenes/best.pth'),
     backbone=dict(stem_channels=21, base_channels=21),
     decode_head=dict(in_channels=168, channels=84, num_classes=11))

@@ -14,7 +14,7 @@ DIFFICULTY = 0.5  # default: a student half as wide as its teacher learns it, bu
 SHAPES = ('disc', 'square', 'ellipse')
 BACKGROUND_DEPTH = (30.0, 12.0)  # top and bottom of the scene, in metres
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-HIDDEN_INK = 0.15  # how much of its ink a camouflaged digit keeps
+HIDDEN_INK = 0.06  # how much of its ink a camouflaged digit keeps
 RELIEF = 0.25  # how far an embossed digit stands before its sign, as a share of the sign's distance
 
 

@@ -44,5 +44,5 @@ class SceneDataset(RGBXDataset, BaseSegDataset):
                     f'SceneDataset: no directory {folder!r} (data_root={self.data_root!r}, '
                     f'data_prefix.{key}). Write the scenes first: '
                     f'python tools/data/make_scenes.py --out {root}'
-                    f'{" --depth --camouflage 0.4 --difficulty 0.25" if key == "x_path" else ""}')
+                    f'{" --depth --camouflage 0.5" if key == "x_path" else ""}')
         return super().load_data_list()

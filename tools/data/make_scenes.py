@@ -1,7 +1,7 @@
 """Write sign scenes, the data set that needs no download.
 
     python tools/data/make_scenes.py --out data/scenes
-    python tools/data/make_scenes.py --out data/scenes_rgbd --depth --camouflage 0.4 --difficulty 0.25
+    python tools/data/make_scenes.py --out data/scenes_rgbd --depth --camouflage 0.5
 """
 import argparse
 import sys
