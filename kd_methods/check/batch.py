@@ -39,8 +39,14 @@ def real_batch(cfg: Config, batch_size: int | None = None, seed: int = 0) -> tup
     return next(iter(loader)), loader.dataset
 
 
-def synthetic_batch(network: BaseModel, batch_size: int, size: tuple[int, int]) -> dict:
+def synthetic_batch(network: BaseModel, batch_size: int, size: tuple[int, int], channels: int | None = None) -> dict:
     """Noise with random labels, in the form that a dataloader gives to this network's preprocessor.
+
+    Args:
+        network (BaseModel): The network.
+        batch_size (int): Number of images.
+        size (tuple[int, int]): Height and width in pixels.
+        channels (int | None): Channels of an image of a segmentor. Defaults to None: what the network takes.
 
     Raises:
         ValueError: The network is neither a segmentor of mmseg nor a detector of mmdet.
@@ -48,7 +54,7 @@ def synthetic_batch(network: BaseModel, batch_size: int, size: tuple[int, int]) 
     classes = class_count(network)
     if classes and hasattr(network, 'decode_head'):
         from mmseg.structures import SegDataSample
-        channels = dry_run_input(network, (8, 8)).shape[1]
+        channels = channels or dry_run_input(network, (8, 8)).shape[1]
         generator = torch.Generator().manual_seed(0)
         images = [torch.randint(0, 256, (channels, *size), generator=generator, dtype=torch.uint8) for _ in range(batch_size)]
         samples = []

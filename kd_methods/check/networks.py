@@ -117,6 +117,8 @@ def _differences(student: nn.Module, teacher: nn.Module) -> list[str]:
     for label, name in (('mean', 'mean'), ('std', 'std'), ('channels swapped', '_channel_conversion'), ('size', 'size'),
                         ('size_divisor', 'size_divisor'), ('pad_size_divisor', 'pad_size_divisor'), ('pad_val', 'pad_val')):
         values = [_plain(getattr(p, name, None)) for p in (student, teacher)]
+        if name == '_channel_conversion':  # RGBXDataPreProcessor swaps by itself
+            values = [getattr(p, 'bgr_to_rgb', value) for p, value in zip((student, teacher), values)]
         if values[0] != values[1]:
             found.append(f'{label}: student {values[0]}, teacher {values[1]}')
     return found

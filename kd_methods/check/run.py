@@ -56,7 +56,9 @@ def check_config(cfg: Config, title: str, no_data: bool = False, batch_size: int
         student = model.student if isinstance(model, FrozenTeacherDistill) else model
         if no_data:
             images = batch_size or (cfg.get('train_dataloader') or {}).get('batch_size', 2)
-            batch, dataset = synthetic_batch(student, images, size or config_size(cfg, student)), None
+            layout = getattr(model.data_preprocessor, 'layout', None)
+            channels = layout.total if layout is not None else None
+            batch, dataset = synthetic_batch(student, images, size or config_size(cfg, student), channels), None
         else:
             batch, dataset = real_batch(cfg, batch_size, _seed(cfg))
         skipped = skip_downloads(model)

@@ -61,6 +61,11 @@ class ChannelLayout:
                 raise ValueError(f'{KEY} gives the {side} {self.count(side)} channels, {self.parts[side]} of {self.channels}, but '
                                  f'it takes {takes}. Correct {KEY}.channels or {KEY}.{side}')
 
+    @property
+    def total(self) -> int:
+        """Number of channels of an image of the batch."""
+        return sum(self.channels.values())
+
     def count(self, side: str) -> int:
         """Number of channels that a network sees."""
         return sum(self.channels[name] for name in self.parts[side])
@@ -81,10 +86,10 @@ class ChannelLayout:
         return [self._select(image, side, given) for image in inputs]
 
     def _select(self, image: Tensor, side: str, given: bool) -> Tensor:
-        if len(image) != sum(self.channels.values()):
+        if len(image) != self.total:
             if given and len(image) == self.count(side):
                 return image
-            raise ValueError(f'{KEY}: the images of the batch have {len(image)} channels, expected {sum(self.channels.values())}: '
+            raise ValueError(f'{KEY}: the images of the batch have {len(image)} channels, expected {self.total}: '
                              f'{self.channels}. Load all of them in train_pipeline (LoadXFromFile and PackRGBXInputs for X)')
         parts = dict(zip(self.channels, image.split(list(self.channels.values()))))
         chosen = [parts[name] for name in self.parts[side]]

@@ -9,7 +9,8 @@ from torch import nn
 from .channels import ChannelLayout
 
 #: Attributes that decide what a preprocessor of mmengine, mmseg or mmdet makes of an image.
-_ATTRIBUTES = ('_enable_normalize', '_channel_conversion', 'pad_size_divisor', 'pad_value', 'size', 'size_divisor', 'pad_val')
+_ATTRIBUTES = ('_enable_normalize', '_channel_conversion', 'bgr_to_rgb', 'pad_size_divisor', 'pad_value', 'size', 'size_divisor',
+               'pad_val')
 
 
 class PairedPreprocessor(BaseDataPreprocessor):

@@ -3,6 +3,7 @@ import copy
 import pytest
 import torch
 import torch.nn.functional as F
+from dispatch import Count
 from mmengine.registry import MODELS
 
 from kd_methods.core.alignment import cka, kernel_regression
@@ -114,6 +115,18 @@ def test_descent_on_it_aligns_the_student():
         arfd_loss(S, T).backward()
         optimizer.step()
     assert start > 0.8 and arfd_loss(S, T).item() < 0.3
+
+
+def test_it_neither_waits_for_the_device_nor_makes_more_than_the_kernels():
+    operations = []
+    for n in (2, 5):
+        S, T = maps(4, 6, (20, 20), torch.float32, n)
+        with Count() as count:
+            arfd_loss(S, T, max_tokens=144).backward()
+        assert not {'_local_scalar_dense', 'nonzero'} & set(count.names)
+        assert count.largest == n * 144 * 144
+        operations.append(len(count.names))
+    assert operations[0] == operations[1]  # no loop over images
 
 
 def test_module_is_the_function():

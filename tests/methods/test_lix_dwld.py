@@ -4,6 +4,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from dispatch import Count
 from mmengine.registry import MODELS
 
 from kd_methods.methods.lix import CONTROLLERS, DWLDLoss, dwld_loss
@@ -187,6 +188,20 @@ def test_one_channel_is_a_sigmoid():
     two_S, two_T = (torch.cat([torch.zeros_like(x), x], 1) for x in (S, T))
     for options in (dict(), dict(teacher_errors='mask')):
         torch.testing.assert_close(loss_of(S, T, label, **options), brute_force(two_S, two_T, label, **options))
+
+
+@pytest.mark.parametrize('controller', CONTROLLERS)
+def test_it_neither_waits_for_the_device_nor_makes_more_than_maps_of_all_classes(controller):
+    operations = []
+    for classes in (20, 40):
+        S, T, label = scene(dtype=torch.float32, size=24, classes=classes)
+        small = S.detach()[..., ::4, ::4].contiguous().requires_grad_()
+        with Count() as count:
+            loss_of(small, T[..., ::4, ::4], label, controller=controller, teacher_errors='mask').backward()
+        assert not {'_local_scalar_dense', 'nonzero'} & set(count.names)
+        assert count.largest == S.numel()
+        operations.append(len(count.names))
+    assert operations[0] == operations[1]  # no loop over classes
 
 
 def test_module_is_the_function():

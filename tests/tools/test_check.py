@@ -169,6 +169,16 @@ def test_missing_data_says_how_to_go_on(check, capsys):
     assert 'noise (--no-data)' in result.out and ' at 32x48' in result.out, result.err
 
 
+def test_noise_has_the_channels_of_both_networks(check, capsys):
+    config = ROOT / 'configs/lix/lix_pspnet_duplex-r18-w16_pspnet_r18-w16_scenesrgbd.py'
+    capsys.readouterr()
+    check.main([str(config), '--no-data', '--batch', '2', '--size', '64', '64', '--cfg-options', 'model.teacher_ckpt=None',
+                'model.architecture.init_cfg=None', 'model.teacher.backbone.rgb.init_cfg=None'])
+    out = ' '.join(capsys.readouterr().out.split())
+    assert 'teacher EncoderDecoder: DuplexEncoder + PSPHead' in out and 'One training step' in out
+    assert 'channels swapped' not in out  # both swap
+
+
 def test_other_algorithm(check, capsys):
     result = check(capsys, 'razor', type='mmrazor.SingleTeacherDistill')
     assert result.code == 2 and 'model.type=FrozenTeacherDistill' in result.err
