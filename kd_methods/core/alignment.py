@@ -46,9 +46,11 @@ def kernel_regression(x: Tensor, bandwidth: float = 1.0) -> Tensor:
 
 
 def standardise(x: Tensor) -> Tensor:
-    """Tokens without their mean, at a root mean square of 1; those that vary by no more than rounding are 0.
+    """Tokens without their mean, at a root mean square of 1, a scale that is a constant to the gradient.
 
-    What :func:`cka` measures does not change with it, but its precision does: beside a large mean float32 loses the rest.
+    What :func:`cka` measures does not change with it, but its precision does: beside a large mean float32 loses the rest. Where
+    the spread is below a thousandth of the root mean square the tokens count as equal and become 0: gradients grow with the
+    inverse of the spread.
 
     Shape:
         - x, output: (N, n, C).
@@ -56,7 +58,7 @@ def standardise(x: Tensor) -> Tensor:
     size = _root_mean_square(x)
     x = x - x.mean(1, keepdim=True)
     scale = _root_mean_square(x)
-    constant = scale <= 8 * torch.finfo(x.dtype).eps * size
+    constant = scale <= 1e-3 * size
     return x * (1 / scale.masked_fill(constant, 1)).masked_fill(constant, 0)
 
 
@@ -95,11 +97,18 @@ def hsic(K: Tensor, L: Tensor, estimator: str = 'debiased') -> Tensor:
     Shape:
         - K, L: (N, n, n), symmetric; output: (N,).
     """
-    n = K.shape[1]
+    return _inner(_centre(K, estimator), _centre(L, estimator), estimator)
+
+
+def _centre(K: Tensor, estimator: str) -> Tensor:
+    """The matrix whose inner products are the estimate; no difference of large numbers is left in it."""
     check_choices('hsic', OPTIONS, estimator=estimator)
-    if estimator == 'biased':
-        return (_double_centre(K) * L).sum((1, 2)) / (n - 1) ** 2
-    return (_u_centre(K) * _u_centre(L)).sum((1, 2)) / (n * (n - 3))
+    return _double_centre(K) if estimator == 'biased' else _u_centre(K)
+
+
+def _inner(K: Tensor, L: Tensor, estimator: str) -> Tensor:
+    n = K.shape[1]
+    return (K * L).sum((1, 2)) / ((n - 1) ** 2 if estimator == 'biased' else n * (n - 3))
 
 
 def _double_centre(K: Tensor) -> Tensor:
@@ -108,7 +117,6 @@ def _double_centre(K: Tensor) -> Tensor:
 
 
 def _u_centre(K: Tensor) -> Tensor:
-    """The matrix whose inner products are the debiased estimate; no difference of large numbers is left in them."""
     n = K.shape[1]
     diagonal = torch.eye(n, dtype=torch.bool, device=K.device)
     K = K.masked_fill(diagonal, 0)
@@ -146,8 +154,8 @@ def cka(x: Tensor, y: Tensor, kernel: str = 'linear', estimator: str = 'debiased
     if kernel == 'linear' and max(x.shape[2], y.shape[2]) < n:
         cross, own_x, own_y = (linear_hsic(a, b, estimator) for a, b in ((x, y), (x, x), (y, y)))
     else:
-        K, L = (z @ z.mT if kernel == 'linear' else laplace_kernel(z, bandwidth) for z in (x, y))
-        cross, own_x, own_y = (hsic(a, b, estimator) for a, b in ((K, L), (K, K), (L, L)))
+        K, L = (_centre(z @ z.mT if kernel == 'linear' else laplace_kernel(z, bandwidth), estimator) for z in (x, y))
+        cross, own_x, own_y = (_inner(a, b, estimator) for a, b in ((K, L), (K, K), (L, L)))
     # Of features that vary this is at least the share that one of n tokens has; below is rounding.
     floors = [torch.finfo(x.dtype).eps * z.detach().square().sum(2).mean(1).square() if kernel == 'linear'
               else torch.finfo(x.dtype).eps for z in (x, y)]

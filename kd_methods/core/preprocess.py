@@ -64,6 +64,9 @@ def pair_preprocessors(student: nn.Module | None, teacher: nn.Module | None,
         ValueError: They differ and the student's also augments whole batches at random, which cannot be repeated for the
             teacher; or they pad to different fixed sizes.
     """
+    if layout is not None and any(type(p) in (BaseDataPreprocessor, type(None)) for p in (student, teacher)):
+        raise ValueError('model.inputs: each network normalises its own channels, so architecture and teacher both need a '
+                         'data_preprocessor in their configs')
     if layout is None and (teacher is None or student is None or type(teacher) is BaseDataPreprocessor
                            or same_preprocessing(student, teacher)):
         return student

@@ -124,8 +124,8 @@ def common_grid(first: Sequence[int], second: Sequence[int], most: int) -> tuple
     """
     height, width = (min(pair) for pair in zip(first, second))
     share = min(1.0, math.sqrt(most / (height * width)))
-    rows = min(max(int(height * share), 1), most)
-    return rows, min(max(int(width * share), 1), most // rows)
+    rows = min(max(int(height * share + 1e-6), 1), most)  # 65 * (32 / 65) must not become 31
+    return rows, min(max(int(width * share + 1e-6), 1), most // rows)
 
 
 def _check_arfd(recalibrate: str, bandwidth: float, kernel: str, estimator: str, max_tokens: int) -> None:
@@ -236,7 +236,7 @@ class ARFDLoss(nn.Module):
 
     Shape:
         - feat_S: (N, C_S, H, W); feat_T: (N, C_T, H', W').
-        - output: scalar, from 0 to 2. Images on which either map does not vary count as 0.
+        - output: scalar, from 0 to 2. Images on which either map does not vary (by a thousandth of its size) count as 0.
 
     Raises:
         ValueError: The maps have fewer than 4 places in common; an unknown option.

@@ -5,9 +5,9 @@ from mmengine import fileio
 from mmengine.registry import DATASETS
 from mmseg.datasets import CityscapesDataset
 
+from .pipeline import check_pipeline
+
 PREFIX = 'x_path'
-# Transforms that change the image and the label map, and nothing else of what lies on the same grid.
-NOT_FOR_X = dict(Pad='PadRGBX', CenterCrop='RandomCrop', RandomMosaic=None, Albu=None, RandomDepthMix=None)
 
 
 class RGBXDataset:
@@ -32,22 +32,16 @@ class RGBXDataset:
 
     Raises:
         FileNotFoundError: There is no such folder, or files are missing in it.
-        ValueError: The pipeline has a transform that would move the image and not X.
+        ValueError: The pipeline loads X and there is none, or has a transform that would move the image and not X.
     """
 
     def __init__(self, x_suffix: str = '.png', **kwargs) -> None:
         self.x_suffix = x_suffix
         super().__init__(**kwargs)
-        if self.data_prefix.get(PREFIX):
-            self._check_pipeline()
-
-    def _check_pipeline(self) -> None:
-        steps = [type(step).__name__ for step in self.pipeline.transforms]
-        for step in steps if 'LoadXFromFile' in steps else ():
-            if step in NOT_FOR_X:
-                instead = NOT_FOR_X[step]
-                raise ValueError(f'{type(self).__name__}.pipeline: {step} moves the image and not X. '
-                                 + (f'Use {instead}' if instead else 'Leave it out'))
+        name = type(self).__name__
+        if check_pipeline(self.pipeline.transforms, f'{name}.pipeline') and not self.data_prefix.get(PREFIX):
+            raise ValueError(f'{name}: the pipeline loads X, but data_prefix={dict(self.data_prefix)} does not say where it is. '
+                             f'Set data_prefix.{PREFIX}')
 
     def load_data_list(self) -> list[dict]:
         """List the images, each with ``x_path`` where the data set has X."""

@@ -33,7 +33,7 @@ class DuplexEncoder(BaseModule):
         fusion (str, optional): ``'sum'``; ``'concat'``, followed by a 1 x 1 convolution to the RGB stage's channels; or
             None. Defaults to 'sum'.
         feed (str): ``'encoder'`` or ``'head'``. Defaults to 'encoder', for backbones that name their stages (ResNet and its
-            kin, MiT); ``'head'`` works with any.
+            kin, MiT); ``'head'`` works with any that takes an image of 64 x 64.
         init_cfg (dict, optional): Initialisation. Defaults to None.
 
     Attributes:
@@ -120,6 +120,9 @@ def _output_shapes(backbone: nn.Module, channels: int, size: int = 64) -> list[t
     try:
         with torch.no_grad():
             return [tuple(out.shape) for out in backbone(torch.zeros(1, channels, size, size))]
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f'DuplexEncoder: {type(backbone).__name__} does not take an image of {channels} x {size} x {size}, on '
+                         f'which the shapes of its stages are found: {error}') from error
     finally:
         for module, training in flags.items():
             module.training = training

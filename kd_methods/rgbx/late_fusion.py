@@ -9,6 +9,9 @@ from torch import Tensor, nn
 from kd_methods.core.options import check_choices
 
 OPTIONS = dict(at=('features', 'logits'), fusion=('sum', 'concat'))
+#: Arguments that the whole takes from the head on RGB.
+SHARED = ('num_classes', 'out_channels', 'threshold', 'channels', 'dropout_ratio', 'norm_cfg', 'align_corners', 'ignore_index',
+          'sampler', 'loss_decode', 'init_cfg')
 
 
 @MODELS.register_module()
@@ -24,8 +27,8 @@ class LateFusionHead(BaseDecodeHead):
         x (dict, optional): Config of the head on X. Defaults to None: the one of ``rgb``.
         at (str): ``'features'`` or ``'logits'``. Defaults to 'features'.
         fusion (str): Of the features: ``'sum'``, or ``'concat'`` and a 1 x 1 convolution. Defaults to 'sum'.
-        **kwargs: Those of ``BaseDecodeHead``; ``num_classes``, ``channels``, ``dropout_ratio``, ``align_corners``,
-            ``ignore_index`` and ``loss_decode`` default to those of ``rgb``.
+        **kwargs: Those of ``BaseDecodeHead``, by default the ones of ``rgb``. ``num_classes``, ``out_channels`` and
+            ``align_corners`` go to both heads.
 
     Raises:
         ValueError: The two heads do not fit together.
@@ -34,10 +37,9 @@ class LateFusionHead(BaseDecodeHead):
     def __init__(self, rgb: dict, x: dict | None = None, at: str = 'features', fusion: str = 'sum', **kwargs) -> None:
         check_choices('LateFusionHead', OPTIONS, at=at, fusion=fusion)
         heads = [copy.deepcopy(cfg) for cfg in (rgb, rgb if x is None else x)]
-        shared = ('num_classes', 'channels', 'dropout_ratio', 'align_corners', 'ignore_index', 'loss_decode', 'init_cfg')
-        given = {**{name: rgb[name] for name in shared if name in rgb}, **kwargs}
+        given = {**{name: rgb[name] for name in SHARED if name in rgb}, **kwargs}
         for head in heads:
-            head['num_classes'] = given.get('num_classes')
+            head.update({name: given[name] for name in ('num_classes', 'out_channels', 'align_corners') if name in given})
         super().__init__(**{**given, 'in_channels': given['channels'], 'in_index': 0})
         self.rgb, self.x = (MODELS.build(head) for head in heads)
         channels = [head.channels for head in (self.rgb, self.x)]

@@ -8,8 +8,10 @@ from mmengine import fileio
 from mmengine.registry import TRANSFORMS
 from mmseg.datasets.transforms import PackSegInputs
 
-#: Results of a pipeline: X itself, and where it was measured (1) or not (0); anything else lies outside of it.
+#: Results of a pipeline: X itself, and where it was measured.
 X, VALID = 'x', 'x_valid'
+#: Value of ``x_valid`` there; unlike what a transform may fill label maps with (0, 255, a class).
+MEASURED = 254
 
 
 @TRANSFORMS.register_module()
@@ -22,9 +24,9 @@ class LoadXFromFile(BaseTransform):
 
     What was not measured are holes: r is ``invalid`` or not finite. Holes are filled by :class:`PackRGBXInputs`.
 
-    From here on X travels with the image: every transform that moves mmseg's label maps (resize, crop, flip, rotation) moves
-    it in the same way, by nearest neighbour, so that no value is made up at the edge of a thing or of a hole; transforms of
-    colours do not touch it. :class:`RGBXDataset` refuses the few transforms that would move the image alone.
+    From here on X travels with the image: mmseg's resize, crop, flip and rotation move it as they move label maps, by nearest
+    neighbour, so that no value is made up at the edge of a thing or of a hole; transforms of colours do not touch it.
+    :class:`RGBXDataset` refuses a pipeline with a transform that would move the image alone.
 
     ==========================================  ==================================================================
     depth, 16-bit millimetres -> metres         ``scale=1e-3``
@@ -43,13 +45,13 @@ class LoadXFromFile(BaseTransform):
         inverse (bool): X is the inverse, where that is positive; elsewhere are holes. Defaults to False.
         clip (tuple[float, float] | None): Smallest and largest X; beyond is brought to them. Defaults to None.
         normals (bool): X are vectors (right, down or up, towards the viewer): a mirrored image negates the first component, one
-            turned upside down the second. Defaults to False.
+            turned upside down the second. Not with rotations or a second flip. Defaults to False.
         backend_args (dict | None): Of mmengine's file backend. Defaults to None.
 
     Required keys: ``img``, ``x_path``. Added keys: ``x``, ``x_valid`` (both in ``seg_fields``), ``x_normals``.
 
     Raises:
-        KeyError: The data set gives no ``x_path``.
+        KeyError: There is no ``x_path``, or no image yet.
         FileNotFoundError: There is no such file.
         ValueError: It cannot be read, or has another size than the image or another number of channels.
     """
@@ -73,8 +75,11 @@ class LoadXFromFile(BaseTransform):
     def transform(self, results: dict) -> dict:
         path = results.get('x_path')
         if not path:
-            raise KeyError("LoadXFromFile: the data set gives no 'x_path'. Set data_prefix.x_path of a data set with X "
-                           '(NYUv2Dataset, CityscapesDisparityDataset, SceneDataset, one of your own with RGBXDataset)')
+            raise KeyError("LoadXFromFile: no 'x_path'. Set data_prefix.x_path of a data set with X (NYUv2Dataset, "
+                           'CityscapesDisparityDataset, SceneDataset, one of your own with RGBXDataset). For an image by itself, '
+                           'run the pipeline on dict(img_path=..., x_path=...) and give the result to model.test_step')
+        if 'img' not in results:
+            raise KeyError('LoadXFromFile: no image. Put LoadImageFromFile before it')
         raw = self._read(path)
         if raw.shape[:2] != results['img'].shape[:2]:
             raise ValueError(f'LoadXFromFile: {path} is {_size(raw)}, its image {results.get("img_path")} {_size(results["img"])} '
@@ -113,11 +118,14 @@ class LoadXFromFile(BaseTransform):
         x = np.where(valid[..., None], values, 0) * np.float32(self.scale) + np.float32(self.offset)
         if self.inverse:
             valid &= (x > 0).all(2)
-            x = 1 / np.where(valid[..., None], x, 1)
+            with np.errstate(over='ignore'):
+                x = 1 / np.where(valid[..., None], x, 1)
+        finite = np.isfinite(x).all(2)
+        x, valid = np.where(finite[..., None], x, 0), valid & finite
         if self.clip is not None:
             x = np.clip(x, *self.clip)
         x = np.ascontiguousarray(x, np.float32)
-        return x[..., 0] if self.channels == 1 else x, valid.astype(np.uint8)
+        return x[..., 0] if self.channels == 1 else x, np.where(valid, MEASURED, 0).astype(np.uint8)
 
     def __repr__(self) -> str:
         return (f'{type(self).__name__}(channels={self.channels}, scale={self.scale}, offset={self.offset}, '
@@ -129,6 +137,7 @@ class PadRGBX(Pad):
     """mmcv's ``Pad``, which moves the image and the label map alone, for X as well; what is added counts as not measured."""
 
     def transform(self, results: dict) -> dict:
+        _check_together(results, 'PadRGBX')
         results = super().transform(results)
         height, width = results['img'].shape[:2]
         for name in (X, VALID):
@@ -143,8 +152,9 @@ class PackRGBXInputs(PackSegInputs):
     """mmseg's ``PackSegInputs``, with X behind the channels of the image: ``inputs`` is (3 + channels of X) x H x W, float32.
 
     Args:
-        fill (float): Value of X at holes and where a transform (pad, rotation) has gone beyond it, in X's own unit.
-            Defaults to 0.0: no depth, infinitely far.
+        fill (float): Value of X at holes and where a transform (pad, rotation) has gone beyond it, in X's own unit. Of
+            disparity and inverse depth, 0 is infinitely far; of depth it is at the camera, and X's mean is the neutral value.
+            Defaults to 0.0.
         **kwargs: Those of ``PackSegInputs``.
 
     Raises:
@@ -157,20 +167,26 @@ class PackRGBXInputs(PackSegInputs):
         self.fill = fill
 
     def transform(self, results: dict) -> dict:
-        if X not in results:
-            raise KeyError('PackRGBXInputs: no X. Put LoadXFromFile behind LoadImageFromFile')
+        _check_together(results, 'PackRGBXInputs')
         image, x = results['img'], results[X]
-        if x.shape[:2] != image.shape[:2]:
-            raise ValueError(f'PackRGBXInputs: X is {_size(x)}, the image {_size(image)} (height x width): a transform of the '
-                             'pipeline changed the image and not X. Use transforms that change all of seg_fields, PadRGBX for Pad')
         x = x.reshape(*x.shape[:2], -1)
-        valid = (results[VALID] == 1)[..., None]
+        valid = (results[VALID] == MEASURED)[..., None]
         if results['x_normals'] and results.get('flip'):
             x = x * np.array([(-1, 1, 1), (1, -1, 1), (-1, -1, 1)][
                 ['horizontal', 'vertical', 'diagonal'].index(results['flip_direction'])], np.float32)
         x = np.where(valid, x, np.float32(self.fill))
         results = dict(results, img=np.concatenate([image.astype(np.float32), x], 2))
         return super().transform(results)
+
+
+def _check_together(results: dict, name: str) -> None:
+    """Raise unless there is an X of the image's size."""
+    if X not in results:
+        raise KeyError(f'{name}: no X. Put LoadXFromFile behind LoadImageFromFile')
+    x, image = results[X], results['img']
+    if x.shape[:2] != image.shape[:2]:
+        raise ValueError(f'{name}: X is {_size(x)}, the image {_size(image)} (height x width): a transform of the pipeline changed '
+                         'the image and not X. Use transforms that change all of seg_fields, PadRGBX for Pad')
 
 
 def _size(image: np.ndarray) -> str:

@@ -29,7 +29,11 @@ class RGBXDataPreProcessor(SegDataPreProcessor):
 
     def __init__(self, mean: Sequence[float], std: Sequence[float], x_mean: Sequence[float], x_std: Sequence[float],
                  bgr_to_rgb: bool = True, **kwargs: Any) -> None:
+        if 'rgb_to_bgr' in kwargs:
+            raise ValueError('RGBXDataPreProcessor: images are brought to R, G, B with bgr_to_rgb=True, and left with False')
         super().__init__(**kwargs)
+        if any(not isinstance(values, Sequence) for values in (mean, std, x_mean, x_std)):
+            raise TypeError(f'RGBXDataPreProcessor: mean, std, x_mean and x_std are lists, x_mean=[3.0]. Got: x_mean={x_mean!r}')
         if not (len(mean) == len(std) == 3 and len(x_mean) == len(x_std) >= 1):
             raise ValueError('RGBXDataPreProcessor: mean and std have 3 entries, x_mean and x_std one for each channel of X. Got: '
                              f'mean={mean}, std={std}, x_mean={x_mean}, x_std={x_std}')

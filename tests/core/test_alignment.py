@@ -76,6 +76,11 @@ def test_constant_tokens_stay_constant():
     assert standardise(torch.zeros(1, 4, 2)).eq(0).all()
 
 
+def test_a_spread_of_less_than_a_thousandth_counts_as_none():
+    x = tokens(16, 4, 1)
+    assert standardise(1 + 1e-2 * x).ne(0).all() and standardise(1 + 1e-4 * x).eq(0).all()
+
+
 @pytest.mark.parametrize('estimator', ['debiased', 'biased'])
 @pytest.mark.parametrize('n, c_x, c_y', [(16, 5, 5), (16, 40, 3), (5, 3, 9)])
 def test_feature_form_is_gram_form_is_the_definition(estimator, n, c_x, c_y):

@@ -31,7 +31,7 @@ def options(rgbd):
 def teacher(tools, options, tmp_path_factory):
     """Work dir of an RGB-D teacher, trained like any other model."""
     folder = tmp_path_factory.mktemp('teacher')
-    tools.train([str(TEACHER), '--work-dir', str(folder), '--cfg-options', *options])
+    tools.train([str(TEACHER), '--work-dir', str(folder), '--cfg-options', *options, 'model.backbone.rgb.init_cfg=None'])
     return folder
 
 
@@ -46,6 +46,16 @@ def run(tools, options, teacher, tmp_path_factory):
 
 def test_the_teacher_is_tested_like_any_model(tools, options, teacher, tmp_path):
     tools.test([str(TEACHER), str(teacher / 'best.pth'), '--work-dir', str(tmp_path), '--cfg-options', *options])
+
+
+def test_the_teacher_predicts_single_images_as_the_docs_say(teacher, rgbd):
+    text = (ROOT / 'docs/rgbx.md').read_text()
+    code = next(block for block in text.split('```python')[1:] if 'pseudo_collate' in block).split('```')[0]
+    code = code.replace("'a.png'", repr(str(rgbd / 'val/images/00000.png'))).replace(
+        "'a_depth.png'", repr(str(rgbd / 'val/depths/00000.png')))
+    found = dict(CONFIG=str(teacher / 'pspnet_duplex-r18-w16_scenesrgbd.py'), CHECKPOINT=str(teacher / 'best.pth'))
+    exec(code, found)
+    assert found['result'].pred_sem_seg.shape == (SIZE, SIZE)
 
 
 def test_the_student_is_a_plain_network_of_rgb(run, rgbd, tmp_path):

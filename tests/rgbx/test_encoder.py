@@ -149,5 +149,7 @@ def test_mistakes_are_named(image):
         encoder(rgb=MOBILE)
     with pytest.raises(ValueError, match='out_indices gives 2 of 4. Set rgb.out_indices=.0, 1, 2, 3.'):
         encoder(rgb=dict(R18, out_indices=(2, 3)))
+    with pytest.raises(ValueError, match='ResNetV1c does not take an image of 3 x 64 x 64'):
+        encoder(rgb=dict(R18, in_channels=1))
     with pytest.raises(ValueError, match="fusion='add' is not known. Possible: 'sum', 'concat', None"):
         encoder(rgb=R18, fusion='add')

@@ -91,6 +91,15 @@ def test_it_trains_and_counts_classes_once(image):
     assert all(p.grad is not None for p in model.parameters())
 
 
+@pytest.mark.parametrize('at', ['features', 'logits'])
+def test_what_concerns_both_heads_reaches_both(at, image):
+    binary = dict(PSP, num_classes=2, out_channels=1, threshold=0.3, loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=True))
+    head = build(rgb=binary, at=at, align_corners=True).decode_head
+    assert head.out_channels == head.rgb.out_channels == 1 and head.threshold == 0.3
+    assert head.align_corners and head.rgb.align_corners and head.x.align_corners
+    assert head([torch.randn(1, c, 8, 8) for c in (8, 16, 32, 64)] * 2).shape == (1, 1, 8, 8)
+
+
 def test_mistakes_are_named(image):
     with pytest.raises(ValueError, match='expected the stages of RGB and as many of X. Got: 3 maps'):
         build(rgb=PSP).decode_head([image] * 3)

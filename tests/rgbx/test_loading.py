@@ -6,6 +6,7 @@ from mmengine.registry import TRANSFORMS, DefaultScope
 
 import kd_methods  # noqa: F401
 from kd_methods.rgbx import LoadXFromFile, PackRGBXInputs, PadRGBX
+from kd_methods.rgbx.loading import MEASURED
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +37,7 @@ def test_depth_in_millimetres_with_holes(tmp_path, name, array):
     results = load(write(tmp_path / name, array), scale=1e-3)
     np.testing.assert_allclose(results['x'], np.arange(24.0).reshape(4, 6), rtol=1e-6)
     assert results['x'].dtype == np.float32
-    assert results['x_valid'].tolist() == (DEPTH > 0).astype(int).tolist()
+    assert (results['x_valid'] == MEASURED).tolist() == (DEPTH > 0).tolist()
     assert results['seg_fields'] == ['x', 'x_valid']
 
 
@@ -52,15 +53,23 @@ def test_disparity_of_cityscapes(tmp_path):
     results = load(write(tmp_path / 'a.png', raw), (2, 3), scale=1 / 256, offset=-1 / 256)
     valid = raw > 0
     np.testing.assert_allclose(results['x'][valid], [0, 1, 10, 126], rtol=1e-6)  # (p - 1) / 256
-    assert (results['x_valid'] == valid).all()
+    assert ((results['x_valid'] == MEASURED) == valid).all()
 
 
 def test_nan_and_infinity_are_holes(tmp_path):
     array = np.array([[1.0, np.nan], [np.inf, 0.0]], np.float32)
     path = write(tmp_path / 'a.npy', array)
-    assert load(path, (2, 2))['x_valid'].tolist() == [[1, 0], [0, 0]]
+    assert (load(path, (2, 2))['x_valid'] == MEASURED).tolist() == [[True, False], [False, False]]
     results = load(path, (2, 2), invalid=None)
-    assert results['x_valid'].tolist() == [[1, 0], [0, 1]] and np.isfinite(results['x']).all()
+    assert (results['x_valid'] == MEASURED).tolist() == [[True, False], [False, True]] and np.isfinite(results['x']).all()
+
+
+def test_what_the_formula_makes_infinite_is_a_hole(tmp_path):
+    path = write(tmp_path / 'a.npy', np.array([[1e-41, 2.0], [-3.0, 4.0]], np.float32))
+    results = load(path, (2, 2), inverse=True)
+    assert (results['x_valid'] == MEASURED).tolist() == [[False, True], [False, True]] and np.isfinite(results['x']).all()
+    results = load(path, (2, 2), scale=3e38)
+    assert (results['x_valid'] == MEASURED).tolist() == [[True, False], [False, False]] and np.isfinite(results['x']).all()
 
 
 def test_three_channels_come_in_the_order_of_the_file(tmp_path):
@@ -75,8 +84,8 @@ def test_three_channels_come_in_the_order_of_the_file(tmp_path):
 def test_a_pixel_of_several_channels_is_a_hole_where_all_are(tmp_path):
     array = np.ones((4, 6, 3), np.uint8)
     array[0, 0], array[1, 1] = 0, (0, 5, 0)
-    valid = load(write(tmp_path / 'a.png', array), channels=3)['x_valid']
-    assert valid[0, 0] == 0 and valid.sum() == 23
+    valid = load(write(tmp_path / 'a.png', array), channels=3)['x_valid'] == MEASURED
+    assert not valid[0, 0] and valid.sum() == 23
 
 
 def test_mistakes_are_named(tmp_path):
@@ -93,6 +102,8 @@ def test_mistakes_are_named(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match=f'{name} cannot be read'):
             load(str(tmp_path / name))
+    with pytest.raises(KeyError, match='no image. Put LoadImageFromFile before it'):
+        LoadXFromFile().transform(dict(x_path=path))
     with pytest.raises(KeyError, match='no X. Put LoadXFromFile'):
         PackRGBXInputs().transform(dict(img=np.zeros((4, 6, 3), np.uint8)))
 
@@ -178,6 +189,15 @@ def test_holes_get_the_fill_value(tmp_path):
     assert inputs[3][0, 0] == -7.0 and inputs[3][0, 1] == 4.0
 
 
+@pytest.mark.parametrize('step', [
+    dict(type='RandomRotate', prob=1.0, degree=(45, 45), seg_pad_val=1), dict(type='RandomCutOut', prob=1.0, n_holes=20,
+                                                                              cutout_shape=(9, 9), seg_fill_in=1)], ids=str)
+def test_what_a_transform_fills_in_is_no_measurement(tmp_path, step):
+    inputs, _ = run(tmp_path, [step], invalid=None)
+    measured = inputs[3][inputs[3] != -7.0]
+    assert len(measured) < ROWS.size and (measured == 1).sum() <= 1  # X is 1 in one corner only
+
+
 def test_a_mirrored_normal_points_the_other_way(tmp_path):
     normals = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     path = write(tmp_path / 'n.png', normals)
@@ -199,5 +219,7 @@ def test_an_image_changed_alone_is_refused(tmp_path):
 def test_pad_keeps_three_channels():
     x = np.ones((2, 3, 3), np.float32)
     results = dict(img=np.ones((2, 3, 3), np.uint8), x=x, x_valid=np.ones((2, 3), np.uint8))
+    with pytest.raises(ValueError, match='PadRGBX: X is 2 x 3, the image 4 x 3'):  # else padding would hide it
+        PadRGBX(size=(9, 9)).transform(dict(results, img=np.ones((4, 3, 3), np.uint8)))
     out = PadRGBX(size=(5, 4)).transform(results)  # width, height
-    assert out['x'].shape == (4, 5, 3) and out['x_valid'].sum() == 6 and out['x'].sum() == 18
+    assert out['x'].shape == (4, 5, 3) and (out['x_valid'] > 0).sum() == 6 and out['x'].sum() == 18

@@ -61,5 +61,12 @@ def test_statistics_that_do_not_fit(cfg):
         preprocessor(x_std=[0.0])
 
 
+def test_numbers_in_place_of_lists_and_the_other_order_are_named():
+    with pytest.raises(TypeError, match=r'x_mean=\[3.0\]. Got: x_mean=5.0'):
+        preprocessor(x_mean=5.0)
+    with pytest.raises(ValueError, match='bgr_to_rgb=True, and left with False'):
+        preprocessor(rgb_to_bgr=True)
+
+
 def test_buffers_are_in_no_checkpoint():
     assert not preprocessor().state_dict()

@@ -1,4 +1,5 @@
 import cv2
+import mmcv
 import numpy as np
 import pytest
 from mmengine.registry import DATASETS, DefaultScope
@@ -65,15 +66,45 @@ def test_what_is_missing_is_named(root):
         build(root, data_prefix=dict(img_path='leftImg8bit/train', x_path='depth/train'))
 
 
-@pytest.mark.parametrize('step, text', [
-    (dict(type='Pad', size=(8, 8)), 'Pad moves the image and not X. Use PadRGBX'),
-    (dict(type='CenterCrop', crop_size=4), 'CenterCrop moves .* Use RandomCrop'),
-    (dict(type='RandomMosaic', prob=0.5), 'RandomMosaic moves .* Leave it out')], ids=str)
-def test_transforms_that_would_leave_x_behind_are_refused(root, step, text):
-    with pytest.raises(ValueError, match=text):
-        build(root, pipeline=[*PIPELINE, step])
-    build(root, pipeline=[PIPELINE[0], PIPELINE[2], step], prefix=False)  # without X they are as good as ever
-    build(root, pipeline=[*PIPELINE, dict(type='PadRGBX', size=(8, 8))])
+MMCV_FLIP = dict(type=mmcv.transforms.RandomFlip, prob=1.0)
+
+
+@pytest.mark.parametrize('steps, text', [
+    ([dict(type='Pad', size=(8, 8))], 'mmcv.Pad does not move X as it moves the image. Use PadRGBX'),
+    ([dict(type='CenterCrop', crop_size=4)], 'CenterCrop does not .* Use RandomCrop'),
+    ([dict(type='RandomMosaic', prob=0.5)], 'RandomMosaic does not .* Leave it out'),
+    ([MMCV_FLIP], 'mmcv.RandomFlip does not .* Use mmseg.RandomFlip'),
+    ([dict(type='RandomRotFlip')], 'RandomRotFlip does not .* Use RandomRotate and RandomFlip'),
+    ([dict(type='RandomApply', transforms=[dict(type='CenterCrop', crop_size=4)], prob=0.1)], 'CenterCrop does not'),
+    ([dict(type='RandomChoice', transforms=[[dict(type='RandomFlip', prob=0.5)], [MMCV_FLIP]])], 'mmcv.RandomFlip does not'),
+    ([PIPELINE[1]], 'LoadXFromFile stands 2 times'),
+], ids=str)
+def test_pipelines_that_would_leave_x_behind_are_refused(root, steps, text):
+    with pytest.raises(ValueError, match='CityscapesDisparityDataset.pipeline: .*' + text):
+        build(root, pipeline=[*PIPELINE, *steps])
+
+
+def test_x_is_loaded_before_the_image_moves(root):
+    flip = dict(type='RandomFlip', prob=0.5)
+    with pytest.raises(ValueError, match=r"LoadXFromFile stands behind \['RandomFlip'\], which may have changed"):
+        build(root, pipeline=[PIPELINE[0], flip, PIPELINE[1]])
+    build(root, pipeline=[PIPELINE[0], PIPELINE[2], PIPELINE[1], flip, dict(type='PadRGBX', size=(8, 8)),
+                          dict(type='RandomResize', scale=(8, 8), ratio_range=(0.5, 2.0))])
+
+
+def test_without_x_all_transforms_are_as_good_as_ever(root):
+    build(root, pipeline=[PIPELINE[0], PIPELINE[2], dict(type='Pad', size=(8, 8)), MMCV_FLIP], prefix=False)
+    with pytest.raises(ValueError, match='the pipeline loads X, but data_prefix=.* does not say where it is'):
+        build(root, prefix=False)
+
+
+def test_normals_turn_with_one_flip_only(root):
+    load = dict(type='LoadXFromFile', channels=3, normals=True)
+    flip = dict(type='RandomFlip', prob=0.5)
+    build(root, pipeline=[PIPELINE[0], load, flip])
+    for steps in ([flip, flip], [dict(type='RandomRotate', prob=0.5, degree=10)]):
+        with pytest.raises(ValueError, match='with normals=True the vectors turn with one RandomFlip'):
+            build(root, pipeline=[PIPELINE[0], load, *steps])
 
 
 def test_a_student_leaves_with_the_stock_data_set(root):

@@ -4,7 +4,7 @@ test_pipeline = [
     dict(type='LoadImageFromFile'),
     _base_.load_x,
     dict(type='LoadAnnotations', reduce_zero_label=True),
-    dict(type='PackRGBXInputs'),
+    dict(type='PackRGBXInputs', fill=3.0),  # the mean: 0 would be at the camera
 ]
 val_dataloader = dict(
     dataset=dict(

@@ -8,7 +8,7 @@ train_pipeline = [
     dict(type='RandomResize', scale=(640, 480), ratio_range=(0.5, 2.0), keep_ratio=True),
     dict(type='RandomCrop', crop_size=(480, 640)),
     dict(type='RandomFlip', prob=0.5),
-    dict(type='PackRGBXInputs'),
+    dict(type='PackRGBXInputs', fill=3.0),  # the mean: 0 would be at the camera
 ]
 train_dataloader = dict(
     dataset=dict(
