@@ -10,6 +10,8 @@ from .options import check_names
 from .probe import dry_run_input
 
 KEY = 'model.inputs'
+#: Transforms of X, and what does the same for the image alone.
+_WITHOUT_X = dict(PackRGBXInputs='PackSegInputs', PadRGBX='Pad')
 
 
 class ChannelLayout:
@@ -62,6 +64,11 @@ class ChannelLayout:
                                  f'it takes {takes}. Correct {KEY}.channels or {KEY}.{side}')
 
     @property
+    def image_alone(self) -> bool:
+        """Whether the student sees the first part, the image, and nothing else."""
+        return self.parts['student'] == list(self.channels)[:1]
+
+    @property
     def total(self) -> int:
         """Number of channels of an image of the batch."""
         return sum(self.channels.values())
@@ -94,6 +101,25 @@ class ChannelLayout:
         parts = dict(zip(self.channels, image.split(list(self.channels.values()))))
         chosen = [parts[name] for name in self.parts[side]]
         return chosen[0] if len(chosen) == 1 else torch.cat(chosen)
+
+
+def without_x(node: Any) -> Any:
+    """A config, or a part of one, in which no data set reads X and no pipeline loads it (see :mod:`kd_methods.rgbx`).
+
+    For a student that does not see X, whatever its teacher's pipelines read.
+    """
+    if isinstance(node, Mapping):
+        if node.get('type') in _WITHOUT_X:
+            kept = {key: value for key, value in node.items() if key not in ('type', 'fill')}
+            return type(node)(type=_WITHOUT_X[node['type']], **kept)
+        return type(node)({key: without_x(value) for key, value in node.items() if key != 'x_path'})
+    if isinstance(node, (list, tuple)):
+        return type(node)(without_x(item) for item in node if not _loads_x(item))
+    return node
+
+
+def _loads_x(step: Any) -> bool:
+    return isinstance(step, Mapping) and step.get('type') == 'LoadXFromFile'
 
 
 def channel_layout(cfg: Any, student: BaseModel, teacher: BaseModel, teacher_preprocessor: str) -> ChannelLayout | None:

@@ -22,6 +22,8 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 
+from .channels import ChannelLayout, without_x
+
 REPO_ROOT = Path(__file__).resolve().parents[2]
 
 #: Keys beside ``cfg_path`` that are about the look-up and not about the model.
@@ -142,11 +144,13 @@ def is_distillation(cfg: Config) -> bool:
 def student_config(cfg: Config) -> Config:
     """The plain config of the student: the same data and schedule, ``model`` the student's full dict.
 
-    No teacher, no distiller, and none of MMRazor's loops and hooks are left in it. A plain config is copied.
+    No teacher, no distiller, and none of MMRazor's loops and hooks are left in it, and no pipeline of validation and test loads
+    an X that the student does not see. A plain config is copied.
     """
     cfg = copy.deepcopy(cfg)
     if not is_distillation(cfg):
         return cfg
+    layout = ChannelLayout.parse(cfg.model.get('inputs'))
     model = resolve_model_cfg(cfg.model.architecture, 'model.architecture')
     if cfg.model.get('data_preprocessor') is not None:
         model['data_preprocessor'] = cfg.model.data_preprocessor
@@ -156,6 +160,10 @@ def student_config(cfg: Config) -> Config:
     val_loop = (cfg.get('val_cfg') or {}).get('type', '')
     if isinstance(val_loop, str) and val_loop.split('.')[-1] in ('SingleTeacherDistillValLoop', 'SelfDistillValLoop'):
         cfg.val_cfg = dict(type='ValLoop')
+    if layout is not None and layout.image_alone:
+        for key in ('val_dataloader', 'test_dataloader', 'test_pipeline', 'tta_pipeline'):
+            if cfg.get(key) is not None:
+                cfg[key] = without_x(cfg[key])
     if cfg.get('custom_hooks'):
         cfg.custom_hooks = [h for h in cfg.custom_hooks if str(h.get('type', '')).split('.')[-1] != 'StopDistillHook']
     return cfg

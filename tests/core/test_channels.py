@@ -4,6 +4,8 @@ from mmengine.registry import MODELS
 from test_preprocess import STUDENT, build
 
 from kd_methods.core.channels import ChannelLayout
+from kd_methods.core.networks import load_config, student_config
+from kd_methods.core.plain_config import plain_config
 from kd_methods.core.preprocess import PairedPreprocessor
 
 RGBX = dict(STUDENT, type='RGBXDataPreProcessor', x_mean=[100.0], x_std=[50.0])
@@ -27,6 +29,24 @@ def test_parts_are_chosen_by_name_in_the_order_given():
     batch = torch.stack(images(7))
     assert layout.select(batch, 'student').equal(batch[:, 3:4])
     assert layout.select(batch, 'teacher').equal(torch.cat([batch[:, 4:], batch[:, :3]], 1))
+
+
+def test_what_a_student_of_rgb_is_tested_with_loads_no_x():
+    """Also where the pipelines of the distillation's validation do."""
+    cfg = load_config('configs/lix/lix_pspnet_duplex-r18-w16_pspnet_r18-w16_scenesrgbd.py')
+    both = load_config('configs/_base_/datasets/scenesrgbd.py')
+    pad = dict(type='PadRGBX', size=(96, 96))
+    cfg.test_pipeline = [*both.test_pipeline[:2], pad, *both.test_pipeline[2:]]
+    for name in ('val_dataloader', 'test_dataloader'):
+        cfg[name] = both[name]
+        cfg[name].dataset.pipeline = cfg.test_pipeline
+    student = student_config(cfg)
+    steps = [dict(type='LoadImageFromFile'), dict(pad, type='Pad'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
+    assert student.test_pipeline == student.test_dataloader.dataset.pipeline == student.val_dataloader.dataset.pipeline == steps
+    assert student.val_dataloader.dataset.data_prefix == dict(img_path='val/images', seg_map_path='val/labels')
+    assert 'custom_imports' not in plain_config(cfg)
+    cfg.model.inputs.student = ['rgb', 'depth']  # one that sees it keeps it
+    assert student_config(cfg).test_pipeline == cfg.test_pipeline
 
 
 def test_own_channels_alone_pass_only_where_they_may():
