@@ -93,12 +93,18 @@ def check_datasets(cfg: Config, *splits: str) -> None:
 def _no_data(key: str, path: str, dataset: dict) -> str:
     root = dataset.get('data_root')
     if str(dataset.get('type')).endswith('SceneDataset'):
-        cure = f'Write the scenes first: python tools/data/make_scenes.py --out {root or "DIR"}'
+        cure = f'Write the scenes first: {scenes_command(root or "DIR")}'
     else:
         cure = 'data/README.md says how to prepare each dataset'
     where = f' (data_root={root!r})' if root else ''
     return (f'{key}: {dataset.get("type")} finds no {path!r}{where} from {os.getcwd()}. {cure}; '
             f'or name the right place with --cfg-options {key}.data_root=DIR.')
+
+
+def scenes_command(root: str) -> str:
+    """The command that writes the sign scenes which the shipped configs expect in a directory."""
+    rgbd = ' --depth --camouflage 0.5' if 'rgbd' in Path(root).name else ''
+    return f'python tools/data/make_scenes.py --out {root}{rgbd}'
 
 
 def _leaf_datasets(dataset: Any) -> Iterator[dict]:

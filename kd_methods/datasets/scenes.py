@@ -4,6 +4,7 @@ import os.path as osp
 from mmengine.registry import DATASETS
 from mmseg.datasets import BaseSegDataset
 
+from kd_methods.core.cli import scenes_command
 from kd_methods.rgbx.dataset import RGBXDataset
 
 
@@ -39,10 +40,8 @@ class SceneDataset(RGBXDataset, BaseSegDataset):
         for key in ('img_path', 'seg_map_path', 'x_path'):
             folder = self.data_prefix.get(key)
             if folder and not osp.isdir(folder):
-                root = self.data_root or 'data/scenes'
                 raise FileNotFoundError(
                     f'SceneDataset: no directory {folder!r} (data_root={self.data_root!r}, '
                     f'data_prefix.{key}). Write the scenes first: '
-                    f'python tools/data/make_scenes.py --out {root}'
-                    f'{" --depth --camouflage 0.5" if key == "x_path" else ""}')
+                    f'{scenes_command(self.data_root or "data/scenes")}')
         return super().load_data_list()

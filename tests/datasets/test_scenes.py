@@ -50,9 +50,11 @@ def test_depth_is_written_with_holes_and_read_beside_the_image(tmp_path):
     np.testing.assert_allclose(inputs[3][~holes], scene.depth[~holes], atol=6e-4)  # millimetres
 
 
-def test_depth_that_was_not_written_names_the_command(root):
+def test_depth_that_was_not_written_names_the_command(tmp_path):
+    root = tmp_path / 'scenes_rgbd'
+    write_scenes(root, train=1, val=1, size=40, workers=1)
     prefix = dict(img_path='train/images', seg_map_path='train/labels', x_path='train/depths')
-    with pytest.raises(FileNotFoundError, match='data_prefix.x_path.*make_scenes.py --out .* --depth --camouflage'):
+    with pytest.raises(FileNotFoundError, match='data_prefix.x_path.*make_scenes.py --out .*rgbd --depth --camouflage 0.5'):
         build(root, data_prefix=prefix)
 
 
