@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import json
 import os
 import socket
 import subprocess
@@ -164,3 +165,25 @@ def attention_pool_state(channels: int, out: int, side: int = 3, prefix: str = '
         state[f'{name}_proj.weight'] = torch.randn(rows, channels, generator=g) / channels**0.5
         state[f'{name}_proj.bias'] = torch.randn(rows, generator=g)
     return {prefix + name: value for name, value in state.items()}
+
+
+def logit_scene(seed=0, n=2, size=6, classes=5, dtype=None, ignored=0.2):
+    """Logits of student (which want a gradient) and teacher, and a label with 255, -1 and `classes` in places."""
+    import torch
+    g = torch.Generator().manual_seed(seed)
+    S, T = 2 * torch.randn(2, n, classes, size, size, generator=g, dtype=torch.float64)
+    label = torch.randint(0, max(classes, 2), (n, size, size), generator=g)
+    where = torch.rand(label.shape, generator=g)
+    for value, share in ((255, 1), (-1, 0.6), (max(classes, 2), 0.3)):
+        label = label.masked_fill(where < share * ignored, value)
+    return S.to(dtype or torch.float64).requires_grad_(), T.to(dtype or torch.float64), label
+
+
+def stock_mmseg_report(work_dir: Path, images: list[Path], out: Path) -> dict:
+    """What stock mmseg, in a process without this project, makes of the student that a run has written."""
+    environment = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
+    done = subprocess.run(
+        [sys.executable, '-W', 'ignore', ROOT / 'tests/hooks/stock_mmseg.py', work_dir / 'student_config.py', work_dir / 'best.pth',
+         json.dumps(sorted(map(str, images))), out], capture_output=True, text=True, cwd=out, env=environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])

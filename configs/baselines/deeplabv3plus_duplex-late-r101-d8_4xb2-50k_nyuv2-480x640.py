@@ -1,10 +1,6 @@
-_base_ = [
-    '../_base_/models/deeplabv3plus_duplex-late-r101-d8.py',
-    '../_base_/datasets/nyuv2_depth_480x640.py',
-    '../_base_/schedules/schedule_50k_b8_sgd.py',
-]
+# The teacher of late fusion: two branches, whose maps before the classifier are summed.
+_base_ = ['./deeplabv3plus_duplex-r101-d8_4xb2-50k_nyuv2-480x640.py']
 model = dict(
-    # Metres indoors, a rough scale.
-    data_preprocessor=dict(size=(480, 640), x_mean=[3.0], x_std=[1.5]),
-    decode_head=dict(num_classes=40),
-    auxiliary_head=dict(num_classes=40))
+    backbone=dict(fusion=None),
+    decode_head=dict(
+        _delete_=True, type='LateFusionHead', rgb=_base_.model.decode_head))

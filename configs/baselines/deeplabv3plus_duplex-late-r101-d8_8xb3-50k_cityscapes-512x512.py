@@ -1,8 +1,6 @@
-_base_ = [
-    '../_base_/models/deeplabv3plus_duplex-late-r101-d8.py',
-    '../_base_/datasets/cityscapes_disparity_512x512.py',
-    '../_base_/schedules/schedule_50k_b24_sgd.py',
-]
+# The teacher of late fusion: two branches, whose maps before the classifier are summed.
+_base_ = ['./deeplabv3plus_duplex-r101-d8_8xb3-50k_cityscapes-512x512.py']
 model = dict(
-    # Pixels of disparity, a rough scale.
-    data_preprocessor=dict(size=(512, 512), x_mean=[30.0], x_std=[30.0]))
+    backbone=dict(fusion=None),
+    decode_head=dict(
+        _delete_=True, type='LateFusionHead', rgb=_base_.model.decode_head))

@@ -1,13 +1,6 @@
-# The RGB-D teacher whose two branches meet before the classifier.
-_base_ = [
-    '../_base_/models/pspnet_duplex-late-r18.py', '../_base_/datasets/scenesrgbd.py',
-    '../_base_/schedules/scenes_teacher.py', '../_base_/default_runtime.py'
-]
-checkpoint = 'work_dirs/pspnet_r18-w16_scenes/best.pth'
+# The teacher of late fusion: two branches, whose maps before the classifier are summed.
+_base_ = ['./pspnet_duplex-r18-w16_scenesrgbd.py']
 model = dict(
-    backbone=dict(
-        rgb=dict(
-            stem_channels=16,
-            base_channels=16,
-            init_cfg=dict(type='Pretrained', checkpoint=checkpoint, prefix='backbone.'))),
-    decode_head=dict(num_classes=11, rgb=dict(in_channels=128, channels=64)))
+    backbone=dict(fusion=None),
+    decode_head=dict(
+        _delete_=True, type='LateFusionHead', rgb=_base_.model.decode_head))

@@ -1,14 +1,5 @@
-_base_ = [
-    '../_base_/datasets/scenesrgbd_rgb_student.py', '../_base_/schedules/scenes_student.py',
-    '../_base_/default_runtime.py'
-]
+_base_ = ['./lix_pspnet_duplex-r18-w16_pspnet_r18-w16_scenesrgbd.py']
 model = dict(
-    type='FrozenTeacherDistill',
-    architecture=dict(cfg_path='configs/baselines/pspnet_r18-w16_scenesrgbd.py'),
     teacher=dict(cfg_path='configs/baselines/pspnet_duplex-late-r18-w16_scenesrgbd.py'),
     teacher_ckpt='work_dirs/pspnet_duplex-late-r18-w16_scenesrgbd/best.pth',
-    inputs=dict(channels=dict(rgb=3, depth=1)),
-    distiller=dict(
-        type='LIXDistiller',
-        student_features='features',
-        teacher_features='features'))
+    distiller=dict(student_features='features', teacher_features='features'))

@@ -1,15 +1,10 @@
 """A distilled vision transformer leaves as a plain one: stock mmseg loads, tests and uses it without this package."""
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from toys import ROOT
+from toys import ROOT, stock_mmseg_report
 
-STOCK = ROOT / 'tests/hooks/stock_mmseg.py'
 CONFIGS = ('c2vkd/c2vkd_deeplabv3plus_r18_segformer_mit-e16_scenes.py',
            'c2vkd/c2vkd-paper_deeplabv3plus_r18_segformer_mit-e16_scenes.py')
 
@@ -35,12 +30,7 @@ def run(request, tools, scenes_options, tmp_path_factory):
 
 
 def test_the_student_is_a_plain_segformer(run, tiny_scenes, tmp_path):
-    images = sorted(map(str, (tiny_scenes / 'val/images').glob('*.png')))
-    environment = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
-    done = subprocess.run([sys.executable, '-W', 'ignore', STOCK, run / 'student_config.py', run / 'best.pth',
-                           json.dumps(images), tmp_path], capture_output=True, text=True, cwd=tmp_path, env=environment)
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout.splitlines()[-1])
+    report = stock_mmseg_report(run, (tiny_scenes / 'val/images').glob('*.png'), tmp_path)
     assert report['ours'] == [] and report['odd_keys'] == []
     assert len(report['meta']['classes']) == 11
 

@@ -5,21 +5,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
+from toys import logit_scene
 
 from kd_methods.methods.c2vkd import PDDLoss, pdd_loss
 
 K = 5
-
-
-def scene(seed=0, n=2, size=6, classes=K, dtype=torch.float64, ignored=0.2):
-    """Logits of student and teacher and a label with 255, -1 and K in places."""
-    g = torch.Generator().manual_seed(seed)
-    S, T = 2 * torch.randn(2, n, classes, size, size, generator=g, dtype=torch.float64)
-    label = torch.randint(0, max(classes, 2), (n, size, size), generator=g)
-    where = torch.rand(label.shape, generator=g)
-    for value, share in ((255, 1), (-1, 0.6), (max(classes, 2), 0.3)):
-        label = label.masked_fill(where < share * ignored, value)
-    return S.to(dtype).requires_grad_(), T.to(dtype), label
 
 
 def loss_of(*args, **options):
@@ -57,7 +47,7 @@ LABEL_0 = torch.zeros(1, 1, 1, dtype=torch.long)
     dict(), dict(alpha=1.0, beta=0.3), dict(direction='reverse'), dict(direction='reverse', alpha=0.2, beta=2.0), dict(tau=3.0),
     dict(nckd_weight=0.7), dict(nckd_weight=0.7, tau=2.0, direction='reverse')], ids=str)
 def test_equals_brute_force_in_value_and_gradient(options):
-    S, T, label = scene()
+    S, T, label = logit_scene()
     got, expected = loss_of(S, T, label, **options), brute_force(S, T, label, **options)
     torch.testing.assert_close(got, expected)
     torch.testing.assert_close(torch.autograd.grad(got, S), torch.autograd.grad(expected, S))
@@ -66,12 +56,12 @@ def test_equals_brute_force_in_value_and_gradient(options):
 @pytest.mark.parametrize('options', [dict(), dict(direction='reverse', nckd_weight=0.5), dict(resolution='logits', tau=2.0)],
                          ids=str)
 def test_gradcheck(options):
-    S, T, label = scene(n=1, size=3)
+    S, T, label = logit_scene(n=1, size=3)
     torch.autograd.gradcheck(lambda x: loss_of(x, T, label, **options), S)
 
 
 def test_forward_is_cross_entropies_less_the_entropy_of_the_target():
-    S, T, label = scene(ignored=0)
+    S, T, label = logit_scene(ignored=0)
     s, t = (x.softmax(1).gather(1, label.unsqueeze(1)) for x in (S, T))
     q = torch.cat([(1 + t) / 2, (1 - t) / 2])
     entropy = -(q * q.log()).sum() / t.numel()
@@ -80,7 +70,7 @@ def test_forward_is_cross_entropies_less_the_entropy_of_the_target():
 
 
 def test_gradient_by_the_labels_logit():
-    S, T, label = scene(ignored=0)
+    S, T, label = logit_scene(ignored=0)
     s, t = (x.softmax(1).gather(1, label.unsqueeze(1)) for x in (S, T))
     (grad,) = torch.autograd.grad(loss_of(S, T, label), S)
     torch.testing.assert_close(grad.gather(1, label.unsqueeze(1)) * label.numel(), (s - (1 + t) / 2) / 2)
@@ -106,7 +96,7 @@ def test_zero_if_and_only_if_the_student_meets_the_mixed_target(direction):
 
 
 def test_a_certain_teacher_leaves_half_the_cross_entropy():
-    S, _, label = scene(ignored=0)
+    S, _, label = logit_scene(ignored=0)
     T = 1e3 * F.one_hot(label, K).movedim(-1, 1).double()
     torch.testing.assert_close(loss_of(S, T, label), F.cross_entropy(S, label) / 2)
 
@@ -124,7 +114,7 @@ def test_gradient_where_the_student_is_badly_wrong():
 
 @pytest.mark.parametrize('resolution', ['label', 'logits'])
 def test_ignored_pixels_have_neither_value_nor_gradient(resolution):
-    S, T, label = scene()
+    S, T, label = logit_scene()
     ignored = (label < 0) | (label >= K)
     assert ignored.any()
     bad = S.detach().masked_fill(ignored.unsqueeze(1), float('nan')).requires_grad_()
@@ -135,14 +125,14 @@ def test_ignored_pixels_have_neither_value_nor_gradient(resolution):
 
 
 def test_a_class_can_be_ignored():
-    S, T, label = scene()
+    S, T, label = logit_scene()
     assert loss_of(S, T, label, ignore_index=2).equal(loss_of(S, T, label.masked_fill(label == 2, 255)))
 
 
 @pytest.mark.parametrize('fill', [255, -1, K])
 @pytest.mark.parametrize('options', [dict(), dict(direction='reverse', nckd_weight=1.0)], ids=str)
 def test_nothing_valid_is_an_exact_zero_in_the_graph(fill, options):
-    S, T, label = scene()
+    S, T, label = logit_scene()
     loss, stats = pdd_loss(S, T, torch.full_like(label, fill), **options)
     assert loss == 0 and torch.autograd.grad(loss, S)[0].eq(0).all()
     assert stats['s'] == stats['t'] == 0
@@ -151,7 +141,7 @@ def test_nothing_valid_is_an_exact_zero_in_the_graph(fill, options):
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize('classes', [1, K])
 def test_extreme_logits_stay_finite(dtype, classes):
-    S, T, label = scene(classes=classes)
+    S, T, label = logit_scene(classes=classes)
     for sign in (1, -1):
         extreme = (1e3 * S.detach().sign()).to(dtype).requires_grad_()
         loss = loss_of(extreme, (sign * 1e3 * T.sign()).to(dtype), label, nckd_weight=1.0)
@@ -167,14 +157,14 @@ def test_reverse_has_its_floor():
 
 
 def test_no_gradient_reaches_the_teacher():
-    S, T, label = scene()
+    S, T, label = logit_scene()
     T.requires_grad_()
     loss_of(S, T, label, nckd_weight=1.0).backward()
     assert T.grad is None and S.grad.ne(0).any()
 
 
 def test_logits_are_brought_to_the_label_or_labels_to_the_logits():
-    S, T, label = scene(size=12)
+    S, T, label = logit_scene(size=12)
     S, T = S.detach()[..., ::2, ::2], T[..., ::3, ::3]
     up = [F.interpolate(x, size=(12, 12), mode='bilinear', align_corners=False) for x in (S, T)]
     torch.testing.assert_close(loss_of(S, T, label.unsqueeze(1)), brute_force(*up, label))
@@ -183,14 +173,14 @@ def test_logits_are_brought_to_the_label_or_labels_to_the_logits():
 
 
 def test_one_channel_is_a_sigmoid():
-    S, T, label = scene(classes=1)
+    S, T, label = logit_scene(classes=1)
     two_S, two_T = (torch.cat([torch.zeros_like(x), x], 1) for x in (S, T))
     torch.testing.assert_close(loss_of(S, T, label), brute_force(two_S, two_T, label))
     assert loss_of(S, T, label) > 0
 
 
 def test_order_of_classes_images_and_pixels_does_not_matter():
-    S, T, label = scene()
+    S, T, label = logit_scene()
     loss, order = loss_of(S, T, label), torch.tensor([3, 0, 4, 1, 2])
     renamed = order.argsort()[label.clamp(0, K - 1)].where((label >= 0) & (label < K), label)
     torch.testing.assert_close(loss_of(S[:, order], T[:, order], renamed), loss)
@@ -200,14 +190,14 @@ def test_order_of_classes_images_and_pixels_does_not_matter():
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='autocast on a CPU leaves all of its operations alone')
 def test_autocast_does_not_lower_the_precision():
-    S, T, label = (x.cuda() for x in scene(dtype=torch.float32))
+    S, T, label = (x.cuda() for x in logit_scene(dtype=torch.float32))
     expected = loss_of(S, T, label)
     with torch.autocast('cuda', torch.float16):
         assert loss_of(S, T, label).equal(expected)
 
 
 def test_module_is_the_function():
-    S, T, label = scene(dtype=torch.float32)
+    S, T, label = logit_scene(dtype=torch.float32)
     options = dict(direction='reverse', alpha=0.3, beta=0.6, tau=2.0, nckd_weight=0.1, resolution='logits', ignore_index=1)
     module = MODELS.build(dict(type='PDDLoss', loss_weight=3.0, **options))
     loss, stats = pdd_loss(S, T, label, **options)
@@ -218,7 +208,7 @@ def test_module_is_the_function():
 
 
 def test_statistics_are_the_mean_probabilities_of_the_label():
-    S, T, label = scene(ignored=0)
+    S, T, label = logit_scene(ignored=0)
     stats = pdd_loss(S, T, label)[1]
     for name, x in (('s', S), ('t', T)):
         torch.testing.assert_close(stats[name], x.detach().softmax(1).gather(1, label.unsqueeze(1)).mean())
@@ -236,7 +226,7 @@ def test_wrong_options_are_named(cfg, text):
     cfg.pop('loss_weight', None)
     if cfg:  # the function looks at them too
         with pytest.raises(ValueError, match=text):
-            loss_of(*scene(), **cfg)
+            loss_of(*logit_scene(), **cfg)
 
 
 def test_without_any_part_it_never_runs():
@@ -245,7 +235,7 @@ def test_without_any_part_it_never_runs():
 
 
 def test_wrong_shapes_are_named():
-    S, T, label = scene()
+    S, T, label = logit_scene()
     with pytest.raises(ValueError, match='logits_S has 5 classes, logits_T has 4'):
         loss_of(S, T[:, :4], label)
     with pytest.raises(ValueError, match='logits_S must be a floating-point map'):

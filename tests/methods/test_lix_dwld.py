@@ -6,21 +6,11 @@ import torch
 import torch.nn.functional as F
 from dispatch import Count
 from mmengine.registry import MODELS
+from toys import logit_scene
 
 from kd_methods.methods.lix import CONTROLLERS, DWLDLoss, dwld_loss
 
 K = 5
-
-
-def scene(seed=0, n=2, size=6, classes=K, dtype=torch.float64, ignored=0.2):
-    """Logits of student and teacher and a label with 255, -1 and K in places."""
-    g = torch.Generator().manual_seed(seed)
-    S, T = 2 * torch.randn(2, n, classes, size, size, generator=g, dtype=torch.float64)
-    label = torch.randint(0, max(classes, 2), (n, size, size), generator=g)
-    where = torch.rand(label.shape, generator=g)
-    for value, share in ((255, 1), (-1, 0.6), (max(classes, 2), 0.3)):
-        label = label.masked_fill(where < share * ignored, value)
-    return S.to(dtype).requires_grad_(), T.to(dtype), label
 
 
 def loss_of(*args, **options):
@@ -54,7 +44,7 @@ def brute_force(S, T, label, controller='logit', gamma=2.0, kappa=1.0, alpha=1.0
     dict(), dict(controller='pixel', gamma=0.5), dict(controller='dkd', alpha=0.7, beta=3.0), dict(controller='kd', tau=3.0),
     dict(kappa=4.0, gamma=1.0, tau=2.0), dict(teacher_errors='mask')], ids=str)
 def test_equals_brute_force_in_value_and_gradient(options):
-    S, T, label = scene()
+    S, T, label = logit_scene()
     got, expected = loss_of(S, T, label, **options), brute_force(S, T, label, **options)
     torch.testing.assert_close(got, expected)
     torch.testing.assert_close(torch.autograd.grad(got, S), torch.autograd.grad(expected, S))
@@ -62,13 +52,13 @@ def test_equals_brute_force_in_value_and_gradient(options):
 
 @pytest.mark.parametrize('controller', ['kd', 'dkd', 'pixel'])
 def test_gradcheck(controller):
-    S, T, label = scene(n=1, size=3)
+    S, T, label = logit_scene(n=1, size=3)
     torch.autograd.gradcheck(lambda x: loss_of(x, T, label, controller=controller, tau=2.0), S)
 
 
 @pytest.mark.parametrize('tau', [1.0, 4.0])
 def test_kd_is_the_kl_divergence(tau):
-    S, T, label = scene()
+    S, T, label = logit_scene()
     valid = (label >= 0) & (label < K)
     kl = (F.kl_div((S / tau).log_softmax(1), (T / tau).log_softmax(1), reduction='none', log_target=True).sum(1) * valid).sum()
     torch.testing.assert_close(loss_of(S, T, label, controller='kd', tau=tau), tau**2 * kl / valid.sum(), rtol=1e-10, atol=0)
@@ -77,7 +67,7 @@ def test_kd_is_the_kl_divergence(tau):
 
 
 def test_what_the_controllers_have_in_common():
-    S, T, label = scene()
+    S, T, label = logit_scene()
     values = {gamma: loss_of(S, T, label, controller='pixel', gamma=gamma) for gamma in (0.0, 1.0, 2.0, 5.0)}
     torch.testing.assert_close(values[0.0], loss_of(S, T, label, controller='kd'))
     torch.testing.assert_close(values[1.0], loss_of(S, T, label, controller='dkd'))
@@ -90,7 +80,7 @@ def test_what_the_controllers_have_in_common():
 
 @pytest.mark.parametrize('classes', [2, 3])
 def test_with_few_classes_logits_have_no_weights(classes):
-    S, T, label = scene(classes=classes)
+    S, T, label = logit_scene(classes=classes)
     torch.testing.assert_close(loss_of(S, T, label, kappa=3.0), loss_of(S, T, label, controller='pixel'))
     if classes == 2:  # one other class: nothing is distributed over it
         assert loss_of(S, T, label, controller='dkd', alpha=0) == 0
@@ -98,7 +88,7 @@ def test_with_few_classes_logits_have_no_weights(classes):
 
 @pytest.mark.parametrize('controller', CONTROLLERS)
 def test_parts_are_positive_and_zero_at_equality(controller):
-    S, T, label = scene()
+    S, T, label = logit_scene()
     assert loss_of(S, T, label, controller=controller) > 0
     stats = dwld_loss(S, T, label, controller=controller)[1]
     assert stats['tcld'] > 0 and stats['ncld'] > 0
@@ -110,7 +100,7 @@ def test_parts_are_positive_and_zero_at_equality(controller):
 
 @pytest.mark.parametrize('controller', CONTROLLERS)
 def test_shift_of_a_pixel_and_order_of_classes_do_not_matter(controller):
-    S, T, label = scene()
+    S, T, label = logit_scene()
     loss = loss_of(S, T, label, controller=controller)
     moved = S + torch.randn(2, 1, 6, 6, dtype=torch.float64)
     torch.testing.assert_close(loss_of(moved, T - 3, label, controller=controller), loss)
@@ -120,7 +110,7 @@ def test_shift_of_a_pixel_and_order_of_classes_do_not_matter(controller):
 
 
 def test_the_labels_logit_has_no_part_in_ncld():
-    S, T, label = scene(ignored=0)
+    S, T, label = logit_scene(ignored=0)
     only = dict(controller='dkd', alpha=0.0)
     loss = loss_of(S, T, label, **only)
     (grad,) = torch.autograd.grad(loss, S)
@@ -132,7 +122,7 @@ def test_the_labels_logit_has_no_part_in_ncld():
 @pytest.mark.parametrize('controller', CONTROLLERS)
 @pytest.mark.parametrize('resolution', ['label', 'logits'])
 def test_ignored_pixels_have_neither_value_nor_gradient(controller, resolution):
-    S, T, label = scene()
+    S, T, label = logit_scene()
     ignored = (label < 0) | (label >= K)
     options = dict(controller=controller, resolution=resolution)
     bad = S.detach().masked_fill(ignored.unsqueeze(1), float('nan')).requires_grad_()
@@ -144,7 +134,7 @@ def test_ignored_pixels_have_neither_value_nor_gradient(controller, resolution):
 
 @pytest.mark.parametrize('options', [dict(), dict(teacher_errors='mask')], ids=str)
 def test_nothing_valid_is_an_exact_zero_in_the_graph(options):
-    S, T, label = scene()
+    S, T, label = logit_scene()
     for nothing in (torch.full_like(label, 255), label):
         if nothing is label:
             if not options:
@@ -158,7 +148,7 @@ def test_nothing_valid_is_an_exact_zero_in_the_graph(options):
 @pytest.mark.parametrize('dtype', [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize('classes', [1, K])
 def test_extreme_logits_stay_finite(dtype, classes, controller):
-    S, T, label = scene(classes=classes)
+    S, T, label = logit_scene(classes=classes)
     for sign in (1, -1):
         extreme = (1e3 * S.detach().sign()).to(dtype).requires_grad_()
         loss = loss_of(extreme, (sign * 1e3 * T.sign()).to(dtype), label, controller=controller)
@@ -168,14 +158,14 @@ def test_extreme_logits_stay_finite(dtype, classes, controller):
 
 @pytest.mark.parametrize('controller', CONTROLLERS)
 def test_no_gradient_reaches_the_teacher(controller):
-    S, T, label = scene()
+    S, T, label = logit_scene()
     T.requires_grad_()
     loss_of(S, T, label, controller=controller).backward()
     assert T.grad is None and S.grad.ne(0).any()
 
 
 def test_logits_are_brought_to_the_label_or_labels_to_the_logits():
-    S, T, label = scene(size=12)
+    S, T, label = logit_scene(size=12)
     S, T = S.detach()[..., ::2, ::2], T[..., ::3, ::3]
     up = [F.interpolate(x, size=(12, 12), mode='bilinear', align_corners=False) for x in (S, T)]
     torch.testing.assert_close(loss_of(S, T, label.unsqueeze(1)), brute_force(*up, label))
@@ -184,7 +174,7 @@ def test_logits_are_brought_to_the_label_or_labels_to_the_logits():
 
 
 def test_one_channel_is_a_sigmoid():
-    S, T, label = scene(classes=1)
+    S, T, label = logit_scene(classes=1)
     two_S, two_T = (torch.cat([torch.zeros_like(x), x], 1) for x in (S, T))
     for options in (dict(), dict(teacher_errors='mask')):
         torch.testing.assert_close(loss_of(S, T, label, **options), brute_force(two_S, two_T, label, **options))
@@ -194,7 +184,7 @@ def test_one_channel_is_a_sigmoid():
 def test_it_neither_waits_for_the_device_nor_makes_more_than_maps_of_all_classes(controller):
     operations = []
     for classes in (20, 40):
-        S, T, label = scene(dtype=torch.float32, size=24, classes=classes)
+        S, T, label = logit_scene(dtype=torch.float32, size=24, classes=classes)
         small = S.detach()[..., ::4, ::4].contiguous().requires_grad_()
         with Count() as count:
             loss_of(small, T[..., ::4, ::4], label, controller=controller, teacher_errors='mask').backward()
@@ -205,7 +195,7 @@ def test_it_neither_waits_for_the_device_nor_makes_more_than_maps_of_all_classes
 
 
 def test_module_is_the_function():
-    S, T, label = scene(dtype=torch.float32)
+    S, T, label = logit_scene(dtype=torch.float32)
     options = dict(controller='pixel', gamma=0.5, tau=2.0, teacher_errors='mask', resolution='logits', ignore_index=1)
     module = MODELS.build(dict(type='DWLDLoss', loss_weight=3.0, **options))
     loss, stats = dwld_loss(S, T, label, **options)
@@ -231,7 +221,7 @@ def test_without_any_part_it_never_runs():
 
 
 def test_wrong_shapes_are_named():
-    S, T, label = scene()
+    S, T, label = logit_scene()
     with pytest.raises(ValueError, match='logits_S has 5 classes, logits_T has 4'):
         loss_of(S, T[:, :4], label)
     with pytest.raises(ValueError, match='logits_S must be a floating-point map'):
