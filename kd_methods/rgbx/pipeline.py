@@ -12,9 +12,7 @@ _IMAGE_ALONE = (mmcv_transforms.RandomFlip, mmcv_transforms.Resize, mmcv_transfo
 _WITH_X = (mmseg_transforms.RandomFlip, mmseg_transforms.Resize, PadRGBX)
 #: Transforms that leave X behind, or change its values; and what to take in their place.
 _INSTEAD = dict(RandomFlip='mmseg.RandomFlip', Resize='mmseg.Resize', Pad='PadRGBX', CenterCrop='RandomCrop',
-                RandomRotFlip='RandomRotate and RandomFlip', RandomMosaic=None, Albu=None, RandomDepthMix=None, SegRescale=None,
-                GenerateEdge=None)
-_TURNS = ('RandomRotate', 'RandomRotFlip')
+                RandomRotFlip='RandomRotate and RandomFlip', RandomMosaic=None, Albu=None, RandomDepthMix=None, SegRescale=None)
 
 
 def check_pipeline(steps: Sequence[Any], key: str) -> bool:
@@ -41,15 +39,15 @@ def check_pipeline(steps: Sequence[Any], key: str) -> bool:
                          'after LoadImageFromFile')
     for step in flat[places[0] + 1:]:
         name = type(step).__name__
-        if isinstance(step, _IMAGE_ALONE) and not isinstance(step, _WITH_X) or name in _INSTEAD and not isinstance(step, _WITH_X):
+        if not isinstance(step, _WITH_X) and (isinstance(step, _IMAGE_ALONE) or name in _INSTEAD):
             instead = _INSTEAD.get(name)
             raise ValueError(f'{key}: {type(step).__module__.split(".")[0]}.{name} does not move X as it moves the image. '
                              + (f'Use {instead}' if instead else 'Leave it out'))
     if flat[places[0]].normals:
         names = [type(step).__name__ for step in flat]
-        if names.count('RandomFlip') > 1 or any(name in names for name in _TURNS):
-            raise ValueError(f'{key}: with normals=True the vectors turn with one RandomFlip, and with no other rotation or second '
-                             f'flip. Got: {names}')
+        if names.count('RandomFlip') > 1 or 'RandomRotate' in names:
+            raise ValueError(f'{key}: with normals=True the vectors turn with one RandomFlip, not with a rotation or a second flip. '
+                             f'Got: {names}')
     return True
 
 
