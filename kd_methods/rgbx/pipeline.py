@@ -46,7 +46,7 @@ def check_pipeline(steps: Sequence[Any], key: str) -> bool:
     if flat[places[0]].normals:
         names = [type(step).__name__ for step in flat]
         if names.count('RandomFlip') > 1 or 'RandomRotate' in names:
-            raise ValueError(f'{key}: with normals=True the vectors turn with one RandomFlip, not with a rotation or a second flip. '
+            raise ValueError(f'{key}: with normals=True the vectors turn with one RandomFlip, not with rotations or a second one. '
                              f'Got: {names}')
     return True
 
