@@ -275,8 +275,8 @@ class LIXDistiller(MethodDistiller):
     Args:
         student_features (str | Sequence[str], optional): Taps of the student's maps, one for a loss each. Defaults to None:
             ``'backbone.1'`` to ``'backbone.3'``.
-        teacher_features (str | Sequence[str], optional): As many of the teacher's; for late fusion, take ``'features'`` of both.
-            Defaults to None: likewise, which are the fused stages of an intermediate-fusion teacher.
+        teacher_features (str | Sequence[str], optional): As many of the teacher's; for late fusion, take ``'features'``, its
+            only map of both. Defaults to None: likewise, which are the fused stages of an intermediate-fusion teacher.
         dwld (dict, optional): Arguments of :class:`DWLDLoss`, with a number or ``'auto'`` as ``loss_weight``, and a
             ``schedule``. None: without it. Defaults to ``{}``.
         arfd (dict, optional): Likewise of :class:`ARFDLoss`; the weight is shared out equally among the maps.
