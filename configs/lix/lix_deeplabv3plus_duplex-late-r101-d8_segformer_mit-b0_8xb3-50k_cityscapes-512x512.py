@@ -2,5 +2,5 @@ _base_ = ['./lix_deeplabv3plus_duplex-r101-d8_segformer_mit-b0_8xb3-50k_cityscap
 model = dict(
     teacher=dict(cfg_path='configs/baselines/deeplabv3plus_duplex-late-r101-d8_8xb3-50k_cityscapes-512x512.py'),
     teacher_ckpt='work_dirs/deeplabv3plus_duplex-late-r101-d8_8xb3-50k_cityscapes-512x512/best.pth',
-    # The last map that RGB and X have in common; between two maps before the classifiers ARFD did harm on the scenes.
-    distiller=dict(student_features='backbone.3', teacher_features='features'))
+    # Against the one map that RGB and X have in common, ARFD did harm on the scenes.
+    distiller=dict(arfd=None))

@@ -2,5 +2,5 @@ _base_ = ['./lix_pspnet_duplex-r18-w16_pspnet_r18-w16_scenesrgbd.py']
 model = dict(
     teacher=dict(cfg_path='configs/baselines/pspnet_duplex-late-r18-w16_scenesrgbd.py'),
     teacher_ckpt='work_dirs/pspnet_duplex-late-r18-w16_scenesrgbd/best.pth',
-    # The last map that RGB and X have in common; between two maps before the classifiers ARFD did harm on the scenes.
-    distiller=dict(student_features='backbone.3', teacher_features='features'))
+    # Against the one map that RGB and X have in common, ARFD did harm on the scenes.
+    distiller=dict(arfd=None))
