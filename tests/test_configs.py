@@ -70,7 +70,7 @@ def test_name_tells_the_truth(name):
             assert kind.replace('Disparity', '') == DATASETS[part['dataset']][0]
             # Training reads X for the teacher, validation for a model that needs it.
             reads_x = 'duplex' in name and (loader is cfg.train_dataloader or not is_distillation(cfg))
-            assert reads_x == ('x_path' in dataset['data_prefix'])
+            assert reads_x == ('x_path' in dataset.get('data_prefix', {}))
             assert reads_x == ('PackRGBXInputs' in [t['type'] for t in dataset['pipeline']])
     if part['gpus']:
         assert cfg.train_dataloader.batch_size == int(part['batch'])

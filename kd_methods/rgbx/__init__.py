@@ -1,11 +1,27 @@
 """What a network of RGB and X (depth, disparity, normals, ...) needs: data, preprocessing, two encoders."""
+import importlib
+from typing import Any
+
+from mmseg.registry import MODELS
+
 from .dataset import CityscapesDisparityDataset, RGBXDataset
 from .encoder import DuplexEncoder
-from .late_fusion import LateFusionHead
 from .loading import LoadXFromFile, PackRGBXInputs, PadRGBX
-from .preprocessor import RGBXDataPreProcessor
 
 __all__ = [
     'CityscapesDisparityDataset', 'DuplexEncoder', 'LateFusionHead', 'LoadXFromFile', 'PackRGBXInputs', 'PadRGBX',
     'RGBXDataPreProcessor', 'RGBXDataset'
 ]
+_LAZY = f'{__name__}.models'
+
+# mmseg imports its own models when one is first looked up, and these with them.
+if MODELS._imported:
+    importlib.import_module(_LAZY)
+elif _LAZY not in MODELS._locations:
+    MODELS._locations.append(_LAZY)
+
+
+def __getattr__(name: str) -> Any:
+    if name in ('LateFusionHead', 'RGBXDataPreProcessor'):
+        return getattr(importlib.import_module(_LAZY), name)
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')

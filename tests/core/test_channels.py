@@ -7,8 +7,9 @@ from kd_methods.core.channels import ChannelLayout
 from kd_methods.core.networks import load_config, student_config
 from kd_methods.core.plain_config import plain_config
 from kd_methods.core.preprocess import PairedPreprocessor
+from kd_methods.rgbx import RGBXDataPreProcessor
 
-RGBX = dict(STUDENT, type='RGBXDataPreProcessor', x_mean=[100.0], x_std=[50.0])
+RGBX = dict(STUDENT, type=RGBXDataPreProcessor, x_mean=[100.0], x_std=[50.0])
 
 
 def images(channels=4, size=(64, 64)):
