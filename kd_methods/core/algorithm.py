@@ -2,7 +2,7 @@
 import logging
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from .arguments import check_arguments
 from .channels import channel_layout
 from .distiller import ComposedDistiller, MethodDistiller, build_distiller, loss_statistics, parse_schedules
 from .guards import RecordGuard
+from .inherit import inherit_parts, parts_to_inherit
 from .networks import build_network
 from .preprocess import pair_preprocessors
 from .probe import Probe, probe_network
@@ -44,6 +45,8 @@ class FrozenTeacherDistill(BaseModel):
         inputs (dict | None): Which channels of the images each network sees, where these differ: ``dict(channels=dict(rgb=3,
             x=1), student='rgb', teacher=['rgb', 'x'])``, of which the last two are the default
             (:class:`~kd_methods.core.channels.ChannelLayout`). Defaults to None: both see all.
+        inherit (str | Sequence[str] | None): Parts that the student takes over from the teacher when weights are initialised,
+            such as ``('neck', 'bbox_head')``, or ``'all_but_backbone'``; they must have one shape. Defaults to None.
         calculate_student_loss (bool): Whether the task loss counts. Defaults to True.
         student_trainable (bool): False trains the distiller's own layers alone. Defaults to True.
         teacher_trainable (bool): Only False.
@@ -64,6 +67,7 @@ class FrozenTeacherDistill(BaseModel):
                  teacher_precision: str = 'same',
                  teacher_preprocessor: str = 'own',
                  inputs: dict | None = None,
+                 inherit: str | Sequence[str] | None = None,
                  calculate_student_loss: bool = True,
                  student_trainable: bool = True,
                  teacher_trainable: bool = False,
@@ -93,6 +97,7 @@ class FrozenTeacherDistill(BaseModel):
         self.teacher = frozen
         frozen.holder = weakref.ref(self)
         self.teacher_ckpt = teacher_ckpt
+        self.inherit = parts_to_inherit(inherit, student, teacher_network)
         self.calculate_student_loss = calculate_student_loss
         self.student_trainable = student_trainable
         self.distillation_stopped = False
@@ -157,10 +162,11 @@ class FrozenTeacherDistill(BaseModel):
         return losses
 
     def init_weights(self) -> None:
-        """Initialise the student and the adapters; the teacher only where it has no checkpoint."""
+        """Initialise the student (from parts of the teacher if it inherits) and the adapters; the teacher without checkpoint."""
         if not self.teacher_ckpt:
             self.teacher.model.init_weights()
         super().init_weights()
+        inherit_parts(self.inherit, self.student, self.teacher.model)
         for leaf in self._leaves:  # plain containers, which do not pass it on
             for module in (*leaf.connectors.values(), *leaf.distill_losses.values()):
                 if hasattr(module, 'init_weights'):

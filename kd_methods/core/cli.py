@@ -92,7 +92,7 @@ def check_datasets(cfg: Config, *splits: str) -> None:
 
 def _no_data(key: str, path: str, dataset: dict) -> str:
     root = dataset.get('data_root')
-    if str(dataset.get('type')).endswith('SceneDataset'):
+    if str(dataset.get('type')).endswith('SceneDataset') or 'scenes' in Path(root or '').name:
         cure = f'Write the scenes first: {scenes_command(root or "DIR")}'
     else:
         cure = 'data/README.md says how to prepare each dataset'
@@ -103,8 +103,9 @@ def _no_data(key: str, path: str, dataset: dict) -> str:
 
 def scenes_command(root: str) -> str:
     """The command that writes the sign scenes which the shipped configs expect in a directory."""
-    rgbd = ' --depth --camouflage 0.5' if 'rgbd' in Path(root).name else ''
-    return f'python tools/data/make_scenes.py --out {root}{rgbd}'
+    name = Path(root).name
+    options = ' --depth --camouflage 0.5' if 'rgbd' in name else ' --format coco' if 'coco' in name else ''
+    return f'python tools/data/make_scenes.py --out {root}{options}'
 
 
 def _leaf_datasets(dataset: Any) -> Iterator[dict]:

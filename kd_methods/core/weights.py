@@ -200,6 +200,14 @@ def own_weight(loss: nn.Module) -> float:
     return float(weight) if isinstance(weight, (int, float)) else 1.0
 
 
+def share_auto(weight: Any, count: int) -> Any:
+    """A weight for one of ``count`` losses of a kind: of one that finds itself an equal part of its ratio, else as it is."""
+    if isinstance(weight, (int, float)):
+        return weight
+    options = dict(weight) if isinstance(weight, Mapping) else dict(type=weight)
+    return dict(options, ratio=options.get('ratio', AutoWeight().ratio) / count)
+
+
 def sum_losses(losses: dict[str, Any]) -> Tensor:
     """The task's objective, as mmengine sums it up."""
     terms = [v.mean() if isinstance(v, Tensor) else sum(t.mean() for t in v) for k, v in losses.items() if 'loss' in k]

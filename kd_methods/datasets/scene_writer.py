@@ -1,41 +1,25 @@
-"""Write sign scenes to disk, in the form that ``SceneDataset`` reads."""
+"""Write sign scenes to disk, in one of the forms of :mod:`kd_methods.datasets.scene_forms`."""
 import json
 import multiprocessing
 import os
 import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from .scene_maker import DIFFICULTY, SIZE, Scene, look_of, scene_at
+from .scene_forms import SceneForm, build_form
+from .scene_maker import DIFFICULTY, SIZE, look_of, scene_at
 from .scene_sources import SPLITS, load_sources
 
 RECORD = 'scenes.json'  # written last: a directory with it is complete
 VERSION = 1  # raise it when the same arguments begin to give other scenes
-HOLES = 0.02  # share of pixels that the depth sensor misses
 
 
-def sensed_depth(scene: Scene, seed: int, split: str, index: int) -> np.ndarray:
-    """What a sensor writes of a scene's depth: millimetres, 0 where it measured nothing, uint16."""
-    rng = np.random.default_rng([seed, SPLITS.index(split), index, 1])  # no draw of the scene itself
-    millimetres = np.round(scene.depth * 1000).astype(np.uint16)
-    millimetres[rng.random(millimetres.shape) < HOLES] = 0
-    return millimetres
-
-
-def _write_scene(job: tuple, out: Path, size: int, seed: int, difficulty: float,
-                 camouflage: float, depth: bool) -> None:
-    from PIL import Image
+def _write_scene(job: tuple, out: Path, size: int, seed: int, difficulty: float, camouflage: float, form: SceneForm) -> Any:
     split, index = job
     scene = scene_at(seed, split, index, size=size, difficulty=difficulty, camouflage=camouflage)
-    name = f'{index:05d}.png'
-    # Level 1: noise hardly compresses, and higher levels take three times as long for 5 %.
-    Image.fromarray(scene.image).save(out / split / 'images' / name, compress_level=1)
-    Image.fromarray(scene.label).save(out / split / 'labels' / name, compress_level=1)
-    if depth:
-        image = Image.fromarray(sensed_depth(scene, seed, split, index))
-        image.save(out / split / 'depths' / name, compress_level=1)
+    return form.write(out, split, index, scene)
 
 
 def _check(counts: dict, size: int, seed: int, difficulty: float, camouflage: float,
@@ -52,7 +36,7 @@ def _check(counts: dict, size: int, seed: int, difficulty: float, camouflage: fl
     look_of(difficulty, camouflage)
 
 
-def _prepare(out: Path, record: dict, overwrite: bool) -> bool:
+def _prepare(out: Path, record: dict, folders: list[str], overwrite: bool) -> bool:
     """Make room for the scenes; False if exactly these scenes are there already."""
     if out.exists() and not out.is_dir():
         raise ValueError(f'{out} is a file, expected a directory: pass another --out')
@@ -69,22 +53,27 @@ def _prepare(out: Path, record: dict, overwrite: bool) -> bool:
                              'pass another --out, or --overwrite to replace them')
         found.unlink()
     elif out.exists():
-        # A run that was stopped leaves nothing but its two folders: anything else is not ours.
-        foreign = sorted(path.name for path in out.iterdir() if path.name not in SPLITS)
+        # A run that was stopped leaves nothing but its folders: anything else is not ours.
+        foreign = sorted(path.name for path in out.iterdir() if path.name not in _tops(folders))
         if foreign:
             raise ValueError(f'{out} is not empty and holds no {RECORD} (found {foreign[:3]}): '
                              'pass an empty or a new --out')
-    for split in SPLITS:
-        shutil.rmtree(out / split, ignore_errors=True)
-        for kind in ('images', 'labels', *(['depths'] if record.get('depth') else [])):
-            (out / split / kind).mkdir(parents=True)
+    for top in _tops(folders):
+        shutil.rmtree(out / top, ignore_errors=True)
+    for folder in folders:
+        (out / folder).mkdir(parents=True)
     return True
+
+
+def _tops(folders: list[str]) -> set[str]:
+    return {folder.split('/')[0] for folder in folders}
 
 
 def write_scenes(out: str | Path, train: int = 3000, val: int = 300, size: int = SIZE,
                  seed: int = 0, difficulty: float = DIFFICULTY, camouflage: float = 0.0,
-                 depth: bool = False, workers: int | None = None, overwrite: bool = False) -> bool:
-    """Write ``{train,val}/{images,labels}/*.png`` and a record of the arguments under ``out``.
+                 depth: bool = False, format: str = 'scenes', workers: int | None = None,
+                 overwrite: bool = False) -> bool:
+    """Write scenes in a form on disk, and a record of the arguments, under ``out``.
 
     The same arguments give the same bytes, whatever the number of workers. A directory that was
     left unfinished is written anew; a complete one with the same arguments is left alone.
@@ -100,6 +89,8 @@ def write_scenes(out: str | Path, train: int = 3000, val: int = 300, size: int =
             Defaults to 0.0.
         depth (bool): Also write ``{train,val}/depths/*.png``, 16-bit millimetres with 0 where
             nothing was measured. Defaults to False.
+        format (str): ``'scenes'`` writes ``{train,val}/{images,labels}/*.png``, ``'coco'`` the files of COCO 2017
+            (:mod:`kd_methods.datasets.scene_forms`). Defaults to 'scenes'.
         workers (int, optional): Processes. Defaults to None, the number of cores.
         overwrite (bool): Replace scenes made with other arguments. Defaults to False.
 
@@ -109,24 +100,27 @@ def write_scenes(out: str | Path, train: int = 3000, val: int = 300, size: int =
     out, workers = Path(out), workers if workers is not None else os.cpu_count() or 1
     counts = dict(train=train, val=val)
     _check(counts, size, seed, difficulty, camouflage, workers)
+    form = build_form(format, seed, depth)
     record = dict(version=VERSION, **counts, size=size, seed=seed, difficulty=difficulty)
     # Named only where given: the records of plain scenes stay what they were.
     record.update({k: v for k, v in dict(camouflage=camouflage, depth=depth).items() if v})
-    if not _prepare(out, record, overwrite):
+    record.update(dict(format=format) if format != 'scenes' else {})
+    if not _prepare(out, record, form.folders(), overwrite):
         return False
-    write = partial(_write_scene, out=out, size=size, seed=seed, difficulty=difficulty,
-                    camouflage=camouflage, depth=depth)
-    jobs = [(split, index) for split in SPLITS for index in range(counts[split])]
+    write = partial(_write_scene, out=out, size=size, seed=seed, difficulty=difficulty, camouflage=camouflage, form=form)
     for split in SPLITS:
         load_sources(split)  # before the fork, so that the workers share one copy
-    if workers == 1:
-        for job in jobs:
-            write(job)
-    else:
-        with multiprocessing.get_context('fork').Pool(workers) as pool:
-            for _ in pool.imap_unordered(write, jobs, chunksize=16):
-                pass
+    for split in SPLITS:
+        form.finish(out, split, _run(write, [(split, index) for index in range(counts[split])], workers))
     partly = out / (RECORD + '.part')
     partly.write_text(json.dumps(record, indent=2) + '\n')
     os.replace(partly, out / RECORD)
     return True
+
+
+def _run(write: Callable, jobs: list[tuple], workers: int) -> list:
+    """What each job gives, in order."""
+    if workers == 1:
+        return [write(job) for job in jobs]
+    with multiprocessing.get_context('fork').Pool(workers) as pool:
+        return list(pool.imap(write, jobs, chunksize=16))

@@ -23,7 +23,7 @@ from kd_methods.core.options import check_choices, check_names, check_numbers, p
 from kd_methods.core.prototypes import check_feature
 from kd_methods.core.reductions import full_precision
 from kd_methods.core.taps import Tap
-from kd_methods.core.weights import AutoWeight
+from kd_methods.core.weights import share_auto
 
 STAGES = ('backbone.1', 'backbone.2', 'backbone.3')
 NO_CHANGES: Mapping = MappingProxyType({})
@@ -320,15 +320,8 @@ class LIXDistiller(MethodDistiller):
             cfg = dict(self.arfd, type='ARFDLoss')
             schedule = cfg.pop('schedule', None)
             maps = [tap for tap in student if tap != 'logits']
-            cfg['loss_weight'] = _share(cfg.get('loss_weight', 1.0), len(maps))
+            weight = share_auto(cfg.get('loss_weight', 1.0), len(maps))
+            cfg['loss_weight'] = weight / len(maps) if isinstance(weight, (int, float)) else weight
             for i, tap in enumerate(maps):
                 name = 'loss_arfd' if len(maps) == 1 else f'loss_arfd_{i}'
                 self.add_loss(name, cfg, schedule, feat_S=self.from_student(tap), feat_T=self.from_teacher(tap))
-
-
-def _share(weight: Any, count: int) -> Any:
-    """One of ``count`` equal parts of a weight, or of the ratio of one that finds itself."""
-    if isinstance(weight, (int, float)):
-        return weight / count
-    options = dict(weight) if isinstance(weight, Mapping) else dict(type=weight)
-    return dict(options, ratio=options.get('ratio', AutoWeight().ratio) / count)

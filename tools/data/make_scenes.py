@@ -2,6 +2,7 @@
 
     python tools/data/make_scenes.py --out data/scenes
     python tools/data/make_scenes.py --out data/scenes_rgbd --depth --camouflage 0.5
+    python tools/data/make_scenes.py --out data/scenes_coco --format coco
 """
 import argparse
 import sys
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from kd_methods.datasets.scene_forms import FORMS  # noqa: E402
 from kd_methods.datasets.scene_maker import DIFFICULTY, SIZE  # noqa: E402
 from kd_methods.datasets.scene_writer import write_scenes  # noqa: E402
 
@@ -26,6 +28,9 @@ def parse_args(argv=None) -> argparse.Namespace:
                         help='share of signs whose digit shows in the depth but hardly in the image '
                         '(%(default)s)')
     parser.add_argument('--depth', action='store_true', help='also write depth maps')
+    parser.add_argument('--format', choices=list(FORMS), default='scenes',
+                        help='form on disk: label maps (scenes), or COCO 2017 with boxes and instance masks '
+                        '(coco) (%(default)s)')
     parser.add_argument('--workers', type=int, help='processes (number of cores)')
     parser.add_argument('--overwrite', action='store_true',
                         help='replace scenes that were made with other arguments')

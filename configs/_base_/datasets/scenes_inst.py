@@ -1,0 +1,10 @@
+# Sign scenes in the form of COCO, boxes and instance masks.
+_base_ = ['./scenes_det.py']
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(type='PackDetInputs', meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape'))
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_evaluator = dict(metric=['bbox', 'segm'])
+test_evaluator = val_evaluator

@@ -1,0 +1,312 @@
+"""DMKD: the teacher's map rebuilt from a student's map of which attention hid places and channels.
+
+Yang, Tang, Wu, Li, Xu, Wan. DMKD: improving feature-based knowledge distillation for object detection via dual masking
+augmentation. arXiv 2309.02719; ICASSP 2024.
+"""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from kd_methods.core.distiller import MethodDistiller
+from kd_methods.core.options import check_choices, check_names, check_numbers, parse_loss
+from kd_methods.core.probe import Probe, format_shape
+from kd_methods.core.prototypes import check_feature
+from kd_methods.core.reductions import full_precision
+from kd_methods.core.taps import Tap
+from kd_methods.core.weights import share_auto
+
+OVER = ('spatial', 'channel')
+BRANCHES = dict(both=OVER, spatial=OVER[:1], channel=OVER[1:])
+OPTIONS = dict(
+    branches=tuple(BRANCHES),
+    over=OVER,
+    mask=('important', 'unimportant', 'random'),
+    select=('sample', 'top'),
+)
+
+
+def scores(feature: Tensor, over: str = 'spatial') -> Tensor:
+    """Mean magnitude of a map at each of its places, over its channels; or of each of its channels, over its places.
+
+    Args:
+        feature (Tensor): A map.
+        over (str): ``'spatial'`` or ``'channel'``. Defaults to 'spatial'.
+
+    Shape:
+        - feature: (N, C, H, W); output: (N, 1, H, W) or (N, C, 1, 1), without gradient, in float32.
+    """
+    check_choices('scores', OPTIONS, over=over)
+    magnitude = full_precision(feature.detach()).abs()
+    return magnitude.mean(1, keepdim=True) if over == 'spatial' else magnitude.mean((2, 3), keepdim=True)
+
+
+def attention(feature: Tensor, over: str = 'spatial', tau: float = 0.5) -> Tensor:
+    r"""How much each place, or each channel, of a map stands out; the mean is 1.
+
+    .. math:: A_s = H W\, \mathrm{softmax}_{ij} (g_s / \tau), \qquad g_s(ij) = \mathrm{mean}_c |T|
+
+    .. math:: A_c = C\, \mathrm{softmax}_c (g_c / \tau), \qquad g_c(c) = \mathrm{mean}_{ij} |T|
+
+    Args:
+        feature (Tensor): The map T.
+        over (str): ``'spatial'`` or ``'channel'``. Defaults to 'spatial'.
+        tau (float): Temperature; the larger, the more even. Defaults to 0.5.
+
+    Shape:
+        - feature: (N, C, H, W); output: (N, 1, H, W) or (N, C, 1, 1), without gradient, in float32.
+
+    Example:
+        >>> attention(torch.zeros(1, 4, 2, 2)).flatten().tolist()
+        [1.0, 1.0, 1.0, 1.0]
+    """
+    check_numbers('attention', above=0, tau=tau)
+    g = scores(feature, over)
+    return g.numel() / len(g) * (g / tau).flatten(1).softmax(1).view_as(g)
+
+
+def attention_mask(
+    feature: Tensor, over: str = 'spatial', ratio: float = 0.65, mask: str = 'important', select: str = 'sample', tau: float = 0.5
+) -> Tensor:
+    """Which places, or channels, of each image stay: all but ``round(ratio * n)`` that attention selects.
+
+    Args:
+        feature (Tensor): The map that the attention is of.
+        over (str): ``'spatial'`` or ``'channel'``. Defaults to 'spatial'.
+        ratio (float): Share that is hidden, from 0 to 1. Defaults to 0.65.
+        mask (str): What is hidden: ``'important'``, ``'unimportant'`` (as important by the negative scores) or ``'random'``
+            (all alike, whatever the map). Defaults to 'important'.
+        select (str): ``'sample'`` draws without replacement, with probability proportional to the attention; ``'top'``
+            takes the largest, and tau has no effect then. Defaults to 'sample'.
+        tau (float): Temperature of the attention. Towards 0, ``'sample'`` becomes ``'top'``; towards infinity, ``'random'``.
+            Defaults to 0.5.
+
+    Shape:
+        - feature: (N, C, H, W); output: (N, 1, H, W) or (N, C, 1, 1), bool, False where hidden.
+
+    Example:
+        >>> feature = torch.tensor([3.0, 1.0, 2.0, 0.0]).view(1, 1, 2, 2)
+        >>> attention_mask(feature, ratio=0.5, select='top').flatten().tolist()
+        [False, True, False, True]
+    """
+    _check(mask=mask, select=select, tau=tau, spatial_ratio=ratio)
+    g = scores(feature, over)
+    order = (-g if mask == 'unimportant' else g).flatten(1)
+    if select == 'sample' or mask == 'random':
+        # The k largest of log p + Gumbel noise are k draws without replacement with probability p (Yellott 1977); log p is
+        # g / tau but for a constant. Multiplied by tau instead of divided, so that no small tau overflows.
+        noise = -torch.empty_like(order).exponential_().log()
+        order = noise if mask == 'random' else order + tau * noise
+    hidden = order.topk(round(ratio * order.shape[1]), dim=1).indices
+    return torch.ones_like(order, dtype=torch.bool).scatter_(1, hidden, False).view_as(g)
+
+
+def valid_area(img_shape: Sequence[Sequence[int]], batch_shape: Sequence[int], like: Tensor) -> Tensor:
+    """Which places of a map see a pixel of their image, rather than padding alone.
+
+    Args:
+        img_shape (Sequence[Sequence[int]]): Height and width of each image before padding, in pixels.
+        batch_shape (Sequence[int]): Height and width of the padded batch.
+        like (Tensor): The map.
+
+    Shape:
+        - like: (N, C, H, W); output: (N, 1, H, W), bool.
+    """
+    h, w = like.shape[2:]
+    ends = torch.tensor([[size[0] * h / batch_shape[0], size[1] * w / batch_shape[1]] for size in img_shape], device=like.device)
+    rows, columns = torch.arange(h, device=like.device), torch.arange(w, device=like.device)
+    inside = (rows < ends[:, :1])[:, :, None] & (columns < ends[:, 1:])[:, None]
+    return inside[:, None]
+
+
+def _check(mask: str, select: str, tau: float, **ratios: float) -> None:
+    check_choices('DMKDLoss', OPTIONS, mask=mask, select=select)
+    check_numbers('DMKDLoss', above=0, tau=tau)
+    check_numbers('DMKDLoss', **ratios)
+    if max(ratios.values()) > 1:
+        raise ValueError(f'DMKDLoss: a ratio is a share from 0 to 1. Got: {ratios}')
+
+
+@MODELS.register_module()
+class DMKDLoss(nn.Module):
+    r"""Dual masking: the teacher's map, rebuilt from what two masks leave of the student's.
+
+    Attention of the teacher's map T hides places and channels of the student's map S. Each of the two is rebuilt by a
+    generation block G (3 x 3 convolution, ReLU, 3 x 3 convolution); what they make is mixed with learned weights:
+
+    .. math:: R_s = G_s(align(S) \odot M_s), \qquad R_c = G_c(align(S) \odot M_c), \qquad (a_s, a_c) = softmax(w)
+
+    .. math:: L = \frac{\alpha}{N} \lVert a_s R_s + a_c R_c - T \rVert_2^2
+
+    summed over channels and places and divided by the number of images alone; :math:`\alpha` is ``loss_weight``. ``align`` is a
+    1 x 1 convolution where channels differ, else nothing. No label is used.
+
+    Yang et al. arXiv 2309.02719: two branches, masks by attention, the fusion of what they rebuild. Attention as in FGD (Yang
+    et al. CVPR 2022, arXiv 2111.11837), block, scale and ratio as in MGD (Yang et al. ECCV 2022, arXiv 2205.01529). Our choices:
+    how attention becomes a mask (:func:`attention_mask`; the paper's rule was not available to us), that the important
+    places are hidden, and softmax as the form of the fusion. ``branches='spatial', mask='random'`` is MGD, with an exact
+    number of hidden places.
+
+    Args:
+        student_channels (int): Channels of the student's map.
+        teacher_channels (int): Channels of the teacher's.
+        branches (str): ``'both'``, ``'spatial'`` or ``'channel'``. Defaults to 'both'.
+        spatial_ratio (float): Share of places that is hidden. Two-stage detectors: 0.45. Defaults to 0.65.
+        channel_ratio (float): Share of channels that is hidden. Two-stage detectors: 0.45. Defaults to 0.65.
+        tau (float): Temperature of the attention. Defaults to 0.5.
+        mask (str): ``'important'``, ``'unimportant'`` or ``'random'``, see :func:`attention_mask`. Defaults to 'important'.
+        select (str): ``'sample'`` or ``'top'``, likewise. Defaults to 'sample'.
+        pad_aware (bool): Leave the padding of each image out of the error; the forward then needs ``img_shape`` and
+            ``inputs``. Defaults to False.
+        loss_weight (float): :math:`\alpha`. Two-stage detectors: 5e-7. Defaults to 2e-5.
+
+    Attributes:
+        fusion (nn.Parameter): w, of both branches; it should have no weight decay (``paramwise_cfg``).
+        stats (dict[str, Tensor]): Of the last forward, detached: the share ``a_s`` of the spatial branch.
+
+    Shape:
+        - feat_S: (N, C_S, H, W); feat_T: (N, C_T, H, W).
+        - inputs: (N, 3, H_in, W_in), of which only the size is read; img_shape: N pairs of height and width.
+        - output: scalar.
+
+    Raises:
+        ValueError: The maps differ in size, have other channels than were said; an unknown option.
+
+    Example:
+        >>> loss = DMKDLoss(student_channels=4, teacher_channels=8)
+        >>> loss(torch.randn(2, 4, 6, 6), torch.randn(2, 8, 6, 6)).backward()
+        >>> round(loss.stats['a_s'].item(), 2)
+        0.5
+    """
+
+    def __init__(
+        self, student_channels: int, teacher_channels: int, branches: str = 'both', spatial_ratio: float = 0.65,
+        channel_ratio: float = 0.65, tau: float = 0.5, mask: str = 'important', select: str = 'sample', pad_aware: bool = False,
+        loss_weight: float = 2e-5,
+    ) -> None:
+        super().__init__()
+        check_choices('DMKDLoss', OPTIONS, branches=branches)
+        ratios = dict(spatial_ratio=spatial_ratio, channel_ratio=channel_ratio)
+        _check(mask, select, tau, **ratios)
+        check_numbers('DMKDLoss', loss_weight=loss_weight)
+        self.ratios = {over: ratios[f'{over}_ratio'] for over in BRANCHES[branches]}
+        self.options = dict(mask=mask, select=select, tau=tau)
+        self.pad_aware = pad_aware
+        self.loss_weight = loss_weight
+        self.channels = (student_channels, teacher_channels)
+        self.align = nn.Conv2d(student_channels, teacher_channels, 1) if student_channels != teacher_channels else nn.Identity()
+        self.generation = nn.ModuleDict({over: _generation(teacher_channels) for over in self.ratios})
+        if len(self.ratios) > 1:
+            self.fusion = nn.Parameter(torch.zeros(len(self.ratios)))
+        self.stats: dict[str, Tensor] = {}
+
+    def forward(self, feat_S: Tensor, feat_T: Tensor, img_shape: Sequence | None = None, inputs: Tensor | None = None) -> Tensor:
+        feat_T = feat_T.detach()
+        self._check_maps(feat_S, feat_T)
+        aligned = self.align(feat_S)
+        rebuilt = []
+        for over, ratio in self.ratios.items():
+            kept = attention_mask(feat_T, over, ratio, **self.options)
+            rebuilt.append(full_precision(self.generation[over](aligned.masked_fill(~kept, 0))))
+        with torch.autocast(feat_S.device.type, enabled=False):
+            fused = rebuilt[0]
+            if len(rebuilt) > 1:
+                shares = full_precision(self.fusion).softmax(0)
+                fused = shares[0] * rebuilt[0] + shares[1] * rebuilt[1]
+                self.stats = dict(a_s=shares[0].detach())
+            error = fused - full_precision(feat_T)
+            if self.pad_aware:
+                if img_shape is None or inputs is None:
+                    raise ValueError('DMKDLoss: pad_aware=True needs img_shape and inputs. Map them: '
+                                     "img_shape=dict(from_data='img_shape'), inputs=dict(from_data='inputs')")
+                error = error.masked_fill(~valid_area(img_shape, inputs.shape[-2:], error), 0)
+            return self.loss_weight * error.square().sum() / len(error)
+
+    def _check_maps(self, feat_S: Tensor, feat_T: Tensor) -> None:
+        for name, x, channels in (('feat_S', feat_S, self.channels[0]), ('feat_T', feat_T, self.channels[1])):
+            check_feature(x, feat_S, name)
+            if x.shape[1] != channels:
+                raise ValueError(f'DMKDLoss: {name} has {x.shape[1]} channels, {channels} were said. Got: {tuple(x.shape)}')
+        if feat_S.shape[2:] != feat_T.shape[2:]:
+            raise ValueError('DMKDLoss: the maps must be of one size: tap levels of one stride. '
+                             f'Got: feat_S {tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}')
+
+    def extra_repr(self) -> str:
+        shown = dict(ratios=self.ratios, **self.options, pad_aware=self.pad_aware, loss_weight=self.loss_weight)
+        return ', '.join(f'{name}={value!r}' for name, value in shown.items())
+
+
+def _generation(channels: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(inplace=True),
+                         nn.Conv2d(channels, channels, 3, padding=1))
+
+
+@MODELS.register_module()
+class DMKDDistiller(MethodDistiller):
+    """DMKD between the levels of two necks: one :class:`DMKDLoss` a level, each with the same weight.
+
+    Channels are found by themselves; the levels must agree in size. Nothing of it is left in the exported student.
+
+    Args:
+        features (Sequence[str], optional): Taps of both networks. Defaults to None: every level that the necks return. For
+            two-stage detectors take ``'neck.0'`` to ``'neck.3'``: their last level is the one before it, subsampled.
+        student_features (Sequence[str], optional): Taps of the student where they differ. Defaults to None.
+        teacher_features (Sequence[str], optional): Taps of the teacher where they differ. Defaults to None.
+        loss_weight (float | str | dict): Weight of each level's loss, or ``'auto'``, whose ratio is shared out equally among
+            the levels. Defaults to 2e-5.
+        schedule (dict, optional): The losses over the iterations, see :class:`~kd_methods.core.weights.LossSchedule`.
+            Defaults to None.
+        init_cfg (dict, optional): Initialisation. Defaults to None.
+        **options: Those of :class:`DMKDLoss`, channels excepted.
+
+    Example:
+        >>> distiller = dict(type='DMKDDistiller', features=['neck.0', 'neck.1', 'neck.2', 'neck.3'], loss_weight=5e-7,
+        ...                  spatial_ratio=0.45, channel_ratio=0.45)
+    """
+
+    def __init__(
+        self, features: Sequence[str] | None = None, student_features: Sequence[str] | None = None,
+        teacher_features: Sequence[str] | None = None, loss_weight: float | str | dict = 2e-5, schedule: dict | None = None,
+        init_cfg: dict | None = None, **options: Any,
+    ) -> None:
+        known = {*inspect.signature(DMKDLoss).parameters} - {'student_channels', 'teacher_channels'}
+        check_names('distiller: DMKDDistiller', options, known | {'features', 'student_features', 'teacher_features', 'schedule'})
+        self.options = parse_loss('distiller', dict(options, loss_weight=loss_weight, schedule=schedule), DMKDLoss, OPTIONS)
+        self.schedule = self.options.pop('schedule')
+        super().__init__(init_cfg=init_cfg)
+        self.features = dict(student=student_features or features, teacher=teacher_features or features)
+
+    def prepare(self, student: Probe, teacher: Probe, key: str = 'distiller') -> None:
+        names = {}
+        for side, probe in (('student', student), ('teacher', teacher)):
+            given = self.features[side]
+            names[side] = [given] if isinstance(given, str) else list(given or _neck_levels(probe, key))
+        if len(names['student']) != len(names['teacher']):
+            raise ValueError(f"{key}: the student has {len(names['student'])} levels {names['student']}, the teacher "
+                             f"{len(names['teacher'])} {names['teacher']}. Name as many of each, of equal strides, with "
+                             'student_features and teacher_features')
+        self.taps = {f'level_{i}': dict(student=s, teacher=t) for i, (s, t) in enumerate(zip(*names.values()))}
+        super().prepare(student, teacher, key)
+
+    def configure(self, student: dict[str, Tap], teacher: dict[str, Tap]) -> None:
+        weight = share_auto(self.options['loss_weight'], len(student))
+        batch = {name: dict(from_data=name) for name in ('img_shape', 'inputs') if self.options.get('pad_aware')}
+        for i, tap in enumerate(student):
+            cfg = dict(self.options, type='DMKDLoss', loss_weight=weight, student_channels=student[tap].channels,
+                       teacher_channels=teacher[tap].channels)
+            maps = dict(feat_S=self.from_student(tap), feat_T=self.from_teacher(tap))
+            self.add_loss(f'loss_dmkd_{i}', cfg, self.schedule, **maps, **batch)
+
+
+def _neck_levels(probe: Probe, key: str) -> list[str]:
+    """Taps of all levels that a network's neck returns."""
+    calls = probe.firings.get('neck')
+    if not calls or not isinstance(calls[0].outputs, list):
+        raise ValueError(f'{key}.features: the {probe.name} has no neck that returns levels'
+                         f'{": it returns " + format_shape(calls[0].outputs) if calls else ""}. Name the taps, e.g. '
+                         "features=['backbone.2', 'backbone.3']")
+    return [f'neck.{i}' for i in range(len(calls[0].outputs))]
