@@ -1,6 +1,10 @@
-# One-stage detectors, all levels of the neck. The student starts from the teacher's neck and head, as MGD's does.
-model = dict(
-    inherit=('neck', 'bbox_head'),
-    distiller=dict(type='DMKDDistiller', loss_weight=2e-5, spatial_ratio=0.65, channel_ratio=0.65, tau=0.5))
-# The fusion's two weights a level have no decay.
-optim_wrapper = dict(paramwise_cfg=dict(custom_keys={'.fusion': dict(decay_mult=0.0)}))
+# DMKD, with weight and ratios for one-stage and for two-stage detectors.
+dmkd = dict(type='DMKDDistiller', loss_weight=2e-5, spatial_ratio=0.65, channel_ratio=0.65)
+dmkd_two_stage = dict(
+    type='DMKDDistiller',
+    features=['neck.0', 'neck.1', 'neck.2', 'neck.3'],
+    loss_weight=5e-7,
+    spatial_ratio=0.45,
+    channel_ratio=0.45)
+# The two weights a level that mix the branches.
+fusion_without_decay = dict(custom_keys={'.fusion': dict(decay_mult=0.0)})
