@@ -1,5 +1,4 @@
 """What a check says about networks: size, cost, start weights, preprocessing, and how good the teacher is."""
-import importlib.util
 import math
 import os.path as osp
 from dataclasses import dataclass
@@ -93,8 +92,6 @@ def _is_here(checkpoint: str) -> bool:
     if scheme in ('open-mmlab', 'openmmlab'):
         checkpoint = urls.get_external_models().get(name, '')
     elif scheme in ('torchvision', 'modelzoo'):
-        if importlib.util.find_spec('torchvision') is None:
-            return False
         checkpoint = urls.get_torchvision_models().get(name, '')
     return osp.isfile(osp.join(torch.hub.get_dir(), 'checkpoints', osp.basename(checkpoint.split('?')[0])))
 

@@ -4,7 +4,8 @@
 
 * checks the installed packages and says what to install (:mod:`.packages`);
 * keeps mmengine from installing the old ``mmsegmentation`` over ``onedl-mmsegmentation`` when a
-  config names ``mmseg::...``, and "Could not import OneDL" out of the log (:mod:`.engine`);
+  config names ``mmseg::...``, "Could not import OneDL" out of the log, and lets ``torchvision://``
+  weights be found without torchvision (:mod:`.engine`);
 * imports the distillation part of MMRazor, and nothing else of it (:mod:`.razor`).
 
 mmseg and mmdet are not imported here (that takes seconds): mmengine's registries import them at the
@@ -13,13 +14,14 @@ it knows what mmengine writes into its checkpoints.
 """
 
 from .checkpoints import safe_globals
-from .engine import cure_package_names, quiet_onedl
+from .engine import cure_package_names, find_torchvision_weights, quiet_onedl
 from .packages import check_packages
 from .razor import import_mmrazor
 
 __all__ = [
     'check_packages',
     'cure_package_names',
+    'find_torchvision_weights',
     'import_mmrazor',
     'quiet_onedl',
     'safe_globals',
@@ -37,5 +39,6 @@ def setup() -> None:
     check_packages()
     cure_package_names()
     quiet_onedl()
+    find_torchvision_weights()
     import_mmrazor()
     _done = True

@@ -1,4 +1,6 @@
-"""What mmengine needs to be told about the onedl-* packages."""
+"""What mmengine needs to be told about the packages that are installed here."""
+import importlib.util
+from pathlib import Path
 
 
 def cure_package_names() -> None:
@@ -31,3 +33,19 @@ def quiet_onedl() -> None:
     print_log.__doc__ = original.__doc__
     print_log.drops_onedl = True
     mmengine.logging.print_log = print_log
+
+
+def find_torchvision_weights() -> None:
+    """Let ``torchvision://resnet50`` load without torchvision, which only knows the addresses.
+
+    mmdet's backbones start from such weights. mmengine asks torchvision for their addresses, but has a list of its own of
+    those that configs name; the files are fetched by torch.
+    """
+    if importlib.util.find_spec('torchvision') is not None:
+        return
+    from mmengine import hub
+    from mmengine.fileio import load
+    from mmengine.runner import checkpoint
+
+    addresses = Path(hub.__file__).with_name('torchvision_0.12.json')
+    checkpoint.get_torchvision_models = lambda: load(addresses)

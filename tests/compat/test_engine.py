@@ -55,6 +55,32 @@ def test_cfg_path_of_an_architecture(no_pip):
     assert type(model).__module__.startswith('mmseg.')
 
 
+def test_torchvision_weights_are_found_without_torchvision(monkeypatch, tmp_path):
+    """mmdet's backbones start from them; only the fetching itself is replaced here."""
+    import torch
+    from mmengine.registry import MODELS
+    from mmengine.runner import checkpoint
+
+    from kd_methods.compat.engine import find_torchvision_weights
+
+    monkeypatch.setattr(checkpoint, 'get_torchvision_models', None)  # to be put back afterwards
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
+    find_torchvision_weights()
+    fetched = []
+
+    def load_url(url, **kwargs):
+        fetched.append(url)
+        return {name: torch.full_like(value, 0.5) for name, value in backbone.state_dict().items()}
+
+    monkeypatch.setattr(checkpoint, 'load_url', load_url)
+    cfg = get_config('mmdet::retinanet/retinanet_r18_fpn_1x_coco.py').model.backbone
+    backbone = MODELS.build(dict(cfg, _scope_='mmdet'))
+    assert backbone.init_cfg['checkpoint'] == 'torchvision://resnet18'
+    backbone.init_weights()
+    assert fetched and fetched[0].endswith('resnet18-f37072fd.pth')
+    assert (backbone.conv1.weight == 0.5).all()
+
+
 def test_imports_print_nothing(request):
     """Neither `import kd_methods` nor the lazy imports of mmseg and mmdet that a run makes."""
     code = (
