@@ -2,6 +2,12 @@ _base_ = [
     '../dmkd/dmkd_retinanet_r18_retinanet_r18-w16_scenescoco.py',
     '../_base_/distillers/neck_mgd.py'
 ]
-model = dict(distiller=dict(_base_.neck_mgd, _delete_=True))
-for _connector in model['distiller']['connectors'].values():
-    _connector.update(student_channels=64, teacher_channels=64)
+# The neck has three levels here.
+distiller = {
+    key: {name: part for name, part in value.items() if name[-1] in '012'} if isinstance(value, dict) else value
+    for key, value in _base_.neck_mgd.items()
+}
+for connector in distiller['connectors'].values():
+    connector.update(student_channels=64, teacher_channels=64)
+del connector
+model = dict(distiller=dict(distiller, _delete_=True))

@@ -1,4 +1,5 @@
-# RetinaNet on a ResNet-18 that starts from nothing, for the sign scenes: a small head, anchors for signs of 20 to 50 pixels.
+# RetinaNet on a ResNet-18 that starts from nothing, for the sign scenes: a small head, and three levels for signs of 20 to
+# 50 pixels on images of 96 (the levels above would have one or two places, and spoil the head's shared batch norm).
 _base_ = ['mmdet::_base_/models/retinanet_r50_fpn.py']
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
@@ -9,11 +10,11 @@ model = dict(
         norm_eval=False,
         norm_cfg=norm_cfg,
         init_cfg=None),
-    neck=dict(in_channels=[64, 128, 256, 512], out_channels=64),
+    neck=dict(in_channels=[64, 128, 256, 512], out_channels=64, num_outs=3),
     bbox_head=dict(
         num_classes=10,
         in_channels=64,
         feat_channels=64,
         stacked_convs=2,
         norm_cfg=norm_cfg,
-        anchor_generator=dict(octave_base_scale=3, ratios=[1.0])))
+        anchor_generator=dict(octave_base_scale=3, ratios=[1.0], strides=[8, 16, 32])))
