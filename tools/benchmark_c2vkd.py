@@ -10,12 +10,12 @@ beyond the inputs. Value and gradient of the patch term's two forms are compared
 
 import argparse
 import multiprocessing
-import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
+from benchmark_common import alternate, median_min_max, value_and_gradient
 
 from kd_methods.methods.c2vkd import patch_loss, pdd_loss
 
@@ -60,15 +60,7 @@ def make_ways(loss: str, args: argparse.Namespace) -> dict[str, Callable[[], tup
                 for name in ('label', 'logits')}
         ways['cross-entropy'] = lambda: torch.nn.functional.cross_entropy(
             torch.nn.functional.interpolate(student, size=label.shape[1:], mode='bilinear'), label)
-
-    def with_gradient(way: Callable) -> tuple[torch.Tensor, torch.Tensor]:
-        value = way()
-        (gradient,) = torch.autograd.grad(value, student)
-        if gradient.is_cuda:
-            torch.cuda.synchronize()
-        return value.detach(), gradient
-
-    return {name: lambda way=way: with_gradient(way) for name, way in ways.items()}
+    return {name: partial(value_and_gradient, way, student) for name, way in ways.items()}
 
 
 def peak(loss: str, way: str, args: argparse.Namespace, queue: multiprocessing.Queue) -> None:
@@ -107,20 +99,15 @@ def peak_memory(loss: str, way: str, args: argparse.Namespace) -> int:
 def compare(loss: str, args: argparse.Namespace) -> None:
     """Print the table of a loss."""
     ways = make_ways(loss, args)
-    times, results = {name: [] for name in ways}, {}
-    for repeat in range(args.repeats + 1):
-        for name, way in ways.items():
-            start = time.perf_counter()
-            results[name] = way()
-            if repeat:  # the first is a warm-up
-                times[name].append(time.perf_counter() - start)
+    times, results = alternate(ways, args.repeats)
     memory = {name: peak_memory(loss, name, args) for name in ways}
     first = next(iter(ways))
+    base = median_min_max(times[first], 1e3)[0]
     print(f'{"":>14} {"ms (min - max)":>24} {"ratio":>7} {"peak MB":>9} {"ratio":>7}')
     for name, seconds in times.items():
-        middle, low, high = (1e3 * f(seconds) for f in (statistics.median, min, max))
+        middle, low, high = median_min_max(seconds, 1e3)
         spread = f'{middle:.0f} ({low:.0f} - {high:.0f})'
-        print(f'{name:>14} {spread:>24} {statistics.median(seconds) / statistics.median(times[first]):7.2f} '
+        print(f'{name:>14} {spread:>24} {middle / base:7.2f} '
               f'{memory[name] / 2**20:9.0f} {memory[name] / memory[first]:7.2f}')
     if loss == 'patch':
         (value, gradient), (expected, wanted) = results['factored'], results['dense']

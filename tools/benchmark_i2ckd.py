@@ -8,10 +8,10 @@ Forward and backward of both, alternating in one process; the ratio is of the me
 """
 
 import argparse
-import statistics
-import time
+from functools import partial
 
 import torch
+from benchmark_common import alternate, median_min_max, value_and_gradient
 
 from kd_methods.methods.i2ckd import i2ckd_loss
 
@@ -64,28 +64,13 @@ def main() -> None:
     feat_T = torch.randn(shape, device=args.device)
     label = torch.randint(0, args.classes, (args.batch, *args.size), device=args.device)
 
-    def step(loss_of):
-        if feat_S.is_cuda:
-            torch.cuda.synchronize()
-        start = time.perf_counter()
-        loss = loss_of()
-        (grad,) = torch.autograd.grad(loss, feat_S)
-        if feat_S.is_cuda:
-            torch.cuda.synchronize()
-        return time.perf_counter() - start, loss.detach(), grad
-
     ways = {
         'vectorised': lambda: i2ckd_loss(feat_S, feat_T, label, args.classes)[0],
         'class loop': lambda: loop_loss(feat_S, feat_T, label, args.classes, by_pair=False),
     }
     if args.pairs:
         ways['pair loop'] = lambda: loop_loss(feat_S, feat_T, label, args.classes, by_pair=True)
-    times, results = {name: [] for name in ways}, {}
-    for repeat in range(args.repeats + 1):
-        for name, way in ways.items():
-            seconds, *results[name] = step(way)
-            if repeat:  # the first is a warm-up
-                times[name].append(seconds)
+    times, results = alternate({name: partial(value_and_gradient, way, feat_S) for name, way in ways.items()}, args.repeats)
     for name in ways:
         torch.testing.assert_close(results[name], results['vectorised'], rtol=1e-3, atol=1e-7)
 
@@ -94,12 +79,11 @@ def main() -> None:
         f'{args.size[1]}, {args.device}, {args.threads} thread(s), forward + backward, '
         f'median of {args.repeats} (min - max)'
     )
-    base = statistics.median(times['vectorised'])
+    base = median_min_max(times['vectorised'], 1e3)[0]
     for name, seconds in times.items():
-        middle = statistics.median(seconds)
-        low, high = 1e3 * min(seconds), 1e3 * max(seconds)
+        middle, low, high = median_min_max(seconds, 1e3)
         spread = f'({low:.0f} - {high:.0f})'
-        print(f'{name:>12}: {1e3 * middle:9.0f} ms {spread:>18}   x {middle / base:.1f}')
+        print(f'{name:>12}: {middle:9.0f} ms {spread:>18}   x {middle / base:.1f}')
     print('value and gradient agree')
 
 

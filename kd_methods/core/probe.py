@@ -69,7 +69,8 @@ def probe_network(model: BaseModel, role: str = 'student', size: tuple[int, int]
     """Run a network once on zeros in ``mode='tensor'`` and note every call of every module.
 
     The network is left as it was: the run is in eval mode without gradients, so no batch statistics move, and neither the
-    random state nor any training flag changes.
+    random state nor any training flag changes. A two-stage detector ends at its proposals: no tap may lie behind them, and its
+    heads on all proposals of an untrained network would take most of a minute.
 
     Args:
         model (BaseModel): Network to run.
@@ -81,12 +82,16 @@ def probe_network(model: BaseModel, role: str = 'student', size: tuple[int, int]
     recorder = _CallRecorder(probe)
     handles = []
     for path, module in model.named_modules():
+        if path.startswith('roi_head.'):
+            handles.append(module.register_forward_pre_hook(_stop_at_proposals))
         handles.append(module.register_forward_pre_hook(recorder.before))
         handles.append(module.register_forward_hook(recorder.hook(path)))
     try:
         model.eval()
         with torch.random.fork_rng(devices=_cuda_devices(model)), torch.no_grad():
             model(dry_run_input(model, size), dry_run_samples(model, size), mode='tensor')
+    except _ProposalsReached:
+        pass
     except Exception as error:  # a head that wants real annotations: what fired before it is still known
         probe.error = error.with_traceback(None)  # whose frames would keep the run's tensors
     finally:
@@ -157,6 +162,14 @@ def format_shape(shape: Shape) -> str:
 
 def _cuda_devices(model: nn.Module) -> list[int]:
     return sorted({p.device.index or 0 for p in model.parameters() if p.device.type == 'cuda'})
+
+
+class _ProposalsReached(Exception):
+    """Ends the dry run of a two-stage detector."""
+
+
+def _stop_at_proposals(module: nn.Module, inputs: tuple) -> None:
+    raise _ProposalsReached
 
 
 class _CallRecorder:
