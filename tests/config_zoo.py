@@ -4,7 +4,7 @@ from functools import cache
 
 import torch
 from mmengine.config import Config
-from mmengine.registry import MODELS
+from mmengine.registry import DATASETS, MODELS
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from toys import ROOT
@@ -15,15 +15,19 @@ from kd_methods.core.networks import build_network, is_distillation, load_config
 FILES = {p.stem: p for p in sorted((ROOT / 'configs').glob('[!_]*/*.py'))}
 BASELINES = [name for name, path in FILES.items() if path.parent.name == 'baselines']
 DISTILLED = [name for name in FILES if name not in BASELINES]
+DETECTORS = [name for name in FILES if name.endswith('coco')]
 SIZE = 64
+KINDS = {'RetinaNet': 'retinanet', 'RepPointsDetector': 'reppoints', 'FasterRCNN': 'faster-rcnn', 'MaskRCNN': 'mask-rcnn',
+         'CascadeRCNN': 'cascade-rcnn'}  # mmdet's detectors in a name
 
 
 @cache
 def _load(name: str) -> Config:
-    return load_config(FILES[name])
+    return load_config(FILES.get(name, name))
 
 
 def load(name: str) -> Config:
+    """A shipped config by its name, or a package's by its path."""
     return copy.deepcopy(_load(name))
 
 
@@ -43,6 +47,8 @@ def networks(name: str) -> dict:
 
 def smallest(model: dict, head: int = 8) -> dict:
     """Overrides that make a network the smallest of its family."""
+    if 'decode_head' not in model:
+        return smallest_detector(model)
     if model['backbone']['type'] == 'DuplexEncoder':
         late = model['decode_head']['type'] == 'LateFusionHead'
         part = smallest(dict(model, backbone=model['backbone']['rgb'],
@@ -73,6 +79,19 @@ def smallest(model: dict, head: int = 8) -> dict:
     return overrides
 
 
+def smallest_detector(model: dict) -> dict:
+    """Overrides for a thin backbone and few proposals; neck and heads stay, which is where it is distilled and inherited."""
+    deep = model['backbone']['depth'] >= 50  # bottlenecks: their maps, and so the necks, have one width in student and teacher
+    backbone = dict(depth=50 if deep else 18, stem_channels=8, base_channels=8)
+    if model['backbone']['type'] == 'ResNeXt':
+        backbone['groups'] = 2
+    stages = [8 * 2**i * (4 if deep else 1) for i in range(4)]
+    overrides = dict(downloads=False, backbone=backbone, neck=dict(in_channels=stages))
+    if isinstance((model.get('train_cfg') or {}).get('rcnn'), dict):
+        overrides['train_cfg'] = dict(rcnn=dict(sampler=dict(num=16)), rpn_proposal=dict(max_per_img=32))
+    return overrides
+
+
 def build_small(name: str) -> torch.nn.Module:
     """The model of a config, every network the smallest of its family, no weights from files."""
     cfg = load(name)
@@ -100,6 +119,49 @@ def batch(num_classes: int, size: int = SIZE, channels: int = 3) -> dict:
     return dict(inputs=inputs, data_samples=samples)
 
 
+def detection_batch(name: str) -> dict:
+    """Noise with boxes, and masks where the data has them: of the scenes' size, or for COCO the smallest on which each of a
+    neck's levels has several places."""
+    from mmdet.testing import demo_mm_inputs
+    size = 96 if name.endswith('scenescoco') else 160
+    masks = any(t.get('with_mask') for t in load(name).train_dataloader.dataset.pipeline)
+    return demo_mm_inputs(2, [(3, size, size)] * 2, num_classes=len(classes_of(name)), with_mask=masks)
+
+
+def without_scope(node):
+    """A part of a config without the scopes that mmengine writes into what comes from a package."""
+    if isinstance(node, dict):
+        return {key: without_scope(value) for key, value in node.items() if key != '_scope_'}
+    return [without_scope(value) for value in node] if isinstance(node, list) else node
+
+
 def datasets_of(loader: dict) -> list:
     dataset = loader['dataset']
     return dataset['datasets'] if dataset['type'] == 'ConcatDataset' else [dataset]
+
+
+def classes_of(name: str) -> tuple:
+    """Class names of a config's training data: its own, or those of its kind."""
+    cfg = load(name)
+    dataset = datasets_of(cfg.train_dataloader)[0]
+    with DATASETS.switch_scope_and_registry(cfg.default_scope) as registry:
+        return (dataset.get('metainfo') or registry.get(dataset['type']).METAINFO)['classes']
+
+
+def heads_of(model: dict) -> list[dict]:
+    """All parts of a network that tell classes apart."""
+    roi = model.get('roi_head') or {}
+    named = [*map(model.get, ('decode_head', 'auxiliary_head', 'bbox_head')), *map(roi.get, ('bbox_head', 'mask_head'))]
+    heads = [h for part in named if part for h in (part if isinstance(part, list) else [part])]
+    return [h if 'num_classes' in h else h['rgb'] for h in heads]  # a head of two branches takes the number of the first
+
+
+def detector_name(model: dict) -> str:
+    """What a name has to call a detector: its kind and its backbone, of the usual width."""
+    backbone = model['backbone']
+    kind = KINDS[model['type']]
+    if 'mask_head' in model.get('roi_head', {}):
+        kind = kind.replace('cascade-', 'cascade-mask-')
+    cardinality = '-{groups}x{base_width}d'.format(**backbone) if backbone['type'] == 'ResNeXt' else ''
+    letter = {'ResNet': 'r', 'ResNeXt': 'x'}[backbone['type']]
+    return f"{kind}_{letter}{backbone['depth']}{cardinality}{'-dconv' if backbone.get('dcn') else ''}"

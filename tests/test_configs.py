@@ -1,25 +1,45 @@
 """Every shipped config: it loads, its name is true, its networks build, each family trains."""
 import copy
+import json
 import re
 from functools import cache
 from pathlib import Path
 
 import mmcv
 import mmengine.config.utils
+import mmengine.hub
 import mmseg.registry
 import numpy as np
 import pytest
 import torch
-from config_zoo import BASELINES, DISTILLED, FILES, batch, build_small, datasets_of, load, networks
+from config_zoo import (
+    BASELINES,
+    DETECTORS,
+    DISTILLED,
+    FILES,
+    KINDS,
+    batch,
+    build_small,
+    classes_of,
+    datasets_of,
+    detection_batch,
+    detector_name,
+    heads_of,
+    load,
+    networks,
+    without_scope,
+)
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import DefaultScope
+from mmengine.registry import DATASETS as DATASET_REGISTRY
+from mmengine.registry import MODELS, DefaultScope
 from toys import ROOT
 
 import kd_methods.core.networks as networks_module
 from kd_methods.core.networks import build_network, is_distillation
+from kd_methods.core.plain_config import plain_config
 
-PAPER_SCALE = {key: [name for name in FILES if f'_{key}_' in name] for key in ('8xb2-40k', '8xb3-50k')}
+PAPER_SCALE = {key: [name for name in FILES if f'_{key}_' in name] for key in ('8xb2-40k', '8xb3-50k', '8xb2-2x')}
 DATASETS = {  # in a name: the class, its number of classes
     'scenes': ('SceneDataset', 11),
     'scenesrgbd': ('SceneDataset', 11),
@@ -28,6 +48,8 @@ DATASETS = {  # in a name: the class, its number of classes
     'voc12aug': ('PascalVOCDataset', 21),
     'camvid': ('CamVidDataset', 11),
     'ade20k': ('ADE20KDataset', 150),
+    'scenescoco': ('CocoDataset', 10),
+    'coco': ('CocoDataset', 80),
 }
 HEADS = {'deeplabv3': 'ASPPHead', 'deeplabv3plus': 'DepthwiseSeparableASPPHead', 'pspnet': 'PSPHead', 'segformer': 'SegformerHead',
          'fpn': 'FPNHead'}
@@ -35,19 +57,20 @@ BACKBONES = {'mobilenet-v2': 'MobileNetV2', 'mit': 'MixVisionTransformer', 'pvt-
              'pvtv2-': 'mmdet.PyramidVisionTransformerV2'}
 
 
-@pytest.fixture(autouse=True)
-def _scope():
-    # The runner sets this from the config's default_scope.
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        yield
-
-
 @pytest.fixture(autouse=True, scope='module')
 def _read_files_once():
     # mmengine reads mmseg's 53 metafiles for each `mmseg::` base: half a second a config.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mmengine.config.utils, 'load', cache(mmengine.config.utils.load))
-        patch.setattr(networks_module, 'load_config', lambda path, key='': load(Path(path).stem))
+        patch.setattr(networks_module, 'load_config', lambda path, key='': load(path if '::' in path else Path(path).stem))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _scope(request, _read_files_once):
+    # The runner sets this from the config's default_scope.
+    name = getattr(request.node, 'callspec', None) and request.node.callspec.params.get('name')
+    with DefaultScope.overwrite_default_scope(load(name).default_scope if name else 'mmseg'):
         yield
 
 
@@ -60,10 +83,12 @@ def test_every_folder_is_covered():
 def test_name_tells_the_truth(name):
     cfg = load(name)
     match = re.fullmatch(
-        r'(?P<networks>.+?)_(?:(?P<gpus>\d+)xb(?P<batch>\d+)-(?P<kiters>\d+)k_)?'
+        r'(?P<networks>.+?)_(?:(?P<gpus>\d+)xb(?P<batch>\d+)-(?P<length>\d+)(?P<unit>[kx])_)?'
         r'(?P<dataset>[a-z0-9]+)(?:-(?P<h>\d+)x(?P<w>\d+))?', name)
     assert match, f'{name} is not METHOD_TEACHER_STUDENT_GPUSxbBATCH-SCHEDULE_DATASET-CROP'
     part = match.groupdict()
+    assert cfg.default_scope == ('mmdet' if name in DETECTORS else 'mmseg')
+    assert 'kd_methods' in cfg.custom_imports.imports
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         for dataset in datasets_of(loader):
             kind = dataset['type']
@@ -74,17 +99,26 @@ def test_name_tells_the_truth(name):
             assert reads_x == ('PackRGBXInputs' in [t['type'] for t in dataset['pipeline']])
     if part['gpus']:
         assert cfg.train_dataloader.batch_size == int(part['batch'])
-        assert cfg.train_cfg.max_iters == 1000 * int(part['kiters'])
+        if part['unit'] == 'x':  # mmdet's unit, of 12 epochs
+            assert (cfg.train_cfg.type, cfg.train_cfg.max_epochs) == ('EpochBasedTrainLoop', 12 * int(part['length']))
+        else:
+            assert cfg.train_cfg.max_iters == 1000 * int(part['length'])
+    else:
+        assert part['dataset'] in ('scenes', 'scenesrgbd', 'scenescoco')
+    if part['h']:
         crop = (int(part['h']), int(part['w']))
         assert networks(name)['student']['data_preprocessor']['size'] == crop
         for dataset in datasets_of(cfg.train_dataloader):
             crops = [t for t in dataset['pipeline'] if t['type'] == 'RandomCrop']
             assert [tuple(t['crop_size']) for t in crops] == [crop]
-    else:
-        assert part['dataset'] in ('scenes', 'scenesrgbd')
     if is_distillation(cfg):
         return  # the networks' part is test_pair_is_what_the_name_says
     model = networks(name)['student']
+    if name in DETECTORS:
+        named, _, width = part['networks'].partition('-w')
+        assert named == detector_name(model)
+        assert not width or model['backbone']['base_channels'] == int(width)
+        return
     kind, backbone = part['networks'].split('_', 1)
     assert ('DuplexEncoder' == model['backbone']['type']) == backbone.startswith('duplex-')
     if backbone.startswith('duplex-'):
@@ -106,27 +140,29 @@ def test_pair_is_what_the_name_says(name):
     model = load(name).model
     student = Path(model.architecture.cfg_path)
     teacher = Path(model.teacher.cfg_path)
-    assert {student.parent.as_posix(), teacher.parent.as_posix()} == {'configs/baselines'}
-    assert student.stem in BASELINES and teacher.stem in BASELINES
-    tail = re.search(r'(_\d+xb\d+-\d+k)?_[a-z0-9]+(-\d+x\d+)?$', student.stem).group()
-    assert teacher.stem.endswith(tail)
+    assert student.parent.as_posix() == 'configs/baselines' and student.stem in BASELINES
+    tail = re.search(r'(_\d+xb\d+-\d+[kx])?_[a-z0-9]+(-\d+x\d+)?$', student.stem).group()
+    if '::' in model.teacher.cfg_path:  # trained by its package, whose list of checkpoints is asked
+        taught_by = detector_name(networks(name)['teacher'])
+        assert model.teacher_ckpt == mmengine.hub.get_config(model.teacher.cfg_path, pretrained=True).model_path
+        assert model.teacher_ckpt.endswith('.pth')
+    else:
+        assert teacher.parent.as_posix() == 'configs/baselines' and teacher.stem in BASELINES
+        assert teacher.stem.endswith(tail)
+        taught_by = teacher.stem[:-len(tail)]
+        assert model.teacher_ckpt == f'work_dirs/{teacher.stem}/best.pth'
     folder = FILES[name].parent.name
     method = name.split('_')[0]
     assert folder == 'peers' or method == folder or method.startswith(f'{folder}-')
-    assert name == f'{method}_{teacher.stem[:-len(tail)]}_{student.stem[:-len(tail)]}{tail}'
-    assert model.teacher_ckpt == f'work_dirs/{teacher.stem}/best.pth'
+    assert name == f'{method}_{taught_by}_{student.stem}'
 
 
 @pytest.mark.parametrize('name', FILES)
 def test_class_counts_agree(name):
-    cfg = load(name)
-    (kind,) = {d['type'].replace('Disparity', '') for d in datasets_of(cfg.train_dataloader)}
-    expected = {cls: count for cls, count in DATASETS.values()}[kind]
-    assert len(mmseg.registry.DATASETS.get(kind).METAINFO['classes']) == expected
+    expected = DATASETS[re.search(r'_([a-z0-9]+)(-\d+x\d+)?$', name).group(1)][1]
+    assert len(classes_of(name)) == expected
     for model in networks(name).values():
-        for head in (model['decode_head'], model.get('auxiliary_head')):
-            if head is not None:  # a head of two branches takes the number of the first
-                assert head.get('num_classes', head.get('rgb', {}).get('num_classes')) == expected
+        assert heads_of(model) and all(head['num_classes'] == expected for head in heads_of(model))
 
 
 def assert_augmentation(cfg):
@@ -180,7 +216,74 @@ def test_setting_of_c2vkd_and_lix(name):
         assert cfg.model.distiller == dict(type='C2VKDDistiller', student_feature=place, teacher_feature=place, vlfd=vlfd)
 
 
-@pytest.mark.parametrize('name', BASELINES)
+@pytest.mark.parametrize('name', PAPER_SCALE['8xb2-2x'])
+def test_published_setting_of_detectors(name):
+    cfg = load(name)
+    one_stage = 'rpn_head' not in networks(name)['student']
+    paramwise = cfg.optim_wrapper.pop('paramwise_cfg', None)
+    assert without_scope(cfg.optim_wrapper) == dict(
+        type='OptimWrapper', clip_grad=dict(max_norm=35, norm_type=2),
+        optimizer=dict(type='SGD', lr=0.01 if one_stage else 0.02, momentum=0.9, weight_decay=1e-4))
+    assert without_scope(cfg.param_scheduler) == [
+        dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=500),
+        dict(type='MultiStepLR', begin=0, end=24, by_epoch=True, milestones=[16, 22], gamma=0.1)]
+    (dataset, ) = datasets_of(cfg.train_dataloader)
+    assert [t['scale'] for t in dataset['pipeline'] if t['type'] == 'Resize'] == [(1333, 800)]
+    masks = 'mask' in Path(cfg.model.architecture.cfg_path if name in DISTILLED else name).name
+    assert [t.get('with_mask', False) for t in dataset['pipeline'] if t['type'] == 'LoadAnnotations'] == [masks]
+    assert cfg.val_evaluator.metric == (['bbox', 'segm'] if masks else 'bbox')
+    assert networks(name)['student']['backbone']['init_cfg'] == dict(type='Pretrained', checkpoint='torchvision://resnet50')
+    if name in BASELINES:
+        return
+    assert paramwise == dict(custom_keys={'.fusion': dict(decay_mult=0.0)})
+    alone = load(Path(cfg.model.architecture.cfg_path).stem)
+    for key in set(alone) - {'model'}:  # nothing but the teacher tells the two runs apart
+        assert cfg[key] == alone[key], key
+    assert cfg.model.get('inherit') == (('neck', 'bbox_head') if one_stage else None)
+    if name.startswith('dmkd'):
+        weight, ratio = (2e-5, 0.65) if one_stage else (5e-7, 0.45)
+        levels = {} if one_stage else dict(features=[f'neck.{i}' for i in range(4)])
+        assert cfg.model.distiller == dict(
+            type='DMKDDistiller', loss_weight=weight, spatial_ratio=ratio, channel_ratio=ratio, **levels)
+
+
+@pytest.mark.parametrize('name', [n for n in DETECTORS if n in DISTILLED])
+def test_exported_detector_is_stock(name):
+    plain = plain_config(load(name))
+    assert plain.model.type == networks(name)['student']['type'] and 'custom_imports' not in plain
+    assert 'kd_methods' not in plain.pretty_text and 'istill' not in plain.pretty_text
+    assert not any(word in plain.pretty_text for word in ('DMKD', 'Pretrained', 'https://'))
+
+
+@pytest.mark.parametrize('name', [n for n in BASELINES if n in DETECTORS])
+def test_full_size_detector_is_consistent(name):
+    with torch.device('meta'), torch.no_grad():
+        model = build_network(dict(cfg_path=str(FILES[name]), downloads=False)).eval()
+        levels = model.extract_feat(torch.zeros(1, 3, 256, 256))
+    first = 4 if hasattr(model, 'rpn_head') else 8
+    neck = networks(name)['student']['neck']
+    channels = neck['out_channels']
+    sizes = [256 // (first * 2**i) for i in range(neck['num_outs'])]
+    assert [tuple(x.shape) for x in levels] == [(1, channels, size, size) for size in sizes]
+    assert channels == (64 if name.endswith('scenescoco') else 256)
+
+
+@pytest.mark.parametrize('name', [n for n in PAPER_SCALE['8xb2-2x'] if n.startswith('dmkd')])
+def test_full_size_pair_of_detectors(name):
+    # Numbers, not the meta device: mmcv's deformable convolutions have no kernel for it.
+    model = load(name).model
+    model.architecture.downloads = model.teacher.downloads = False
+    model.teacher_ckpt = None
+    built = MODELS.build(model)
+    assert [probe.error for probe in built.probes] == [None, None]
+    levels = 4 if hasattr(built.student, 'rpn_head') else 5
+    assert list(built.weights.base) == [f'loss_dmkd_{i}' for i in range(levels)]
+    assert {loss.channels for loss in built.distiller.distill_losses.values()} == {(256, 256)}
+    assert built.teacher.mode == 'tensor'
+    assert type(built.teacher.model.backbone).__name__ == 'ResNeXt' and built.teacher.model.backbone.depth == 101
+
+
+@pytest.mark.parametrize('name', [n for n in BASELINES if n not in DETECTORS])
 def test_full_size_network_is_consistent(name):
     # On the meta device: shapes only, so that the real widths are checked, not the overridden ones. The transformers, which
     # are small, compute with numbers when they are built.
@@ -197,13 +300,21 @@ def test_full_size_network_is_consistent(name):
 def test_builds_small(name):
     model = build_small(name)
     plain = model.architecture if name in DISTILLED else model
-    assert type(plain).__name__ == 'EncoderDecoder'
+    assert type(plain).__name__ in (KINDS if name in DETECTORS else ['EncoderDecoder'])
     assert not any(isinstance(m, torch.nn.SyncBatchNorm) for m in plain.modules()) or \
         torch.cuda.is_available()
     if name in DISTILLED:
         trained = {id(p) for p in model.parameters()}
         assert not any(id(p) in trained for p in model.teacher.model.parameters())
         adapters = [tuple(p.shape) for p in model.distiller.parameters()]
+        if name in DETECTORS:
+            c, outs = model.student.neck.out_channels, model.student.neck.num_outs
+            block = [(c, c, 3, 3), (c, )] * 2
+            levels = min(outs, 4 if hasattr(model.student, 'rpn_head') else dict(pkd=4, fbkd=3).get(name.split('_')[0], outs))
+            assert len(model.distiller.distill_losses) == levels or name.startswith('fbkd') and name.endswith('scenescoco')
+            expected = dict(dmkd=[(2, ), *block, *block] * levels, mgd=block * levels, cwd=[], pkd=[])
+            assert adapters == expected.get(name.split('_')[0], adapters)
+            return
         # C2VKD's pooled vector has 512 channels, the last stages have 64
         expected = {'i2ckd': [(16, 8)], 'c2vkd': [(16, 8, 1, 1), (512, 8), (512, )],
                     'c2vkd-paper': [(64, 64, 1, 1), (512, 64), (512, )]}
@@ -212,7 +323,7 @@ def test_builds_small(name):
 
 ONE_OF_EACH = [
     name for name in FILES
-    if ('camvid' in name and name not in BASELINES) or FILES[name].parent.name == 'peers'
+    if ('camvid' in name and name not in BASELINES) or FILES[name].parent.name == 'peers' or name in DETECTORS
     or name.startswith(('i2ckd_pspnet_r101', 'c2vkd', 'lix')) and 'voc12aug' not in name and 'ade20k' not in name
 ] + [n for n in BASELINES if 'camvid' in n or 'ade20k' in n or 'nyuv2' in n or 'scenesrgbd' in n]
 
@@ -221,13 +332,25 @@ ONE_OF_EACH = [
 def test_one_step_of_each_family(name):
     torch.manual_seed(0)
     model = build_small(name)
+    model.init_weights()
     model.train()
     student = model.architecture if name in DISTILLED else model
     before = copy.deepcopy(student.state_dict())
+    for part in getattr(model, 'inherit', []):
+        given = model.teacher.model.state_dict()
+        assert all(torch.equal(value, given[key]) for key, value in before.items() if key.startswith(f'{part}.'))
     optim_wrapper = build_optim_wrapper(model, load(name).optim_wrapper)
-    logs = model.train_step(batch(student.num_classes, channels=4 if 'duplex' in name else 3), optim_wrapper)
+    heads_of_teacher = []
+    if name in DETECTORS and name in DISTILLED:  # the teacher stops after its neck: it needs neither head nor annotations
+        for path, module in model.teacher.model.named_modules():
+            if path.split('.')[0].endswith('head'):
+                module.register_forward_pre_hook(lambda *_, path=path: heads_of_teacher.append(path))
+    data = detection_batch(name) if name in DETECTORS else batch(student.num_classes, channels=4 if 'duplex' in name else 3)
+    logs = model.train_step(data, optim_wrapper)
     assert all(torch.isfinite(torch.as_tensor(v)).all() for v in logs.values()), logs
-    for part in ('backbone', 'decode_head.conv_seg'):
+    assert not heads_of_teacher
+    head = 'decode_head.conv_seg' if name not in DETECTORS else 'roi_head' if hasattr(student, 'roi_head') else 'bbox_head'
+    for part in ('backbone', head):
         names = [n for n, _ in student.named_parameters() if n.startswith(part)]
         after = student.state_dict()
         assert any(not torch.equal(before[n], after[n]) for n in names), part
@@ -235,6 +358,12 @@ def test_one_step_of_each_family(name):
         method = FILES[name].parent.name
         arfd = [] if 'duplex-late' in name else ['arfd_0', 'arfd_1', 'arfd_2']
         terms = dict(peers=[name.split('_')[0]], c2vkd=['vlfd', 'pdd'], lix=['dwld', *arfd]).get(method, [method])
+        if method == 'dmkd':
+            names = {id(p): n for n, p in model.named_parameters()}
+            undecayed = {names[id(p)] for g in optim_wrapper.param_groups for p in g['params'] if g['weight_decay'] == 0}
+            assert undecayed == {f'distiller.distill_losses.{n}.fusion' for n in model.weights.base}
+        if name in DETECTORS:
+            terms = [f"{name.split('_')[0]}_{i}" for i in range(len(model.weights.base))]
         assert any(k.startswith('student.') for k in logs) == model.calculate_student_loss
         assert all(logs[f'distill.loss_{term}'] > 0 for term in terms)
         if method == 'i2ckd':
@@ -301,3 +430,28 @@ def test_pipelines_run_on_the_layout_mmseg_documents(base, crop, tmp_path):
     assert all(h <= crop[0] and w <= crop[1] for h, w in train)
     # VOC is tested at each image's own size; Cityscapes' images are brought to 1024 rows, ADE20K's to 512.
     assert val == [dict(cityscapes=(1024, 1365), voc12=(90, 120), ade20k=(512, 683))[base.split('_')[0]]]
+
+
+@pytest.mark.parametrize('name', ['retinanet_r50_8xb2-2x_coco', 'mask-rcnn_r50_8xb2-2x_coco'])
+def test_pipelines_run_on_the_layout_mmdet_documents(name, tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    box = [10, 20, 30, 40]
+    polygon = [10, 20, 40, 20, 40, 60, 10, 60]
+    for split in ('train', 'val'):
+        _write(tmp_path / f'{split}2017/a.jpg', image)
+        annotation = dict(id=1, image_id=7, category_id=18, iscrowd=0, bbox=box, area=1200, segmentation=[polygon])
+        path = tmp_path / f'annotations/instances_{split}2017.json'
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(dict(
+            images=[dict(id=7, file_name='a.jpg', height=90, width=120)], annotations=[annotation],
+            categories=[dict(id=18, name='dog')])))
+    cfg = load(name)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.dataset.data_root = f'{tmp_path}/'
+        with DATASET_REGISTRY.switch_scope_and_registry('mmdet') as registry:
+            item = registry.build(loader.dataset)[0]
+        assert tuple(item['inputs'].shape) == (3, 800, 1067)  # 120 x 90, brought to 800 rows
+        truth = item['data_samples'].gt_instances
+        if loader is cfg.train_dataloader:
+            assert truth.bboxes.tensor[0, 1::2].tolist() == pytest.approx([20 * 800 / 90, 60 * 800 / 90])
+            assert ('masks' in truth) == name.startswith('mask')

@@ -179,11 +179,12 @@ def logit_scene(seed=0, n=2, size=6, classes=5, dtype=None, ignored=0.2):
     return S.to(dtype or torch.float64).requires_grad_(), T.to(dtype or torch.float64), label
 
 
-def stock_mmseg_report(work_dir: Path, images: list[Path], out: Path) -> dict:
-    """What stock mmseg, in a process without this project, makes of the student that a run has written."""
+def stock_report(work_dir: Path, images: list[Path], out: Path, package: str = 'mmseg') -> dict:
+    """What stock mmseg or mmdet, in a process without this project, makes of the student that a run has written."""
     environment = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
+    script, listing = ROOT / f'tests/hooks/stock_{package}.py', json.dumps(sorted(map(str, images)))
     done = subprocess.run(
-        [sys.executable, '-W', 'ignore', ROOT / 'tests/hooks/stock_mmseg.py', work_dir / 'student_config.py', work_dir / 'best.pth',
-         json.dumps(sorted(map(str, images))), out], capture_output=True, text=True, cwd=out, env=environment)
+        [sys.executable, '-W', 'ignore', script, work_dir / 'student_config.py', work_dir / 'best.pth', listing, out],
+        capture_output=True, text=True, cwd=out, env=environment)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

@@ -167,10 +167,8 @@ class FrozenTeacherDistill(BaseModel):
             self.teacher.model.init_weights()
         super().init_weights()
         inherit_parts(self.inherit, self.student, self.teacher.model)
-        for leaf in self._leaves:  # plain containers, which do not pass it on
-            for module in (*leaf.connectors.values(), *leaf.distill_losses.values()):
-                if hasattr(module, 'init_weights'):
-                    module.init_weights()
+        for leaf in self._leaves:
+            wiring.init_adapters(leaf)
             self._prepare_ofd(leaf)
 
     def train(self, mode: bool = True) -> 'FrozenTeacherDistill':
@@ -198,7 +196,7 @@ class FrozenTeacherDistill(BaseModel):
         results: dict[str, Tensor] = {}
         for prefix, leaf in self._named_leaves():
             names = [name for name in leaf.distill_losses.keys() if prefix + name in active]
-            if isinstance(leaf, MethodDistiller) or not _overrides_computation(leaf):
+            if isinstance(leaf, MethodDistiller) or not wiring.overrides_computation(leaf):
                 losses = wiring.compute_losses(leaf, names, data)
             else:
                 losses = leaf.compute_distill_losses()
@@ -296,8 +294,3 @@ class FrozenTeacherDistill(BaseModel):
         if self.teacher.holder() is self:
             self.teacher.model._set_device(device)
         super()._set_device(device)
-
-
-def _overrides_computation(distiller: nn.Module) -> bool:
-    from mmrazor.models.distillers import ConfigurableDistiller
-    return type(distiller).compute_distill_losses is not ConfigurableDistiller.compute_distill_losses

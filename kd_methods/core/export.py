@@ -19,11 +19,14 @@ from .checkpoint import extract_state_dict, load_strict, safe_load, student_stat
 from .networks import build_network, load_config
 from .plain_config import plain_config, plain_metainfo
 
-#: First lines of a written config.
-CONFIG_HEADER = (
-    '# The trained model alone, for stock OpenMMLab tools; for segmentors:\n'
+#: First lines of a written config, by the package that loads it.
+CONFIG_HEADERS = dict(
+    mmseg='# The trained model alone, for stock OpenMMLab tools:\n'
     '#   from mmseg.apis import inference_model, init_model\n'
-    "#   model = init_model('{config}', '{weights}', device='cpu')\n"
+    "#   model = init_model('{config}', '{weights}', device='cpu')\n",
+    mmdet='# The trained model alone, for stock OpenMMLab tools:\n'
+    '#   from mmdet.apis import inference_detector, init_detector\n'
+    "#   model = init_detector('{config}', '{weights}', device='cpu')\n",
 )
 
 
@@ -97,9 +100,10 @@ def write_file(data: bytes | str, path: str | Path, backend_args: dict | None = 
             os.remove(temporary)
 
 
-def config_text(cfg_text: str, config_name: str, weights_name: str) -> str:
+def config_text(cfg: Config, cfg_text: str, config_name: str, weights_name: str) -> str:
     """The text of a plain config file, with a line on how to load it."""
-    return CONFIG_HEADER.format(config=config_name, weights=weights_name) + cfg_text
+    header = CONFIG_HEADERS.get(cfg.get('default_scope'), CONFIG_HEADERS['mmseg'])
+    return header.format(config=config_name, weights=weights_name) + cfg_text
 
 
 def export_student(
@@ -135,7 +139,7 @@ def export_student(
     student = student_checkpoint(full, plain, text)
     load_strict(build_network(plain.model, key='model'), student['state_dict'], what='student', path=source)
     write_file(to_bytes(student), out)
-    write_file(config_text(text, config_out, str(out)), config_out)
+    write_file(config_text(plain, text, config_out, str(out)), config_out)
     return str(out), config_out
 
 

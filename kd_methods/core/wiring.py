@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
+from mmengine.model import BaseModule
 from mmengine.structures import PixelData
 from mmrazor.models.distillers import ConfigurableDistiller
 from torch import Tensor
@@ -145,6 +146,23 @@ def guard_records(leaves: Iterable[ConfigurableDistiller], side: str, probe: Pro
                 changed = any(c.outputs_changed if kind == OUTPUTS else c.inputs_changed for c in calls)
                 guards.append(RecordGuard(probe.model.get_submodule(recorder.source), recorder, kind, protect=changed))
     return guards
+
+
+def init_adapters(distiller: ConfigurableDistiller) -> None:
+    """Initialise connectors and losses, whose plain containers do not pass it on.
+
+    What has no ``init_cfg`` was initialised by its constructor. MMRazor never comes to these modules, and FBKD's connectors
+    could not even be gone through.
+    """
+    for module in (*distiller.connectors.values(), *distiller.distill_losses.values()):
+        own = getattr(type(module), 'init_weights', BaseModule.init_weights) is not BaseModule.init_weights
+        if own or any(getattr(m, 'init_cfg', None) for m in module.modules()):
+            module.init_weights()
+
+
+def overrides_computation(distiller: ConfigurableDistiller) -> bool:
+    """Whether a distiller computes its losses in a way of its own."""
+    return type(distiller).compute_distill_losses is not ConfigurableDistiller.compute_distill_losses
 
 
 def compute_losses(distiller: ConfigurableDistiller, names: Iterable[str], data: dict[str, Any]) -> dict[str, Tensor]:

@@ -87,7 +87,7 @@ class StudentExportHook(Hook):
             path = join_path(folder, CONFIG_NAME)
             best = any(h.save_best for h in self._checkpoint_hooks())
             weights = join_path(folder, BEST_NAME if best else student_name(filename))
-            write_file(config_text(self._config_text, path, weights), path, backend_args)
+            write_file(config_text(self._config, self._config_text, path, weights), path, backend_args)
             self._described.add(folder)
         self._pairs.add((folder, filename))
         self._remove_orphans(backend_args)

@@ -137,3 +137,18 @@ def test_a_teacher_that_pads_to_another_size_is_refused():
     model = build_detection(PKD, 'retinanet', teacher)
     with pytest.raises(ValueError, match='teacher.data_preprocessor pads this batch'):
         losses_of(model, detection_batch())
+
+
+def test_fbkds_connectors_are_left_as_their_constructor_made_them():
+    """Their non-local blocks cannot be initialised again."""
+    connectors = {side: dict(type=f'mmrazor.FBKD{side.title()}Connector', in_channels=8, mode='dot_product', sub_sample=True)
+                  for side in ('student', 'teacher')}
+    model = build_detection(dict(
+        type='MethodDistiller', taps=dict(level='neck.0'), connectors=connectors,
+        distill_losses=dict(loss_fbkd=dict(type='mmrazor.FBKDLoss')),
+        loss_forward_mappings=dict(loss_fbkd=dict(s_input=dict(recorder='level', from_student=True, connector='student'),
+                                                  t_input=dict(recorder='level', from_student=False, connector='teacher')))))
+    before = copy.deepcopy(model.distiller.connectors['student'].state_dict())
+    model.init_weights()
+    assert all(torch.equal(value, before[key]) for key, value in model.distiller.connectors['student'].state_dict().items())
+    assert losses_of(model, detection_batch())['distill.loss_fbkd'] > 0

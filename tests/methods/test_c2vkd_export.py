@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from toys import ROOT, stock_mmseg_report
+from toys import ROOT, stock_report
 
 CONFIGS = ('c2vkd/c2vkd_deeplabv3plus_r18_segformer_mit-e16_scenes.py',
            'c2vkd/c2vkd-paper_deeplabv3plus_r18_segformer_mit-e16_scenes.py')
@@ -30,7 +30,7 @@ def run(request, tools, scenes_options, tmp_path_factory):
 
 
 def test_the_student_is_a_plain_segformer(run, tiny_scenes, tmp_path):
-    report = stock_mmseg_report(run, (tiny_scenes / 'val/images').glob('*.png'), tmp_path)
+    report = stock_report(run, (tiny_scenes / 'val/images').glob('*.png'), tmp_path)
     assert report['ours'] == [] and report['odd_keys'] == []
     assert len(report['meta']['classes']) == 11
 

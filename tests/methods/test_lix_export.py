@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from toys import ROOT, SIZE, stock_mmseg_report
+from toys import ROOT, SIZE, stock_report
 
 CONFIG = ROOT / 'configs/lix/lix_pspnet_duplex-r18-w16_pspnet_r18-w16_scenesrgbd.py'
 TEACHER = ROOT / 'configs/baselines/pspnet_duplex-r18-w16_scenesrgbd.py'
@@ -54,7 +54,7 @@ def test_the_teacher_predicts_single_images_as_the_docs_say(teacher, rgbd):
 
 
 def test_the_student_is_a_plain_network_of_rgb(run, rgbd, tmp_path):
-    report = stock_mmseg_report(run, (rgbd / 'val/images').glob('*.png'), tmp_path)
+    report = stock_report(run, (rgbd / 'val/images').glob('*.png'), tmp_path)
     assert report['ours'] == [] and report['odd_keys'] == []
 
 
