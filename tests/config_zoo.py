@@ -1,15 +1,18 @@
 """The shipped configs as the tests need them: read once, each network also as the smallest of its family."""
 import copy
 from functools import cache
+from pathlib import Path
 
+import mmengine.config.utils
+import pytest
 import torch
 from mmengine.config import Config
-from mmengine.registry import DATASETS, MODELS
+from mmengine.registry import DATASETS, MODELS, DefaultScope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from toys import ROOT
 
-import kd_methods  # noqa: F401
+import kd_methods.core.networks as networks_module
 from kd_methods.core.networks import build_network, is_distillation, load_config, resolve_model_cfg
 
 FILES = {p.stem: p for p in sorted((ROOT / 'configs').glob('[!_]*/*.py'))}
@@ -165,3 +168,20 @@ def detector_name(model: dict) -> str:
     cardinality = '-{groups}x{base_width}d'.format(**backbone) if backbone['type'] == 'ResNeXt' else ''
     letter = {'ResNet': 'r', 'ResNeXt': 'x'}[backbone['type']]
     return f"{kind}_{letter}{backbone['depth']}{cardinality}{'-dconv' if backbone.get('dcn') else ''}"
+
+
+@pytest.fixture(autouse=True, scope='module')
+def read_files_once():
+    # mmengine reads mmseg's 53 metafiles for each `mmseg::` base: half a second a config.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mmengine.config.utils, 'load', cache(mmengine.config.utils.load))
+        patch.setattr(networks_module, 'load_config', lambda path, key='': load(path if '::' in path else Path(path).stem))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def config_scope(request, read_files_once):
+    # The runner sets this from the config's default_scope.
+    name = getattr(request.node, 'callspec', None) and request.node.callspec.params.get('name')
+    with DefaultScope.overwrite_default_scope(load(name).default_scope if name else 'mmseg'):
+        yield
