@@ -40,7 +40,7 @@ def _prepare(out: Path, record: dict, folders: list[str], overwrite: bool) -> bo
     """Make room for the scenes; False if exactly these scenes are there already."""
     if out.exists() and not out.is_dir():
         raise ValueError(f'{out} is a file, expected a directory: pass another --out')
-    found = out / RECORD
+    found, folders_before = out / RECORD, []
     if found.is_file():
         have = json.loads(found.read_text())
         if have == record:
@@ -52,13 +52,14 @@ def _prepare(out: Path, record: dict, folders: list[str], overwrite: bool) -> bo
             raise ValueError(f'{out} holds other scenes ({"; ".join(changed)}): '
                              'pass another --out, or --overwrite to replace them')
         found.unlink()
+        folders_before = build_form(have.get('format', 'scenes')).folders()
     elif out.exists():
         # A run that was stopped leaves nothing but its folders: anything else is not ours.
         foreign = sorted(path.name for path in out.iterdir() if path.name not in _tops(folders))
         if foreign:
             raise ValueError(f'{out} is not empty and holds no {RECORD} (found {foreign[:3]}): '
                              'pass an empty or a new --out')
-    for top in _tops(folders):
+    for top in _tops(folders + folders_before):
         shutil.rmtree(out / top, ignore_errors=True)
     for folder in folders:
         (out / folder).mkdir(parents=True)

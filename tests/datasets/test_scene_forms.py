@@ -92,6 +92,14 @@ def test_an_unfinished_folder_is_written_anew(root, tmp_path):
     assert [p.name for p in (tmp_path / 'train2017').iterdir()] == ['000000000001.jpg']
 
 
+@pytest.mark.parametrize('forms', [('scenes', 'coco'), ('coco', 'scenes')])
+def test_overwriting_leaves_nothing_of_the_other_form(tmp_path, forms):
+    for form in forms:
+        write_scenes(tmp_path, train=1, val=1, size=48, format=form, workers=1, overwrite=True)
+    expected = dict(coco=['annotations', 'scenes.json', 'train2017', 'val2017'], scenes=['scenes.json', 'train', 'val'])
+    assert sorted(p.name for p in tmp_path.iterdir()) == expected[forms[1]]
+
+
 def test_missing_scenes_name_the_command(tmp_path, tools):
     config = str(ROOT / 'configs/baselines/retinanet_r18-w16_scenescoco.py')
     option = f'train_dataloader.dataset.data_root={tmp_path}/scenes_coco'
