@@ -13,12 +13,13 @@ NORM = dict(type='BN', requires_grad=True)
 def tiny_detector(kind: str = 'retinanet', width: int = 4, classes: int = 3) -> dict:
     """Model dict of a detector on an R18 of `width` channels with a neck of 8.
 
-    `kind`: 'retinanet', 'reppoints', 'faster', 'mask', 'cascade' or 'cascade_mask'.
+    `kind`: 'retinanet', 'reppoints', 'solo', 'faster', 'mask', 'cascade' or 'cascade_mask'.
     """
     from mmengine.hub import get_config
     path = dict(
         retinanet='retinanet/retinanet_r18_fpn_1x_coco.py',
         reppoints='reppoints/reppoints-moment_r50_fpn-gn_head-gn_1x_coco.py',
+        solo='solo/solo_r50_fpn_1x_coco.py',
         faster='faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py',
         mask='mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
         cascade='cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py',
@@ -30,9 +31,11 @@ def tiny_detector(kind: str = 'retinanet', width: int = 4, classes: int = 3) -> 
     model['neck'].update(in_channels=[width, 2 * width, 4 * width, 8 * width], out_channels=8)
     if 'norm_cfg' in model['neck']:
         model['neck']['norm_cfg'] = dict(type='GN', num_groups=2)
-    head = model.get('bbox_head')
+    head = model.get('bbox_head') or model.get('mask_head')
     if head is not None:
         head.update(in_channels=8, feat_channels=8, stacked_convs=1, num_classes=classes)
+        if kind == 'solo':
+            head.update(num_grids=[8, 6, 4, 3, 2], norm_cfg=dict(type='GN', num_groups=2))
         if kind == 'reppoints':
             head.update(point_feat_channels=8, norm_cfg=dict(type='GN', num_groups=2))
         return model

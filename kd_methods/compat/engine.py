@@ -48,4 +48,12 @@ def find_torchvision_weights() -> None:
     from mmengine.runner import checkpoint
 
     addresses = Path(hub.__file__).with_name('torchvision_0.12.json')
-    checkpoint.get_torchvision_models = lambda: load(addresses)
+    checkpoint.get_torchvision_models = lambda: _Addresses(load(addresses))
+
+
+class _Addresses(dict):
+    """Addresses of torchvision's weights by name."""
+
+    def __missing__(self, name: str) -> str:
+        raise KeyError(f'torchvision://{name}: without torchvision only the names of its version 0.12 are known, such as '
+                       f'{[n for n in self if n.startswith("resnet")]}. Take one of these, or install torchvision.')

@@ -78,6 +78,7 @@ def import_mmrazor() -> None:
         if name in bare:
             _fill(bare[name], kept)
     _mend_soft_cross_entropy()
+    _mend_fbkd_connectors()
 
 
 def _bare_package(name: str, init: Path) -> ModuleType:
@@ -177,6 +178,14 @@ def _mend_soft_cross_entropy() -> None:
 
     if isinstance(kd_soft_ce_loss.soft_cross_entropy, type):  # the placeholder, a class
         kd_soft_ce_loss.soft_cross_entropy = _soft_cross_entropy
+
+
+def _mend_fbkd_connectors() -> None:
+    """Their non-local blocks initialise themselves before they wrap their layers, and then cannot be initialised again."""
+    from mmrazor.models.architectures.connectors.fbkd_connector import NonLocal2dMaxpoolNstride as block
+
+    original = block.init_weights
+    block.init_weights = lambda self, *args: None if self.sub_sample else original(self, *args)
 
 
 def _soft_cross_entropy(pred, label, weight=None, reduction='mean', avg_factor=None):

@@ -80,6 +80,7 @@ def check_datasets(cfg: Config, *splits: str) -> None:
 
     Raises:
         FileNotFoundError: A folder or list file that the config names does not exist.
+        ValueError: COCO's metric reads other annotations than the data set that is tested.
     """
     for split in splits:
         for loader in _as_list(cfg.get(f'{split}_dataloader')):
@@ -88,11 +89,14 @@ def check_datasets(cfg: Config, *splits: str) -> None:
                 for path in _local_paths(dataset):
                     if not osp.exists(path):
                         raise FileNotFoundError(_no_data(key, path, dataset))
+            if split != 'train':
+                _check_annotations(cfg, split, list(_leaf_datasets(loader.get('dataset'))))
 
 
 def _no_data(key: str, path: str, dataset: dict) -> str:
     root = dataset.get('data_root')
-    if str(dataset.get('type')).endswith('SceneDataset') or 'scenes' in Path(root or '').name:
+    kind, name = str(dataset.get('type')), Path(root or '').name
+    if kind.endswith('SceneDataset') or kind.endswith('CocoDataset') and name == 'scenes_coco':
         cure = f'Write the scenes first: {scenes_command(root or "DIR")}'
     else:
         cure = 'data/README.md says how to prepare each dataset'
@@ -101,10 +105,23 @@ def _no_data(key: str, path: str, dataset: dict) -> str:
             f'or name the right place with --cfg-options {key}.data_root=DIR.')
 
 
+def _check_annotations(cfg: Config, split: str, datasets: list[dict]) -> None:
+    """Refuse AP against other annotations than those of the data: a metric's file does not move with ``data_root``."""
+    if len(datasets) != 1 or not isinstance(datasets[0].get('ann_file'), str):
+        return
+    own = osp.join(datasets[0].get('data_root') or '', datasets[0]['ann_file'])
+    for metric in _as_list(cfg.get(f'{split}_evaluator')):
+        given = metric.get('ann_file') if str(metric.get('type')).endswith('CocoMetric') else None
+        if given and '://' not in own + given and osp.realpath(given) != osp.realpath(own):
+            raise ValueError(f'{split}_evaluator.ann_file: {given!r} is not what the data set reads, {own!r} '
+                             f'({split}_dataloader.dataset), so AP would be that of other annotations. Set both: --cfg-options '
+                             f'{split}_evaluator.ann_file={own}')
+
+
 def scenes_command(root: str) -> str:
     """The command that writes the sign scenes which the shipped configs expect in a directory."""
     name = Path(root).name
-    options = ' --depth --camouflage 0.5' if 'rgbd' in name else ' --format coco' if 'coco' in name else ''
+    options = ' --depth --camouflage 0.5' if 'rgbd' in name else ' --format coco' if name == 'scenes_coco' else ''
     return f'python tools/data/make_scenes.py --out {root}{options}'
 
 

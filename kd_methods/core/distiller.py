@@ -240,16 +240,8 @@ def take_auto_weights(losses: dict[str, dict], key: str) -> dict[str, AutoWeight
     found = {}
     for name, cfg in losses.items():
         weight = cfg.get('loss_weight') if isinstance(cfg, Mapping) else None
-        where = f'{key}.distill_losses.{name}.loss_weight'
-        if weight == 'auto':
-            weight = dict(type='auto')
-        if isinstance(weight, str):
-            raise ValueError(f"{where}: {weight!r} is neither a number nor 'auto'.")
-        if isinstance(weight, Mapping):
-            options = {k: v for k, v in weight.items() if k != 'type'}
-            if weight.get('type') != 'auto' or not set(options) <= {'ratio', 'iters'}:
-                raise ValueError(f"{where}: expected a number, 'auto' or dict(type='auto', ratio=0.3, iters=100), got "
-                                 f'{dict(weight)}.')
+        options = AutoWeight.parse(weight, f'{key}.distill_losses.{name}.loss_weight')
+        if options is not None:
             found[name] = AutoWeight(**options)
             del cfg['loss_weight']  # not every loss has one; its own scale cancels out
     return found

@@ -106,13 +106,16 @@ def probe_network(model: BaseModel, role: str = 'student', size: tuple[int, int]
 def dry_run_input(model: BaseModel, size: tuple[int, int]) -> Tensor:
     """Zeros with the number of channels that the network takes.
 
-    That is the attribute ``input_channels`` of the first module that has one, or what the first convolution takes. A network
-    with another form of input says so with a method ``dry_run_input(size) -> Tensor``.
+    That is the attribute ``input_channels`` of the first module that has one, or what the first convolution takes, a quarter of
+    it in YOLOX's stem, which folds 2 x 2 pixels into channels. A network with another form of input says so with a method
+    ``dry_run_input(size) -> Tensor``.
     """
     if hasattr(model, 'dry_run_input'):
         return model.dry_run_input(size)
     found = (m.in_channels if isinstance(m, nn.Conv2d) else getattr(m, 'input_channels', None) for m in model.modules())
     channels = next(filter(None, found), 3)
+    if any(type(m).__name__ == 'Focus' for m in model.modules()):
+        channels //= 4
     device = next((p.device for p in model.parameters()), torch.device('cpu'))
     return torch.zeros(1, channels, *size, device=device)
 

@@ -114,7 +114,7 @@ def _output(probe: Probe, name: str, path: str, index: int | None, key: str, las
     calls = check_source(probe, OUTPUTS, path, key)
     if not calls:
         raise ValueError(f'{key}: {name!r} never fires in the {probe.name} when it runs on an image '
-                         f"(mode='tensor'){_because(probe)}. Auxiliary heads are such places; choose a tap of the main path.")
+                         f"(mode='tensor'){because(probe)}. Auxiliary heads are such places; choose a tap of the main path.")
     record_idx = len(calls) - 1 if last else 0
     shape = calls[record_idx].outputs
     index, shape = _select(probe, name, shape, index, key)
@@ -125,7 +125,7 @@ def _features(probe: Probe, name: str, key: str) -> Tap:
     head = _decode_head(probe, name, key)
     classifier = check_source(probe, OUTPUTS, f'{head}.conv_seg', key)
     if not classifier:
-        raise ValueError(f'{key}: {name!r}: the classifier {head}.conv_seg of the {probe.name} never fires{_because(probe)}.')
+        raise ValueError(f'{key}: {name!r}: the classifier {head}.conv_seg of the {probe.name} never fires{because(probe)}.')
     before = [i for i, call in enumerate(probe.firings.get(f'{head}.dropout', [])) if call.order < classifier[-1].order]
     if before:
         path, record_idx = f'{head}.dropout', before[-1]
@@ -194,7 +194,8 @@ def _near(name: str, names: list[str]) -> str:
     return f' Did you mean {" or ".join(repr(n) for n in near)}?'
 
 
-def _because(probe: Probe) -> str:
+def because(probe: Probe) -> str:
+    """What ended a dry run, for a message about what it did not find; empty if nothing did."""
     if probe.error is None:
         return ''
     return f' (the dry run ended with {type(probe.error).__name__}: {str(probe.error)[:200]})'

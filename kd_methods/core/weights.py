@@ -97,6 +97,24 @@ class AutoWeight(nn.Module):
         self.register_buffer('scales', torch.full((2, ), 2.0**16))
         self.register_buffer('measured', torch.zeros((), dtype=torch.long))
 
+    @staticmethod
+    def parse(weight: Any, key: str) -> 'dict | None':
+        """Arguments of an ``AutoWeight`` from ``'auto'`` or its dict; None for a weight that is given.
+
+        Raises:
+            ValueError: Another string or dict.
+        """
+        if not isinstance(weight, (str, Mapping)):
+            return None
+        if isinstance(weight, str) and weight != 'auto':
+            raise ValueError(f"{key}: {weight!r} is neither a number nor 'auto'.")
+        given = dict(weight) if isinstance(weight, Mapping) else dict(type=weight)
+        options = {name: value for name, value in given.items() if name != 'type'}
+        numbers = all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in options.values())
+        if given.get('type') != 'auto' or not set(options) <= {'ratio', 'iters'} or not numbers:
+            raise ValueError(f"{key}: expected a number, 'auto' or dict(type='auto', ratio=0.3, iters=100), got {weight!r}.")
+        return options
+
     @property
     def found(self) -> bool:
         """Whether the weight is fixed."""
@@ -200,12 +218,10 @@ def own_weight(loss: nn.Module) -> float:
     return float(weight) if isinstance(weight, (int, float)) else 1.0
 
 
-def share_auto(weight: Any, count: int) -> Any:
+def share_auto(weight: Any, count: int, key: str = 'loss_weight') -> Any:
     """A weight for one of ``count`` losses of a kind: of one that finds itself an equal part of its ratio, else as it is."""
-    if isinstance(weight, (int, float)):
-        return weight
-    options = dict(weight) if isinstance(weight, Mapping) else dict(type=weight)
-    return dict(options, ratio=options.get('ratio', AutoWeight().ratio) / count)
+    options = AutoWeight.parse(weight, key)
+    return weight if options is None else dict(options, type='auto', ratio=options.get('ratio', AutoWeight().ratio) / count)
 
 
 def sum_losses(losses: dict[str, Any]) -> Tensor:

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from mmengine.model import BaseModule
 from mmengine.structures import PixelData
 from mmrazor.models.distillers import ConfigurableDistiller
 from torch import Tensor
@@ -149,14 +148,9 @@ def guard_records(leaves: Iterable[ConfigurableDistiller], side: str, probe: Pro
 
 
 def init_adapters(distiller: ConfigurableDistiller) -> None:
-    """Initialise connectors and losses, whose plain containers do not pass it on.
-
-    What has no ``init_cfg`` was initialised by its constructor. MMRazor never comes to these modules, and FBKD's connectors
-    could not even be gone through.
-    """
+    """Initialise connectors and losses, whose plain containers do not pass it on."""
     for module in (*distiller.connectors.values(), *distiller.distill_losses.values()):
-        own = getattr(type(module), 'init_weights', BaseModule.init_weights) is not BaseModule.init_weights
-        if own or any(getattr(m, 'init_cfg', None) for m in module.modules()):
+        if hasattr(module, 'init_weights'):
             module.init_weights()
 
 

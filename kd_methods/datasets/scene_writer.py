@@ -12,7 +12,8 @@ from .scene_forms import SceneForm, build_form
 from .scene_maker import DIFFICULTY, SIZE, look_of, scene_at
 from .scene_sources import SPLITS, load_sources
 
-RECORD = 'scenes.json'  # written last: a directory with it is complete
+RECORD = 'scenes.json'  # a directory with it is complete
+STARTED = RECORD + '.part'  # the same while scenes are being written
 VERSION = 1  # raise it when the same arguments begin to give other scenes
 
 
@@ -40,7 +41,7 @@ def _prepare(out: Path, record: dict, folders: list[str], overwrite: bool) -> bo
     """Make room for the scenes; False if exactly these scenes are there already."""
     if out.exists() and not out.is_dir():
         raise ValueError(f'{out} is a file, expected a directory: pass another --out')
-    found, folders_before = out / RECORD, []
+    found, started = out / RECORD, out / STARTED
     if found.is_file():
         have = json.loads(found.read_text())
         if have == record:
@@ -51,16 +52,16 @@ def _prepare(out: Path, record: dict, folders: list[str], overwrite: bool) -> bo
                        if have.get(key) != record.get(key)]
             raise ValueError(f'{out} holds other scenes ({"; ".join(changed)}): '
                              'pass another --out, or --overwrite to replace them')
-        found.unlink()
-        folders_before = build_form(have.get('format', 'scenes')).folders()
-    elif out.exists():
-        # A run that was stopped leaves nothing but its folders: anything else is not ours.
-        foreign = sorted(path.name for path in out.iterdir() if path.name not in _tops(folders))
-        if foreign:
-            raise ValueError(f'{out} is not empty and holds no {RECORD} (found {foreign[:3]}): '
-                             'pass an empty or a new --out')
-    for top in _tops(folders + folders_before):
+        os.replace(found, started)  # from here on the directory is incomplete, and known to be ours
+    elif out.exists() and not started.is_file() and any(out.iterdir()):
+        # Folders of the right names are not enough: a real COCO has them too.
+        names = sorted(path.name for path in out.iterdir())
+        raise ValueError(f'{out} is not empty and holds no {RECORD} (found {names[:3]}): pass an empty or a new --out')
+    before = build_form(json.loads(started.read_text()).get('format', 'scenes')).folders() if started.is_file() else []
+    for top in _tops(folders + before):
         shutil.rmtree(out / top, ignore_errors=True)
+    out.mkdir(parents=True, exist_ok=True)
+    started.write_text(json.dumps(record, indent=2) + '\n')
     for folder in folders:
         (out / folder).mkdir(parents=True)
     return True
@@ -113,9 +114,7 @@ def write_scenes(out: str | Path, train: int = 3000, val: int = 300, size: int =
         load_sources(split)  # before the fork, so that the workers share one copy
     for split in SPLITS:
         form.finish(out, split, _run(write, [(split, index) for index in range(counts[split])], workers))
-    partly = out / (RECORD + '.part')
-    partly.write_text(json.dumps(record, indent=2) + '\n')
-    os.replace(partly, out / RECORD)
+    os.replace(out / STARTED, out / RECORD)
     return True
 
 

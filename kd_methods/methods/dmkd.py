@@ -17,7 +17,7 @@ from kd_methods.core.options import check_choices, check_names, check_numbers, p
 from kd_methods.core.probe import Probe, format_shape
 from kd_methods.core.prototypes import check_feature
 from kd_methods.core.reductions import full_precision
-from kd_methods.core.taps import Tap
+from kd_methods.core.taps import Tap, because
 from kd_methods.core.weights import share_auto
 
 OVER = ('spatial', 'channel')
@@ -98,9 +98,9 @@ def attention_mask(
     order = (-g if mask == 'unimportant' else g).flatten(1)
     if select == 'sample' or mask == 'random':
         # The k largest of log p + Gumbel noise are k draws without replacement with probability p (Yellott 1977); log p is
-        # g / tau but for a constant. Multiplied by tau instead of divided, so that no small tau overflows.
+        # g / tau but for a constant. Either is scaled down, so that no tau overflows.
         noise = -torch.empty_like(order).exponential_().log()
-        order = noise if mask == 'random' else order + tau * noise
+        order = noise if mask == 'random' else order + tau * noise if tau < 1 else order / tau + noise
     hidden = order.topk(round(ratio * order.shape[1]), dim=1).indices
     return torch.ones_like(order, dtype=torch.bool).scatter_(1, hidden, False).view_as(g)
 
@@ -174,6 +174,7 @@ class DMKDLoss(nn.Module):
         - output: scalar.
 
     Raises:
+        TypeError: ``pad_aware`` is no bool.
         ValueError: The maps differ in size, have other channels than were said; an unknown option.
 
     Example:
@@ -195,6 +196,8 @@ class DMKDLoss(nn.Module):
         check_numbers('DMKDLoss', loss_weight=loss_weight)
         self.ratios = {over: ratios[f'{over}_ratio'] for over in BRANCHES[branches]}
         self.options = dict(mask=mask, select=select, tau=tau)
+        if not isinstance(pad_aware, bool):
+            raise TypeError(f'DMKDLoss: pad_aware must be True or False. Got: {pad_aware!r}')
         self.pad_aware = pad_aware
         self.loss_weight = loss_weight
         self.channels = (student_channels, teacher_channels)
@@ -277,6 +280,9 @@ class DMKDDistiller(MethodDistiller):
         check_names('distiller: DMKDDistiller', options, known | {'features', 'student_features', 'teacher_features', 'schedule'})
         self.options = parse_loss('distiller', dict(options, loss_weight=loss_weight, schedule=schedule), DMKDLoss, OPTIONS)
         self.schedule = self.options.pop('schedule')
+        for name, given in dict(features=features, student_features=student_features, teacher_features=teacher_features).items():
+            if given is not None and not isinstance(given, (str, list, tuple)):
+                raise TypeError(f"distiller.{name}: expected taps such as ['neck.0', 'neck.1'], got {given!r}")
         super().__init__(init_cfg=init_cfg)
         self.features = dict(student=student_features or features, teacher=teacher_features or features)
 
@@ -293,7 +299,10 @@ class DMKDDistiller(MethodDistiller):
         super().prepare(student, teacher, key)
 
     def configure(self, student: dict[str, Tap], teacher: dict[str, Tap]) -> None:
-        weight = share_auto(self.options['loss_weight'], len(student))
+        weight = share_auto(self.options['loss_weight'], len(student), 'distiller.loss_weight')
+        if any(student[name].shape[2:] != teacher[name].shape[2:] for name in student):
+            raise ValueError(f'distiller.features: the levels of student and teacher must be of one size. Tap shapes: '
+                             f'{self.describe_taps()}. Name levels of equal strides with student_features and teacher_features')
         batch = {name: dict(from_data=name) for name in ('img_shape', 'inputs') if self.options.get('pad_aware')}
         for i, tap in enumerate(student):
             cfg = dict(self.options, type='DMKDLoss', loss_weight=weight, student_channels=student[tap].channels,
@@ -307,6 +316,7 @@ def _neck_levels(probe: Probe, key: str) -> list[str]:
     calls = probe.firings.get('neck')
     if not calls or not isinstance(calls[0].outputs, list):
         raise ValueError(f'{key}.features: the {probe.name} has no neck that returns levels'
-                         f'{": it returns " + format_shape(calls[0].outputs) if calls else ""}. Name the taps, e.g. '
-                         "features=['backbone.2', 'backbone.3']")
+                         f'{": it returns " + format_shape(calls[0].outputs) if calls else because(probe)}. Name the taps, e.g. '
+                         "features=['backbone.2', 'backbone.3']; images too small for the network want a larger "
+                         'model.dry_run_size')
     return [f'neck.{i}' for i in range(len(calls[0].outputs))]

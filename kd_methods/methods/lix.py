@@ -320,7 +320,7 @@ class LIXDistiller(MethodDistiller):
             cfg = dict(self.arfd, type='ARFDLoss')
             schedule = cfg.pop('schedule', None)
             maps = [tap for tap in student if tap != 'logits']
-            weight = share_auto(cfg.get('loss_weight', 1.0), len(maps))
+            weight = share_auto(cfg.get('loss_weight', 1.0), len(maps), 'distiller.arfd.loss_weight')
             cfg['loss_weight'] = weight / len(maps) if isinstance(weight, (int, float)) else weight
             for i, tap in enumerate(maps):
                 name = 'loss_arfd' if len(maps) == 1 else f'loss_arfd_{i}'

@@ -10,7 +10,7 @@ from toys_det import SIZE, build_detection, detection_batch, tiny_detector
 from kd_methods.core.networks import build_network
 from kd_methods.core.probe import probe_network
 
-KINDS = ('retinanet', 'reppoints', 'faster', 'mask', 'cascade', 'cascade_mask')
+KINDS = ('retinanet', 'reppoints', 'solo', 'faster', 'mask', 'cascade', 'cascade_mask')
 PKD = dict(
     type='MethodDistiller', taps={f'level_{i}': f'neck.{i}' for i in range(3)},
     distill_losses={f'loss_{i}': dict(type='mmrazor.PKDLoss') for i in range(3)},
@@ -55,10 +55,11 @@ def test_the_teacher_stops_after_its_neck(kind):
 @pytest.mark.parametrize('kind', KINDS)
 def test_a_detector_of_any_kind_is_a_student(kind):
     model = build_detection(PKD, kind, 'retinanet')
-    losses = losses_of(model, detection_batch(MIXED, masks='mask' in kind))
+    batch = detection_batch(MIXED, masks='mask' in kind or kind == 'solo')
+    losses = losses_of(model, batch)
     assert all(torch.isfinite(total({name: value})) for name, value in losses.items() if 'loss' in name)
     plain = copy.deepcopy(model.architecture)
-    names = {f'student.{name}' for name in plain(**_student_data(model, detection_batch(MIXED, masks='mask' in kind)), mode='loss')}
+    names = {f'student.{name}' for name in plain(**_student_data(model, batch), mode='loss')}
     assert names < set(losses)
 
 

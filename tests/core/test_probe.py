@@ -80,3 +80,10 @@ def test_a_detector_runs_and_its_shared_head_fires_once_a_level(scope, cfg):
 def test_shapes_are_readable():
     assert shapes_of((torch.zeros(1, 2), dict(a=torch.zeros(3)), None)) == [(1, 2), dict(a=(3, )), None]
     assert format_shape([(1, 2, 3), None]) == '(1x2x3, -)'
+
+
+def test_a_stem_that_folds_pixels_into_channels_gets_an_image():
+    from mmengine.hub import get_config
+    model = dict(get_config('mmdet::yolox/yolox_tiny_8xb8-300e_coco.py').model.to_dict(), _scope_='mmdet')
+    probe = probe_network(MODELS.build(model))
+    assert probe.error is None and len(probe.firings['neck'][0].outputs) == 3

@@ -3,6 +3,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 from pycocotools import mask as coco_mask
@@ -10,6 +11,7 @@ from pycocotools.coco import COCO
 from toys import ROOT
 
 import kd_methods  # noqa: F401
+from kd_methods.datasets import scene_writer
 from kd_methods.datasets.scene_forms import run_lengths
 from kd_methods.datasets.scene_maker import scene_at
 from kd_methods.datasets.scene_writer import write_scenes
@@ -84,12 +86,40 @@ def test_written_once_and_not_over_another_form(root, tmp_path):
     assert json.loads((root / 'scenes.json').read_text())['format'] == 'coco'
 
 
-def test_an_unfinished_folder_is_written_anew(root, tmp_path):
-    (tmp_path / 'train2017').mkdir()
+@pytest.mark.parametrize('again', ['coco', 'scenes'])
+def test_an_unfinished_folder_is_written_anew(tmp_path, monkeypatch, again):
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scene_writer, 'scene_at', stop)
+        with pytest.raises(KeyboardInterrupt):
+            write_scenes(tmp_path, train=1, val=1, size=48, format='coco', workers=1)
     (tmp_path / 'train2017/junk.jpg').write_bytes(b'half')
-    (tmp_path / 'annotations').mkdir()
+    assert write_scenes(tmp_path, train=1, val=1, size=48, format=again, workers=1)
+    assert not list(tmp_path.rglob('junk.jpg')) and not list(tmp_path.glob('*.part'))
+    assert (tmp_path / 'train2017').exists() == (again == 'coco')
+
+
+def test_an_interrupted_overwrite_can_be_repeated(tmp_path, monkeypatch):
+    write_scenes(tmp_path, train=1, val=1, size=48, workers=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(scene_writer.shutil, 'rmtree', lambda *args, **kwargs: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            write_scenes(tmp_path, train=1, val=1, size=48, format='coco', workers=1, overwrite=True)
     assert write_scenes(tmp_path, train=1, val=1, size=48, format='coco', workers=1)
-    assert [p.name for p in (tmp_path / 'train2017').iterdir()] == ['000000000001.jpg']
+    assert not (tmp_path / 'train').exists()
+
+
+def test_a_real_coco_is_not_taken_for_unfinished_scenes(tmp_path):
+    """It has folders of the same names."""
+    for folder in ('train2017', 'val2017', 'annotations'):
+        (tmp_path / folder).mkdir()
+    (tmp_path / 'train2017/000000000009.jpg').write_bytes(b'a photograph')
+    for overwrite in (False, True):
+        with pytest.raises(ValueError, match='is not empty and holds no scenes.json'):
+            write_scenes(tmp_path, train=1, val=1, size=48, format='coco', workers=1, overwrite=overwrite)
+    assert (tmp_path / 'train2017/000000000009.jpg').read_bytes() == b'a photograph'
 
 
 @pytest.mark.parametrize('forms', [('scenes', 'coco'), ('coco', 'scenes')])
@@ -105,3 +135,21 @@ def test_missing_scenes_name_the_command(tmp_path, tools):
     option = f'train_dataloader.dataset.data_root={tmp_path}/scenes_coco'
     with pytest.raises(FileNotFoundError, match='make_scenes.py --out .*scenes_coco --format coco'):
         tools.train([config, '--work-dir', str(tmp_path / 'work'), '--cfg-options', option])
+
+
+def test_other_folders_get_no_advice_to_write_scenes(tmp_path, tools):
+    config = str(ROOT / 'configs/baselines/retinanet_r18-w16_scenescoco.py')
+    option = f'train_dataloader.dataset.data_root={tmp_path}/traffic_scenes'
+    with pytest.raises(FileNotFoundError, match='data/README.md says how to prepare'):
+        tools.train([config, '--work-dir', str(tmp_path / 'work'), '--cfg-options', option])
+
+
+def test_moved_data_with_the_metric_left_behind_is_refused(root, tmp_path, tools):
+    """Else AP would be that of other annotations, and the best checkpoint chosen by it."""
+    config = str(ROOT / 'configs/baselines/retinanet_r18-w16_scenescoco.py')
+    options = [f'{split}_dataloader.dataset.data_root={root}' for split in ('train', 'val', 'test')]
+    with pytest.raises(ValueError, match=f"val_evaluator.ann_file: 'data/scenes_coco/.*' is not what the data set reads, '{root}/"):
+        tools.train([config, '--work-dir', str(tmp_path / 'work'), '--cfg-options', *options])
+    torch.save(dict(state_dict={}), tmp_path / 'a.pth')
+    with pytest.raises(ValueError, match=f'Set both: --cfg-options test_evaluator.ann_file={root}/annotations/instances_val'):
+        tools.test([config, str(tmp_path / 'a.pth'), '--work-dir', str(tmp_path / 'work'), '--cfg-options', *options])

@@ -22,12 +22,10 @@ def main(config, weights, images, out):
     cfg = Config.fromfile(config)
     cfg.work_dir, cfg.load_from = f'{out}/test', weights
     metrics = Runner.from_cfg(cfg).test()
-    own = model.state_dict()
     return dict(
-        odd_keys=sorted(set(own) ^ set(state)),
-        loaded=all(torch.equal(own[key], value) for key, value in state.items()),
+        odd_keys=sorted(set(model.state_dict()) ^ set(state)),
         classes=model.dataset_meta['classes'],
-        boxes=[[*map(float, box)] for instances in found for box in instances.bboxes],
+        boxes=[instances.bboxes.tolist() for instances in found],
         masks=[list(instances.masks.shape[1:]) for instances in found if 'masks' in instances],
         metrics={name: float(value) for name, value in metrics.items()},
         ours=[m for m in sys.modules if m.split('.')[0] in ('kd_methods', 'mmrazor')],

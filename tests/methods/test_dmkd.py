@@ -98,13 +98,15 @@ def test_sampling_follows_the_seed(maps):
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
 
 
-@pytest.mark.parametrize(('mask', 'tau'), [('important', 0.5), ('important', 1e9), ('unimportant', 0.5), ('random', 0.5)])
-def test_one_draw_follows_the_attention(mask, tau):
-    """Chi-square over 10,000 draws of one place of six."""
+@pytest.mark.parametrize('over', BRANCHES)
+@pytest.mark.parametrize(('mask', 'tau'), [
+    ('important', 0.5), ('important', 2.0), ('important', 1e9), ('unimportant', 0.5), ('random', 0.5)])
+def test_one_draw_follows_the_attention(over, mask, tau):
+    """Chi-square over 10,000 draws of one place, or channel, of six."""
     torch.manual_seed(0)
     g = torch.tensor([0.1, 0.3, 0.5, 0.7, 0.9, 1.1])
-    feature = g.view(1, 1, 2, 3).expand(10000, 1, 2, 3)
-    hidden = ~attention_mask(feature, ratio=1 / 6, mask=mask, tau=tau).flatten(1)
+    feature = g.view((1, 1, 2, 3) if over == 'spatial' else (1, 6, 1, 1)).expand(10000, -1, -1, -1)
+    hidden = ~attention_mask(feature, over, ratio=1 / 6, mask=mask, tau=tau).flatten(1)
     expected = {'important': g / tau, 'unimportant': -g / tau, 'random': 0 * g}[mask].double().softmax(0) * 10000
     assert stats.chisquare(hidden.sum(0).numpy(), expected.numpy()).pvalue > 0.001
 
@@ -137,7 +139,70 @@ def test_masks_move_with_the_map(maps):
         assert torch.equal(attention_mask(feature.flip(dims), 'channel', **top), attention_mask(feature, 'channel', **top))
 
 
+@pytest.mark.parametrize('over', BRANCHES)
+def test_masks_look_at_magnitudes_and_their_differences_alone(maps, over):
+    def draw(feature, **kwargs):
+        torch.manual_seed(4)
+        return attention_mask(feature, over, 0.5, **kwargs)
+
+    feature = maps[1]
+    assert torch.equal(draw(-feature), draw(feature))
+    assert torch.equal(draw(feature.abs() + 3), draw(feature))
+    assert torch.equal(draw(feature, tau=1.0), draw(3 * feature, tau=3.0))  # only g / tau counts
+
+
+def test_random_knows_nothing_of_the_map(maps):
+    drawn = []
+    for feature, select in itertools.product((maps[1], 100 * maps[1].flip(2)), ('sample', 'top')):
+        torch.manual_seed(6)
+        drawn.append(attention_mask(feature, mask='random', select=select))
+    assert all(torch.equal(mask, drawn[0]) for mask in drawn)
+
+
+@pytest.mark.parametrize('tau', [1e-38, 1e38])
+def test_no_temperature_overflows(tau):
+    torch.manual_seed(0)
+    feature = torch.rand(4000, 1, 1, 5) * torch.arange(1, 6)
+    hidden = ~attention_mask(feature, ratio=0.2, tau=tau).flatten(1)
+    if tau < 1:
+        assert torch.equal(hidden.int().argmax(1), feature.flatten(1).argmax(1))
+    else:
+        assert stats.chisquare(hidden.sum(0).numpy(), [800.0] * 5).pvalue > 0.001
+
+
 # The loss
+
+CHANGES = [dict(), dict(tau=0.05), dict(tau=4.0), dict(mask='unimportant'), dict(mask='random'), dict(select='top')]
+
+
+@pytest.mark.parametrize('options', CHANGES)
+def test_the_loss_is_made_of_its_functions(maps, options):
+    """Each option reaches each branch: the same draws, put together here."""
+    student, teacher = maps
+    teacher = teacher * torch.linspace(0.2, 3, 8, dtype=torch.float64).view(1, 8, 1, 1)
+    loss = make(spatial_ratio=0.3, channel_ratio=0.75, **options)
+    torch.manual_seed(9)
+    value = loss(student, teacher)
+    torch.manual_seed(9)
+    assert torch.equal(loss(student, teacher), value)
+    torch.manual_seed(9)
+    kept = {over: attention_mask(teacher, over, ratio, **options) for over, ratio in (('spatial', 0.3), ('channel', 0.75))}
+    rebuilt = [loss.generation[over](loss.align(student) * kept[over]) for over in BRANCHES]
+    torch.testing.assert_close(value, ((rebuilt[0] + rebuilt[1]) / 2 - teacher).square().sum() / 2)
+
+
+@pytest.mark.parametrize(('name', 'values'), [
+    ('tau', (0.05, 4.0)), ('mask', ('important', 'unimportant')), ('select', ('top', 'sample')), ('channel_ratio', (0.25, 0.75)),
+    ('spatial_ratio', (0.25, 0.75))])
+def test_each_option_makes_a_difference(maps, name, values):
+    found = []
+    for value in values:
+        torch.manual_seed(9)
+        loss = make(**{name: value})
+        torch.manual_seed(9)
+        found.append(loss(*maps))
+    assert not torch.isclose(*found)
+
 
 def test_by_hand(maps):
     """Brute force on 1 x 2 x 2 x 2, from the definition."""
@@ -239,7 +304,7 @@ def test_the_fusion_starts_even_and_stays_a_share(maps):
     with torch.no_grad():
         loss.fusion.copy_(torch.tensor([30.0, -20.0]))
     loss(*maps)
-    assert 0 <= loss.stats['a_s'] <= 1 and loss.fusion.softmax(0).sum() == 1
+    assert loss.stats['a_s'] == 1
 
 
 def test_equal_branches_leave_the_fusion_where_it_is(maps):

@@ -83,13 +83,17 @@ def test_padding_is_read_from_the_batch(batch):
         assert all(found) if equal else not any(found)
 
 
-def test_levels_of_padding_alone_train():
-    """A tiny image beside a large one: its upper levels are one place, which is mostly padding."""
+@pytest.mark.parametrize('aware', [False, True])
+def test_levels_of_padding_alone_train(aware):
+    """A tiny image beside a large one, whose levels are all but wholly padding, and one that says it has no pixel at all."""
     batch = detection_batch(((128, 128), (16, 16)), objects=0)
-    for aware in (False, True):
-        model = build(pad_aware=aware, loss_weight=1.0)
-        losses = losses_of(model, batch)
+    model = build(pad_aware=aware, loss_weight=1.0)
+    data = model.data_preprocessor(copy.deepcopy(batch), True)
+    for size in ((16, 16), (0, 0)):
+        data['data_samples'][1].set_metainfo(dict(img_shape=size))
+        losses = model(**data, mode='loss')
         assert all(torch.isfinite(losses[name]) for name in names_of(losses))
+        model.zero_grad()
         sum(losses[name] for name in names_of(losses)).backward()
         assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 
@@ -130,8 +134,13 @@ def test_nothing_of_it_is_in_the_student():
     (dict(schedule=dict(start=3)), KeyError, r"a schedule has no \['start'\]"),
     (dict(student_features=['neck.0']), ValueError, r"the student has 1 levels \['neck.0'\], the teacher 5"),
     (dict(features=['neck.7']), ValueError, 'index 7 is out of range'),
-    (dict(student_features=['neck.0'], teacher_features=['neck.1']), ValueError,
-     r'must be of one size: tap levels of one stride. Got: feat_S \(1, 8, 8, 8\), feat_T \(1, 8, 4, 4\)'),
+    *[(dict(student_features=['neck.0'], teacher_features=['neck.1'], pad_aware=aware), ValueError,
+       r'distiller.features: the levels of student and teacher must be of one size. .*student 1x8x8x8, teacher 1x8x4x4')
+      for aware in (False, True)],
+    (dict(features=5), TypeError, 'distiller.features: expected taps such as'),
+    (dict(pad_aware='yes'), TypeError, "pad_aware must be True or False. Got: 'yes'"),
+    (dict(loss_weight=dict(type='auto', ratio='0.3')), ValueError, "distiller.loss_weight: expected a number, 'auto' or dict"),
+    (dict(loss_weight=dict(ratio=0.3)), ValueError, r"distiller.loss_weight: expected .* got \{'ratio': 0.3\}"),
     (dict(features=['nek.0']), KeyError, "no module 'nek.0' in the student"),
 ])
 def test_mistakes_are_named(cfg, error, message):
@@ -143,3 +152,12 @@ def test_a_network_without_neck_says_what_to_name():
     with DefaultScope.overwrite_default_scope('mmseg'):
         with pytest.raises(ValueError, match='has no neck that returns levels. Name the taps'):
             build_distillation(tiny_model(4, 'BN'), dict(type='DMKDDistiller'))
+
+
+def test_a_failed_dry_run_is_told():
+    """SSD's levels shrink to nothing on a small image."""
+    from mmengine.hub import get_config
+    ssd = dict(get_config('mmdet::ssd/ssd300_coco.py').model.to_dict(), _scope_='mmdet')
+    ssd['backbone']['init_cfg'] = None
+    with pytest.raises(ValueError, match='no neck that returns levels \\(the dry run ended with .*model.dry_run_size'):
+        build(ssd, ssd)
