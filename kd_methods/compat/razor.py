@@ -183,9 +183,15 @@ def _mend_soft_cross_entropy() -> None:
 def _mend_fbkd_connectors() -> None:
     """Their non-local blocks initialise themselves before they wrap their layers, and then cannot be initialised again."""
     from mmrazor.models.architectures.connectors.fbkd_connector import NonLocal2dMaxpoolNstride as block
+    from torch.nn import Sequential
 
     original = block.init_weights
-    block.init_weights = lambda self, *args: None if self.sub_sample else original(self, *args)
+
+    def init_weights(self, *args, **kwargs) -> None:
+        if not isinstance(self.g, Sequential):
+            original(self, *args, **kwargs)
+
+    block.init_weights = init_weights
 
 
 def _soft_cross_entropy(pred, label, weight=None, reduction='mean', avg_factor=None):

@@ -43,7 +43,7 @@ def total(losses):
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_the_teacher_stops_after_its_neck(kind):
-    model = build_detection(PKD, 'faster' if 'cascade' in kind or kind == 'mask' else kind, kind)
+    model = build_detection(PKD, 'faster' if 'cascade' in kind or kind in ('mask', 'solo') else kind, kind)
     names, losses = calls_of(model, detection_batch(MIXED))  # no masks: only a teacher's heads could want them
     assert {name.split('.')[0] for name in names} == {'backbone', 'neck'}
     assert {f'distill.loss_{i}' for i in range(3)} <= set(losses)
