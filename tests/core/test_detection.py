@@ -3,11 +3,13 @@ import copy
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.hub import get_config
 from mmengine.registry import MODELS, DefaultScope
 from toys import losses_of
 from toys_det import SIZE, build_detection, detection_batch, tiny_detector
 
-from kd_methods.core.networks import build_network
+from kd_methods.core.networks import build_network, clear_pretrained, resolve_model_cfg
 from kd_methods.core.probe import probe_network
 
 KINDS = ('retinanet', 'reppoints', 'solo', 'faster', 'mask', 'cascade', 'cascade_mask')
@@ -153,3 +155,26 @@ def test_fbkds_connectors_are_left_as_their_constructor_made_them():
     model.init_weights()
     assert all(torch.equal(value, before[key]) for key, value in model.distiller.connectors['student'].state_dict().items())
     assert losses_of(model, detection_batch())['distill.loss_fbkd'] > 0
+
+
+@pytest.mark.parametrize('recipe', [
+    'pkd/pkd_fpn_faster-rcnn_r101_faster-rcnn_r50_2x_coco', 'cwd/cwd_fpn_retina_r101_retina_r50_1x_coco',
+    'mgd/mgd_fpn_retina_x101_retina_r50_2x_coco', 'fbkd/fbkd_fpn_faster-rcnn_r101_faster-rcnn_r50_1x_coco'])
+def test_mmrazors_recipes_run_after_a_change_of_type(recipe):
+    """As its package has them, but for downloads and the width of the backbones."""
+    model = get_config(f'mmrazor::distill/mmdet/{recipe}.py').model
+    model.update(type='FrozenTeacherDistill', teacher_ckpt=None)
+    thin = dict(depth=50, base_channels=8, stem_channels=8)
+    for side in ('architecture', 'teacher'):
+        groups = dict(groups=2) if 'x101' in recipe and side == 'teacher' else {}
+        overrides = dict(downloads=False, backbone=dict(thin, **groups), neck=dict(in_channels=[32, 64, 128, 256]))
+        if 'cfg_path' not in model[side]:  # MGD's student, a whole model
+            model[side] = Config._merge_a_into_b({k: v for k, v in overrides.items() if k != 'downloads'}, model[side])
+            clear_pretrained(model[side])
+            overrides = {}
+        model[side] = resolve_model_cfg(dict(model[side], **overrides), side)
+    built = MODELS.build(model).train()
+    losses = losses_of(built, detection_batch(((160, 160), )))
+    names = set(built.distiller.distill_losses)
+    assert names and all(losses[f'distill.{name}'] > 0 for name in names)
+    assert built.teacher.mode == 'tensor'
