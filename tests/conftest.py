@@ -18,6 +18,12 @@ from toys import SIZE, load_tool, tiny_distillation, tiny_model, tiny_run, write
 torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    """The same draws in every order of the tests: some gradients have a kink, and a draw that hits it fails."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope='session')
 def tiny_scenes(tmp_path_factory) -> Path:
     """A folder with 16 training and 5 validation scenes of 64 x 64."""
