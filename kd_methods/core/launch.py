@@ -12,6 +12,7 @@ batch, such as class prototypes.
 from __future__ import annotations
 
 import datetime
+import gc
 import os
 import subprocess
 from collections.abc import Iterator
@@ -170,6 +171,9 @@ def _master_address(launcher: str) -> str:
 def close_distributed() -> None:
     """Close the process group, which otherwise complains when the process ends."""
     if torch_dist.is_initialized():
+        # A Runner is full of cycles: without this, DDP and the group's threads live on into the interpreter's end, which now
+        # and then aborted a rank that had done all its work.
+        gc.collect()
         torch_dist.destroy_process_group()
 
 
