@@ -54,6 +54,17 @@ def check_numbers(where: str, above: float | None = None, **given: Any) -> None:
             raise ValueError(f'{where}: {name} must be a number {bound}. Got: {value!r}')
 
 
+def check_flag(where: str, **given: Any) -> None:
+    """Raise unless each value is a bool.
+
+    Raises:
+        TypeError: One is not.
+    """
+    for name, value in given.items():
+        if not isinstance(value, bool):
+            raise TypeError(f'{where}: {name} must be True or False. Got: {value!r}')
+
+
 def check_weight(key: str, weight: Any) -> None:
     """Raise unless a loss's weight is a number or one that finds itself.
 

@@ -110,6 +110,8 @@ def plain_config(cfg: Config) -> Config:
             pipeline = _pipeline_of(dataset)
             if pipeline:  # what the run tested with, even where --cfg-options changed it
                 plain['test_pipeline'] = pipeline
+    if 'test_evaluator' in plain:
+        plain['test_evaluator'] = _stock_metrics(plain['test_evaluator'], ours)
     left = sorted(_types_in(plain) & ours)
     if left:
         imports.append('kd_methods')
@@ -190,6 +192,15 @@ def _stock_datasets(cfg: Any, ours: set[str]) -> Any:
     if cfg.get('type') in ours and not _types_in(cfg.get('pipeline')) & ours:
         return stock_dataset(cfg) or cfg
     return cfg
+
+
+def _stock_metrics(evaluator: Any, ours: set[str]) -> Any:
+    """Leave out this package's metrics (they are for segmentation); where nothing is left, mIoU stands in."""
+    given = evaluator if isinstance(evaluator, (list, tuple)) else [evaluator]
+    kept = [e for e in given if not (isinstance(e, dict) and str(e.get('type')).split('.')[-1] in ours)]
+    if given and not kept:
+        return dict(type='IoUMetric', iou_metrics=['mIoU'], ignore_index=given[0].get('ignore_index', 255))
+    return kept if isinstance(evaluator, (list, tuple)) else evaluator
 
 
 def stock_dataset(cfg: dict) -> dict | None:

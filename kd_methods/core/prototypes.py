@@ -117,17 +117,28 @@ def pairwise_distance(x: Tensor, y: Tensor) -> Tensor:
     return _PairwiseDistance.apply(x, y)
 
 
-def unit_vectors(x: Tensor) -> Tensor:
-    """L2-normalise along the last dimension; a zero vector stays zero and gets gradient 0.
+def unit_vectors(x: Tensor, dim: int = -1) -> Tensor:
+    """L2-normalise along a dimension, by default the last; a zero vector stays zero and gets gradient 0.
 
     Example:
         >>> unit_vectors(torch.tensor([[3., 4.], [0., 0.]]))
         tensor([[0.6000, 0.8000],
                 [0.0000, 0.0000]])
     """
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    norm = torch.linalg.vector_norm(x, dim=dim, keepdim=True)
     zero = norm == 0
     return (x / norm.masked_fill(zero, 1)).masked_fill(zero, 0)
+
+
+def unit_vectors_backward(grad: Tensor, unit: Tensor, x: Tensor, dim: int = -1) -> Tensor:
+    """Gradient at x of a gradient at its unit vectors, in place in ``grad``; exactly 0 at zero vectors.
+
+    For functions with a backward pass by hand, which need not keep what autograd would.
+    """
+    norm = torch.linalg.vector_norm(x, dim=dim, keepdim=True)
+    zero = norm == 0
+    along = torch.linalg.vecdot(grad, unit, dim=dim).unsqueeze(dim)
+    return grad.sub_(along * unit).div_(norm.masked_fill(zero, 1)).masked_fill_(zero, 0)
 
 
 def prototype_distances(

@@ -13,11 +13,13 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from kd_methods.core.distiller import MethodDistiller
-from kd_methods.core.options import check_choices, check_names, check_numbers, parse_loss
-from kd_methods.core.probe import Probe, format_shape
+from kd_methods.core.grids import valid_area
+from kd_methods.core.levels import check_features, pair_levels
+from kd_methods.core.options import check_choices, check_flag, check_names, check_numbers, parse_loss
+from kd_methods.core.probe import Probe
 from kd_methods.core.prototypes import check_feature
 from kd_methods.core.reductions import full_precision
-from kd_methods.core.taps import Tap, because
+from kd_methods.core.taps import Tap
 from kd_methods.core.weights import share_auto
 
 OVER = ('spatial', 'channel')
@@ -105,24 +107,6 @@ def attention_mask(
     return torch.ones_like(order, dtype=torch.bool).scatter_(1, hidden, False).view_as(g)
 
 
-def valid_area(img_shape: Sequence[Sequence[int]], batch_shape: Sequence[int], like: Tensor) -> Tensor:
-    """Which places of a map see a pixel of their image, rather than padding alone.
-
-    Args:
-        img_shape (Sequence[Sequence[int]]): Height and width of each image before padding, in pixels.
-        batch_shape (Sequence[int]): Height and width of the padded batch.
-        like (Tensor): The map.
-
-    Shape:
-        - like: (N, C, H, W); output: (N, 1, H, W), bool.
-    """
-    h, w = like.shape[2:]
-    ends = torch.tensor([[size[0] * h / batch_shape[0], size[1] * w / batch_shape[1]] for size in img_shape], device=like.device)
-    rows, columns = torch.arange(h, device=like.device), torch.arange(w, device=like.device)
-    inside = (rows < ends[:, :1])[:, :, None] & (columns < ends[:, 1:])[:, None]
-    return inside[:, None]
-
-
 def _check(mask: str, select: str, tau: float, **ratios: float) -> None:
     check_choices('DMKDLoss', OPTIONS, mask=mask, select=select)
     check_numbers('DMKDLoss', above=0, tau=tau)
@@ -196,8 +180,7 @@ class DMKDLoss(nn.Module):
         check_numbers('DMKDLoss', loss_weight=loss_weight)
         self.ratios = {over: ratios[f'{over}_ratio'] for over in BRANCHES[branches]}
         self.options = dict(mask=mask, select=select, tau=tau)
-        if not isinstance(pad_aware, bool):
-            raise TypeError(f'DMKDLoss: pad_aware must be True or False. Got: {pad_aware!r}')
+        check_flag('DMKDLoss', pad_aware=pad_aware)
         self.pad_aware = pad_aware
         self.loss_weight = loss_weight
         self.channels = (student_channels, teacher_channels)
@@ -280,22 +263,12 @@ class DMKDDistiller(MethodDistiller):
         check_names('distiller: DMKDDistiller', options, known | {'features', 'student_features', 'teacher_features', 'schedule'})
         self.options = parse_loss('distiller', dict(options, loss_weight=loss_weight, schedule=schedule), DMKDLoss, OPTIONS)
         self.schedule = self.options.pop('schedule')
-        for name, given in dict(features=features, student_features=student_features, teacher_features=teacher_features).items():
-            if given is not None and not isinstance(given, (str, list, tuple)):
-                raise TypeError(f"distiller.{name}: expected taps such as ['neck.0', 'neck.1'], got {given!r}")
+        check_features('distiller', features=features, student_features=student_features, teacher_features=teacher_features)
         super().__init__(init_cfg=init_cfg)
         self.features = dict(student=student_features or features, teacher=teacher_features or features)
 
     def prepare(self, student: Probe, teacher: Probe, key: str = 'distiller') -> None:
-        names = {}
-        for side, probe in (('student', student), ('teacher', teacher)):
-            given = self.features[side]
-            names[side] = [given] if isinstance(given, str) else list(given or _neck_levels(probe, key))
-        if len(names['student']) != len(names['teacher']):
-            raise ValueError(f"{key}: the student has {len(names['student'])} levels {names['student']}, the teacher "
-                             f"{len(names['teacher'])} {names['teacher']}. Name as many of each, of equal strides, with "
-                             'student_features and teacher_features')
-        self.taps = {f'level_{i}': dict(student=s, teacher=t) for i, (s, t) in enumerate(zip(*names.values()))}
+        self.taps = pair_levels(student, teacher, self.features, 'neck', key)
         super().prepare(student, teacher, key)
 
     def configure(self, student: dict[str, Tap], teacher: dict[str, Tap]) -> None:
@@ -309,14 +282,3 @@ class DMKDDistiller(MethodDistiller):
                        teacher_channels=teacher[tap].channels)
             maps = dict(feat_S=self.from_student(tap), feat_T=self.from_teacher(tap))
             self.add_loss(f'loss_dmkd_{i}', cfg, self.schedule, **maps, **batch)
-
-
-def _neck_levels(probe: Probe, key: str) -> list[str]:
-    """Taps of all levels that a network's neck returns."""
-    calls = probe.firings.get('neck')
-    if not calls or not isinstance(calls[0].outputs, list):
-        raise ValueError(f'{key}.features: the {probe.name} has no neck that returns levels'
-                         f'{": it returns " + format_shape(calls[0].outputs) if calls else because(probe)}. Name the taps, e.g. '
-                         "features=['backbone.2', 'backbone.3']; images too small for the network want a larger "
-                         'model.dry_run_size')
-    return [f'neck.{i}' for i in range(len(calls[0].outputs))]

@@ -4,7 +4,6 @@ Guo, Long, Wu, Chen, Pitas, Fan. LIX: implicitly infusing spatial geometric prio
 arXiv 2403.08215; IEEE Transactions on Image Processing (2025).
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 from kd_methods.core.alignment import OPTIONS as ALIGNMENT
 from kd_methods.core.alignment import cka, kernel_regression, standardise
 from kd_methods.core.distiller import MethodDistiller
+from kd_methods.core.grids import common_grid, pool_map
 from kd_methods.core.labels import fill_ignored, resize_labels
 from kd_methods.core.logits import non_target_kl, resize_map, target_log_odds
 from kd_methods.core.options import check_choices, check_names, check_numbers, parse_loss
@@ -106,26 +106,13 @@ def arfd_loss(
     with torch.autocast(feat_S.device.type, enabled=False):
         tokens = []
         for side, feature in (('student', feat_S), ('teacher', feat_T.detach())):
-            x = F.adaptive_avg_pool2d(full_precision(feature), grid).flatten(2).mT
+            x = full_precision(pool_map(feature, grid)).flatten(2).mT
             if recalibrate in ('both', side):
                 # Centred first: W is almost uniform, so beside a large mean little of what it leaves is above rounding.
                 x = kernel_regression(standardise(x), bandwidth)
             tokens.append(standardise(x))
         alignment, defined = cka(*tokens, kernel, estimator, bandwidth)
         return (1 - alignment).masked_fill(~defined, 0).mean()
-
-
-def common_grid(first: Sequence[int], second: Sequence[int], most: int) -> tuple[int, int]:
-    """The finest grid that is no finer than either map, of at most ``most`` places; its sides keep their ratio if they can.
-
-    Example:
-        >>> common_grid((64, 128), (32, 64), 1024)
-        (22, 45)
-    """
-    height, width = (min(pair) for pair in zip(first, second))
-    share = min(1.0, math.sqrt(most / (height * width)))
-    rows = min(max(int(height * share + 1e-6), 1), most)  # 65 * (32 / 65) must not become 31
-    return rows, min(max(int(width * share + 1e-6), 1), most // rows)
 
 
 def _check_arfd(recalibrate: str, bandwidth: float, kernel: str, estimator: str, max_tokens: int) -> None:

@@ -7,7 +7,8 @@ import torch
 from mmengine.registry import MODELS
 from scipy import stats
 
-from kd_methods.methods.dmkd import DMKDLoss, attention, attention_mask, scores, valid_area
+from kd_methods.core.grids import valid_area
+from kd_methods.methods.dmkd import DMKDLoss, attention, attention_mask, scores
 
 BRANCHES = ('spatial', 'channel')
 

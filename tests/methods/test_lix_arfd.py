@@ -7,7 +7,8 @@ from dispatch import Count
 from mmengine.registry import MODELS
 
 from kd_methods.core.alignment import cka, kernel_regression
-from kd_methods.methods.lix import ARFDLoss, arfd_loss, common_grid
+from kd_methods.core.grids import common_grid
+from kd_methods.methods.lix import ARFDLoss, arfd_loss
 
 
 def maps(c_S=6, c_T=10, size=(6, 8), dtype=torch.float64, n=2):

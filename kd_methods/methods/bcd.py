@@ -1,0 +1,367 @@
+"""BCD: complementary boundary and context distillation, from hierarchical backbone maps.
+
+Zhang, Dong, Chen, Cheng. Complementary boundary and context distillation for efficient dense image prediction.
+arXiv 2401.13174; TMLR (2026).
+"""
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from torch import Tensor, nn
+
+from kd_methods.core.boundaries import BOUNDARIES, boundary_map, fuse_boundaries, neighbour_distances, reduce_distances
+from kd_methods.core.distiller import MethodDistiller
+from kd_methods.core.gram import gram_distance
+from kd_methods.core.grids import common_grid, pool_map, valid_area
+from kd_methods.core.labels import resize_labels
+from kd_methods.core.levels import check_features, pair_levels
+from kd_methods.core.options import check_choices, check_flag, check_names, check_numbers, parse_loss
+from kd_methods.core.probe import Probe
+from kd_methods.core.prototypes import check_feature, unit_vectors
+from kd_methods.core.reductions import full_precision
+from kd_methods.core.relations import relation_kl, self_relation
+from kd_methods.core.taps import Tap
+
+__all__ = [
+    'BCDDistiller', 'BoundaryDistillLoss', 'ContextDistillLoss', 'boundary_loss', 'boundary_map', 'context_loss', 'fuse_boundaries',
+    'self_relation'
+]
+NO_CHANGES: Mapping = MappingProxyType({})
+OPTIONS = dict(boundary=BOUNDARIES, relation=('softmax', 'gram'))
+
+
+def boundary_loss(
+    feats_S: Sequence[Tensor], feats_T: Sequence[Tensor], boundary: str = 'affinity', pair_weight: float = 0.0, gamma: float = 1.0,
+    valid: Tensor | None = None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The maths of :class:`BoundaryDistillLoss`, which explains the arguments, without its loss weight.
+
+    Args:
+        valid (Tensor, optional): Which pixels count, (N, h, w) of any size, bool. Defaults to None: all.
+
+    Returns:
+        tuple[Tensor, dict[str, Tensor]]: The loss and its statistics (detached scalars).
+
+    Example:
+        >>> feature = torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]).view(1, 2, 1, 3)
+        >>> loss, stats = boundary_loss([feature], [torch.ones(1, 4, 1, 3)])
+        >>> round(loss.item(), 4), round(stats['b_S'].item(), 4), stats['b_T'].item()  # (0, 1/2, 1/2) against zeros
+        (0.1667, 0.3333, 0.0)
+    """
+    check_choices('BoundaryDistillLoss', OPTIONS, boundary=boundary)
+    check_numbers('BoundaryDistillLoss', pair_weight=pair_weight, gamma=gamma)
+    if not feats_S or len(feats_S) != len(feats_T):
+        raise ValueError('BoundaryDistillLoss: give as many maps of the student as of the teacher, one or more. '
+                         f'Got: {len(feats_S)}, {len(feats_T)}')
+    maps: tuple[list, list] = ([], [])
+    pair_terms = []
+    with torch.autocast(feats_S[0].device.type, enabled=False):
+        for level, pair in enumerate(zip(feats_S, feats_T)):
+            pair = _on_one_grid('BoundaryDistillLoss', *pair, level=level)
+            counts = _valid_on(valid, pair[0].shape[2:])
+            distances = [neighbour_distances(x, counts) for x in pair]
+            for kind, (d, near) in zip(maps, distances):
+                kind.append(reduce_distances(d, near, boundary))
+            if pair_weight:
+                (d_S, near), (d_T, _) = distances
+                error = (d_T - d_S).square().sum(1, keepdim=True) / near.sum(1, keepdim=True).clamp(min=1)
+                pair_terms.append(_mean((1 + gamma * maps[1][-1]) * error, counts))
+        b_S, b_T = (fuse_boundaries(kind) for kind in maps)
+        counts = _valid_on(valid, b_S.shape[2:])
+        loss = _mean((b_T - b_S).square(), counts)
+        if pair_terms:
+            loss = loss + pair_weight * sum(pair_terms) / len(pair_terms)
+        return loss, dict(b_S=_mean(b_S.detach(), counts), b_T=_mean(b_T, counts))
+
+
+def context_loss(
+    feat_S: Tensor, feat_T: Tensor, tokens: int | None = 2048, relation: str = 'softmax', tau: float = 0.1,
+    valid: Tensor | None = None,
+) -> Tensor:
+    """The maths of :class:`ContextDistillLoss`, which explains the arguments, without its loss weight.
+
+    Args:
+        valid (Tensor, optional): Which pixels count, (N, h, w) of any size, bool. Defaults to None: all.
+
+    Example:
+        >>> feature = torch.randn(2, 8, 6, 6)
+        >>> context_loss(feature, feature).item()
+        0.0
+    """
+    _check_context(tokens, relation, tau)
+    with torch.autocast(feat_S.device.type, enabled=False):
+        pair = _on_one_grid('ContextDistillLoss', feat_S, feat_T, most=tokens)
+        grid = pair[0].shape[2:]
+        if grid[0] * grid[1] < 2:
+            raise ValueError('ContextDistillLoss: the maps share a single place, which has no other to relate to. Tap an earlier '
+                             f'stage. Got: feat_S {tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}')
+        counts = _valid_on(valid, grid)
+        counts = None if counts is None else counts.flatten(1)
+        x_S, x_T = (x.flatten(2).mT for x in pair)
+        if relation == 'softmax':
+            return relation_kl(x_S, x_T, tau, counts)
+        return _cosine_distance(x_S, x_T, counts)
+
+
+def _cosine_distance(x_S: Tensor, x_T: Tensor, valid: Tensor | None) -> Tensor:
+    """Mean squared difference of two matrices of cosines, over the pairs that count, then over images."""
+    n = x_S.shape[1]
+    count = torch.full_like(x_S[:, 0, 0], n) if valid is None else valid.sum(1).to(x_S.dtype)
+    if valid is not None:
+        x_S, x_T = (x.masked_fill(~valid.unsqueeze(2), 0) for x in (x_S, x_T))
+    width = max(x_S.shape[2], x_T.shape[2])  # more channels that are 0 change no product
+    phi_S, phi_T = (F.pad(unit_vectors(x), (0, width - x.shape[2])) for x in (x_S, x_T))
+    total = torch.stack([gram_distance(s, t) for s, t in zip(phi_S, phi_T)])
+    return (total / count.clamp(min=1).square()).sum() / (count > 0).sum().clamp(min=1)
+
+
+def _check_context(tokens: int | None, relation: str, tau: float) -> None:
+    check_choices('ContextDistillLoss', OPTIONS, relation=relation)
+    check_numbers('ContextDistillLoss', above=0, tau=tau)
+    if tokens is not None:
+        check_numbers('ContextDistillLoss', above=1, tokens=tokens)
+        if not isinstance(tokens, int):
+            raise TypeError(f'ContextDistillLoss: tokens must be an int, or None for every place. Got: {tokens!r}')
+
+
+def _on_one_grid(
+    where: str, feat_S: Tensor, feat_T: Tensor, level: int | None = None, most: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """Both maps, checked, in full precision and pooled to one grid; the teacher's without gradient."""
+    for side, x in (('S', feat_S), ('T', feat_T)):
+        name = f'{where}: feat_{side}' + ('' if level is None else f'_{level}')
+        if isinstance(x, Tensor) and x.dim() == 3:
+            raise ValueError(f'{name} must be a map N x C x H x W; tokens N x L x C do not say where they lie. Tap a place that '
+                             f'returns maps. Got: {tuple(x.shape)}')
+        check_feature(x, feat_S, name)
+    grid = common_grid(feat_S.shape[2:], feat_T.shape[2:], most)
+    return pool_map(full_precision(feat_S), grid), pool_map(full_precision(feat_T.detach()), grid)
+
+
+def _valid_on(valid: Tensor | None, grid: Sequence[int]) -> Tensor | None:
+    return None if valid is None else resize_labels(valid.long(), tuple(grid)).bool().unsqueeze(1)
+
+
+def _mean(x: Tensor, valid: Tensor | None) -> Tensor:
+    return x.mean() if valid is None else x.masked_fill(~valid, 0).sum() / valid.sum().clamp(min=1)
+
+
+class _ValidOnlyLoss(nn.Module):
+    """A loss that may leave out ignored labels, or the padding of detection's images."""
+
+    def __init__(self, valid_only: bool, ignore_index: int | None, loss_weight: float) -> None:
+        super().__init__()
+        where = type(self).__name__
+        check_flag(where, valid_only=valid_only)
+        check_numbers(where, loss_weight=loss_weight)
+        self.valid_only, self.ignore_index, self.loss_weight = valid_only, ignore_index, loss_weight
+        self.options: dict[str, Any] = {}
+        self.stats: dict[str, Tensor] = {}
+
+    def valid(self, label: Tensor | None, img_shape: Sequence | None, inputs: Tensor | None) -> Tensor | None:
+        """Which pixels count, (N, h, w), bool; None: all."""
+        if not self.valid_only:
+            return None
+        if label is not None:
+            label = resize_labels(label, tuple(label.shape[-2:]))
+            return label >= 0 if self.ignore_index is None else (label >= 0) & (label != self.ignore_index)
+        if img_shape is not None and inputs is not None:
+            return valid_area(img_shape, inputs.shape[-2:], inputs).squeeze(1)
+        raise ValueError(f'{type(self).__name__}: valid_only=True needs to know what is valid. Map '
+                         "label=dict(from_data='gt_sem_seg'), or img_shape=dict(from_data='img_shape') and inputs=dict(from_data='inputs')")
+
+    def extra_repr(self) -> str:
+        shown = dict(self.options, valid_only=self.valid_only, ignore_index=self.ignore_index, loss_weight=self.loss_weight)
+        return ', '.join(f'{name}={value!r}' for name, value in shown.items())
+
+
+@MODELS.register_module()
+class BoundaryDistillLoss(_ValidOnlyLoss):
+    r"""Boundary distillation: object boundaries that the hierarchical maps of a backbone show, teacher's against student's.
+
+    At each level l both maps are pooled to the coarser of their two grids. With unit vectors :math:`n_i = F_i / \lVert F_i \rVert`
+    and the eight neighbours :math:`\Omega(i)`
+
+    .. math:: d_{ij} = \lVert n_i - n_j \rVert^2 / 4, \qquad s_{ij} = 1 - d_{ij}, \qquad
+              b_i = \max_{j \in \Omega(i)} d_{ij}, \qquad B = \mathrm{mean}_l\; \mathrm{resize}(b^l)
+
+    .. math:: L_B = \mathrm{mean}_i (B_{T,i} - B_{S,i})^2
+              + w\; \mathrm{mean}_l\, \mathrm{mean}_i\, (1 + \gamma\, b^l_{T,i})\, \mathrm{mean}_{j} (s^l_{T,ij} - s^l_{S,ij})^2
+
+    on the finest grid among the levels. No parameter, no adapter, no label: widths of student and teacher need not agree.
+
+    Zhang et al. arXiv 2401.13174: boundaries from the hierarchical maps of the backbone, without annotation of boundaries. A third
+    party's account: through the semantic affinity of pixel pairs. Its equations were not available to us: the operators here, the
+    distances and the weights are ours. Neighbours outside of the image do not count.
+
+    Args:
+        boundary (str): ``'affinity'`` as above, or ``'mean'``: the mean of d over the neighbours instead of the maximum.
+            Defaults to 'affinity'.
+        pair_weight (float): w of the term of single pairs. Defaults to 0.0.
+        gamma (float): :math:`\gamma`, how much more the pairs at the teacher's boundaries count there. Defaults to 1.0.
+        valid_only (bool): Leave ignored labels, or the padding of images, out of neighbours and mean; the forward then needs
+            ``label``, or ``img_shape`` and ``inputs``. Defaults to False.
+        ignore_index (int, optional): Label to ignore with ``valid_only``, beside negative ones. Defaults to 255.
+        loss_weight (float): Factor of the loss, the paper's alpha. Defaults to 10.0.
+
+    Attributes:
+        stats (dict[str, Tensor]): Of the last forward, detached: means of ``b_S`` and ``b_T``.
+
+    Shape:
+        - feat_S_0, feat_T_0, feat_S_1, ...: (N, C, H, W), one pair a level; sizes and channels may differ.
+        - label: (N, h, w) or (N, 1, h, w), integers; inputs: (N, 3, H_in, W_in), of which only the size is read.
+        - output: scalar.
+
+    Raises:
+        TypeError: ``valid_only`` is no bool; a level is no tensor.
+        ValueError: A level is missing on one side, or is no map; an unknown option.
+
+    Example:
+        >>> loss = BoundaryDistillLoss()
+        >>> loss(feat_S_0=torch.randn(2, 4, 8, 8, requires_grad=True), feat_T_0=torch.randn(2, 16, 8, 8)).backward()
+        >>> sorted(loss.stats)
+        ['b_S', 'b_T']
+    """
+
+    def __init__(
+        self, boundary: str = 'affinity', pair_weight: float = 0.0, gamma: float = 1.0, valid_only: bool = False,
+        ignore_index: int | None = 255, loss_weight: float = 10.0,
+    ) -> None:
+        check_choices('BoundaryDistillLoss', OPTIONS, boundary=boundary)
+        check_numbers('BoundaryDistillLoss', pair_weight=pair_weight, gamma=gamma)
+        super().__init__(valid_only, ignore_index, loss_weight)
+        self.options = dict(boundary=boundary, pair_weight=pair_weight, gamma=gamma)
+
+    def forward(
+        self, label: Tensor | None = None, img_shape: Sequence | None = None, inputs: Tensor | None = None, **levels: Tensor
+    ) -> Tensor:
+        count = len(levels) // 2
+        names = [[f'feat_{side}_{i}' for i in range(count)] for side in 'ST']
+        if not count or {*levels} != {*names[0], *names[1]}:
+            raise ValueError('BoundaryDistillLoss: give pairs of maps feat_S_0, feat_T_0, feat_S_1, feat_T_1, ... '
+                             f'Got: {sorted(levels)}')
+        feats = ([levels[name] for name in side] for side in names)
+        loss, self.stats = boundary_loss(*feats, **self.options, valid=self.valid(label, img_shape, inputs))
+        return self.loss_weight * loss
+
+
+@MODELS.register_module()
+class ContextDistillLoss(_ValidOnlyLoss):
+    r"""Context distillation: what each place of a map has to do with every other one, teacher's against student's.
+
+    Both maps are pooled to the coarser of their two grids, which gives n unit vectors :math:`\varphi_i` for each image:
+
+    .. math:: R = \mathrm{softmax}_{rows} (\langle \varphi_i, \varphi_j \rangle / \tau), \qquad
+              L_C = \frac1n \sum_i KL(R_{T,i} \| R_{S,i})
+
+    averaged over images. R is n x n whatever the channels, so there is no adapter.
+
+    Zhang et al. arXiv 2401.13174: context is transferred by self-relations. Equations, tap and temperature were not available to
+    us: they are ours.
+
+    Args:
+        tokens (int, optional): Most places of the grid; finer maps are pooled. None: every place, in memory that goes with n
+            and time that goes with its square (:func:`~kd_methods.core.relations.relation_kl`). Defaults to 2048.
+        relation (str): ``'softmax'`` as above, or ``'gram'``: the mean squared difference of the cosines themselves.
+            Defaults to 'softmax'.
+        tau (float): Temperature, of ``'softmax'``. Defaults to 0.1.
+        valid_only (bool): Leave ignored labels, or the padding of images, out of rows and columns; the forward then needs
+            ``label``, or ``img_shape`` and ``inputs``. Defaults to False.
+        ignore_index (int, optional): Label to ignore with ``valid_only``, beside negative ones. Defaults to 255.
+        loss_weight (float): Factor of the loss, the paper's beta. Defaults to 1.0.
+
+    Shape:
+        - feat_S: (N, C_S, H, W); feat_T: (N, C_T, H', W').
+        - label, img_shape, inputs: as for :class:`BoundaryDistillLoss`; output: scalar.
+
+    Raises:
+        TypeError: ``valid_only`` is no bool, ``tokens`` no int, a map no tensor.
+        ValueError: The maps share a single place; an unknown option.
+
+    Example:
+        >>> loss = ContextDistillLoss(tokens=None)
+        >>> loss(torch.randn(2, 4, 8, 8, requires_grad=True), torch.randn(2, 16, 16, 16)).backward()
+    """
+
+    def __init__(
+        self, tokens: int | None = 2048, relation: str = 'softmax', tau: float = 0.1, valid_only: bool = False,
+        ignore_index: int | None = 255, loss_weight: float = 1.0,
+    ) -> None:
+        _check_context(tokens, relation, tau)
+        super().__init__(valid_only, ignore_index, loss_weight)
+        self.options = dict(tokens=tokens, relation=relation, tau=tau)
+
+    def forward(
+        self, feat_S: Tensor, feat_T: Tensor, label: Tensor | None = None, img_shape: Sequence | None = None,
+        inputs: Tensor | None = None,
+    ) -> Tensor:
+        return self.loss_weight * context_loss(feat_S, feat_T, **self.options, valid=self.valid(label, img_shape, inputs))
+
+
+@MODELS.register_module()
+class BCDDistiller(MethodDistiller):
+    """BCD: :class:`BoundaryDistillLoss` between all maps of two backbones, :class:`ContextDistillLoss` between their last ones.
+
+    Segmentors and detectors, CNNs and transformers alike, of any widths. Nothing of it is left in the exported student.
+
+    Args:
+        features (str | Sequence[str], optional): Taps of the boundaries, in both networks. Defaults to None: every map that the
+            backbones return.
+        student_features (str | Sequence[str], optional): Taps of the student where they differ. Defaults to None.
+        teacher_features (str | Sequence[str], optional): Taps of the teacher where they differ. Defaults to None.
+        context_features (str | dict): Tap of the context, or ``dict(student=..., teacher=...)``. Defaults to 'backbone.-1', the
+            last map.
+        boundary (dict, optional): Arguments of :class:`BoundaryDistillLoss`, and a ``schedule``
+            (:class:`~kd_methods.core.weights.LossSchedule`); the weight may be ``'auto'``. None: no such loss. Defaults to {}.
+        context (dict, optional): Likewise of :class:`ContextDistillLoss`. Defaults to {}.
+        init_cfg (dict, optional): Initialisation. Defaults to None.
+
+    Example:
+        >>> distiller = dict(type='BCDDistiller', boundary=dict(loss_weight=10.0), context=dict(loss_weight='auto'))
+    """
+
+    def __init__(
+        self, features: str | Sequence[str] | None = None, student_features: str | Sequence[str] | None = None,
+        teacher_features: str | Sequence[str] | None = None, context_features: str | Mapping = 'backbone.-1',
+        boundary: Mapping | None = NO_CHANGES, context: Mapping | None = NO_CHANGES, init_cfg: dict | None = None, **unknown: Any,
+    ) -> None:
+        given = dict(features=features, student_features=student_features, teacher_features=teacher_features)
+        check_names('distiller: BCDDistiller', unknown, {*given, 'context_features', 'boundary', 'context', 'init_cfg'})
+        check_features('distiller', **given)
+        self.boundary = parse_loss('distiller.boundary', boundary, BoundaryDistillLoss, OPTIONS)
+        self.context = parse_loss('distiller.context', context, ContextDistillLoss, OPTIONS)
+        if self.boundary is None and self.context is None:
+            raise ValueError('distiller: boundary=None and context=None leave BCDDistiller nothing to distil. Give one of them a '
+                             'dict')
+        if self.boundary is None and any(given.values()):
+            raise ValueError('distiller: features are taps of the boundaries, but boundary=None. Leave them out; the tap of the '
+                             'context is context_features')
+        super().__init__(taps=dict(context=context_features) if self.context is not None else None, init_cfg=init_cfg)
+        self.features = dict(student=student_features or features, teacher=teacher_features or features)
+
+    def prepare(self, student: Probe, teacher: Probe, key: str = 'distiller') -> None:
+        if self.boundary is not None:
+            self.taps = {**pair_levels(student, teacher, self.features, 'backbone', key), **self.taps}
+        super().prepare(student, teacher, key)
+
+    def configure(self, student: dict[str, Tap], teacher: dict[str, Tap]) -> None:
+        if self.boundary is not None:
+            levels = [tap for tap in student if tap != 'context']
+            maps = {f'feat_{side}_{i}': take(tap) for i, tap in enumerate(levels)
+                    for side, take in (('S', self.from_student), ('T', self.from_teacher))}
+            self._add('loss_boundary', self.boundary, BoundaryDistillLoss, maps)
+        if self.context is not None:
+            maps = dict(feat_S=self.from_student('context'), feat_T=self.from_teacher('context'))
+            self._add('loss_context', self.context, ContextDistillLoss, maps)
+
+    def _add(self, name: str, cfg: dict, loss: type, maps: dict[str, dict]) -> None:
+        cfg = dict(cfg, type=loss.__name__)
+        if cfg.get('valid_only'):
+            segmentor = hasattr(self.student_network, 'decode_head')
+            batch = dict(label='gt_sem_seg') if segmentor else dict(img_shape='img_shape', inputs='inputs')
+            maps = {**maps, **{argument: dict(from_data=source) for argument, source in batch.items()}}
+        self.add_loss(name, cfg, cfg.pop('schedule', None), **maps)
