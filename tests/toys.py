@@ -49,6 +49,18 @@ def tiny_model(width: int = 8, norm: str = 'SyncBN', dropout: float = 0.1) -> di
         test_cfg=dict(mode='whole'))
 
 
+def tiny_segformer(embed: int = 8, classes: int = 11) -> dict:
+    """SegFormer of one layer a stage, strides 4 to 32."""
+    dims = [embed * heads for heads in (1, 2, 5, 8)]
+    return dict(
+        type='EncoderDecoder', data_preprocessor=tiny_model()['data_preprocessor'],
+        backbone=dict(type='MixVisionTransformer', embed_dims=embed, num_layers=[1, 1, 1, 1], num_heads=[1, 2, 5, 8],
+                      patch_sizes=[7, 3, 3, 3], sr_ratios=[8, 4, 2, 1]),
+        decode_head=dict(type='SegformerHead', in_channels=dims, in_index=[0, 1, 2, 3], channels=16, dropout_ratio=0.0,
+                         num_classes=classes, norm_cfg=dict(type='BN'), align_corners=False),
+        test_cfg=dict(mode='whole'))
+
+
 def tiny_distillation(teacher: SimpleNamespace, **kwargs) -> dict:
     """A distillation model: a trained tiny network teaches one of half its width.
 

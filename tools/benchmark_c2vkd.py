@@ -9,13 +9,11 @@ beyond the inputs. Value and gradient of the patch term's two forms are compared
 """
 
 import argparse
-import multiprocessing
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
-from benchmark_common import alternate, median_min_max, value_and_gradient
+from benchmark_common import check_agreement, compare, value_and_gradient
 
 from kd_methods.methods.c2vkd import patch_loss, pdd_loss
 
@@ -63,57 +61,11 @@ def make_ways(loss: str, args: argparse.Namespace) -> dict[str, Callable[[], tup
     return {name: partial(value_and_gradient, way, student) for name, way in ways.items()}
 
 
-def peak(loss: str, way: str, args: argparse.Namespace, queue: multiprocessing.Queue) -> None:
-    """Put into the queue the bytes that one call needs beyond its inputs."""
-    torch.set_num_threads(args.threads)
-    call = make_ways(loss, args)[way]
-    if args.device.startswith('cuda'):
-        before = torch.cuda.memory_allocated()
-        call()
-        queue.put(torch.cuda.max_memory_allocated() - before)
-        return
-    Path('/proc/self/clear_refs').write_text('5')  # the peak so far is that of the imports
-    before = resident('VmRSS')
-    call()
-    queue.put(max(resident('VmHWM') - before, 1))
-
-
-def resident(field: str) -> int:
-    """Bytes of this process in memory: now ('VmRSS') or at most ('VmHWM'). Linux only."""
-    lines = Path('/proc/self/status').read_text().splitlines()
-    return 1024 * int(next(line.split()[1] for line in lines if line.startswith(field)))
-
-
-def peak_memory(loss: str, way: str, args: argparse.Namespace) -> int:
-    """:func:`peak` in a new process."""
-    context = multiprocessing.get_context('spawn')
-    queue = context.Queue()
-    process = context.Process(target=peak, args=(loss, way, args, queue))
-    process.start()
-    process.join()
-    if process.exitcode:
-        raise RuntimeError(f'{way}: the process that measures its memory ended with exit code {process.exitcode}')
-    return queue.get()
-
-
-def compare(loss: str, args: argparse.Namespace) -> None:
+def compare_losses(loss: str, args: argparse.Namespace) -> None:
     """Print the table of a loss."""
-    ways = make_ways(loss, args)
-    times, results = alternate(ways, args.repeats)
-    memory = {name: peak_memory(loss, name, args) for name in ways}
-    first = next(iter(ways))
-    base = median_min_max(times[first], 1e3)[0]
-    print(f'{"":>14} {"ms (min - max)":>24} {"ratio":>7} {"peak MB":>9} {"ratio":>7}')
-    for name, seconds in times.items():
-        middle, low, high = median_min_max(seconds, 1e3)
-        spread = f'{middle:.0f} ({low:.0f} - {high:.0f})'
-        print(f'{name:>14} {spread:>24} {middle / base:7.2f} '
-              f'{memory[name] / 2**20:9.0f} {memory[name] / memory[first]:7.2f}')
+    results = compare(partial(make_ways, loss), args)
     if loss == 'patch':
-        (value, gradient), (expected, wanted) = results['factored'], results['dense']
-        torch.testing.assert_close(value, expected, rtol=1e-3, atol=0)
-        torch.testing.assert_close(gradient, wanted, rtol=1e-3, atol=1e-3 * wanted.abs().max().item())
-        print('value and gradient agree')
+        check_agreement(results, 'factored', 'dense')
 
 
 def main() -> None:
@@ -123,10 +75,10 @@ def main() -> None:
     if args.loss != 'pdd':
         n = args.batch * args.size**2
         print(f'\npatch term, maps of {args.batch} x {args.channels} x {args.size} x {args.size}: {n} positions')
-        compare('patch', args)
+        compare_losses('patch', args)
     if args.loss != 'patch':
         print(f'\nPDD, {args.classes} classes, {max(args.batch // 4, 1)} labels of {16 * args.size}^2, logits of {4 * args.size}^2')
-        compare('pdd', args)
+        compare_losses('pdd', args)
 
 
 if __name__ == '__main__':

@@ -1,7 +1,10 @@
 """What the benchmarks share: ways that take turns, so that whatever else the machine does falls on all of them."""
+import argparse
+import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -47,6 +50,71 @@ def value_and_gradient(way: Callable[[], torch.Tensor], tensor: torch.Tensor) ->
     value = way()
     (gradient,) = torch.autograd.grad(value, tensor)
     return value.detach(), gradient
+
+
+def compare(make: Callable[[argparse.Namespace], dict[str, Callable]], args: argparse.Namespace) -> dict[str, Any]:
+    """Print a table of ways' times and peak memory.
+
+    Args:
+        make (Callable): A function of a module, or a partial of one, that makes the ways from ``args``; the first is the base
+            of the ratios.
+        args (Namespace): With ``threads``, ``repeats`` and ``device``.
+
+    Returns:
+        dict: What each way returned last.
+    """
+    ways = make(args)
+    times, results = alternate(ways, args.repeats)
+    del ways
+    memory = {name: peak_memory(make, name, args) for name in times}
+    first = next(iter(times))
+    base = median_min_max(times[first], 1e3)[0]
+    print(f'{"":>14} {"ms (min - max)":>24} {"ratio":>7} {"peak MB":>9} {"ratio":>7}')
+    for name, seconds in times.items():
+        middle, low, high = median_min_max(seconds, 1e3)
+        spread = f'{middle:.0f} ({low:.0f} - {high:.0f})'
+        print(f'{name:>14} {spread:>24} {middle / base:7.2f} {memory[name] / 2**20:9.0f} {memory[name] / memory[first]:7.2f}')
+    return results
+
+
+def check_agreement(results: dict[str, tuple[torch.Tensor, torch.Tensor]], way: str, reference: str) -> None:
+    """Raise unless two ways gave the same value and gradient."""
+    (value, gradient), (expected, wanted) = results[way], results[reference]
+    torch.testing.assert_close(value, expected, rtol=1e-3, atol=0)
+    torch.testing.assert_close(gradient, wanted, rtol=1e-3, atol=1e-3 * wanted.abs().max().item())
+    print('value and gradient agree')
+
+
+def peak_memory(make: Callable[[argparse.Namespace], dict[str, Callable]], way: str, args: argparse.Namespace) -> int:
+    """Bytes that one call of a way needs beyond its inputs, in a new process."""
+    context = multiprocessing.get_context('spawn')
+    queue = context.Queue()
+    process = context.Process(target=_peak, args=(make, way, args, queue))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise RuntimeError(f'{way}: the process that measures its memory ended with exit code {process.exitcode}')
+    return queue.get()
+
+
+def _peak(make: Callable, way: str, args: argparse.Namespace, queue: multiprocessing.Queue) -> None:
+    torch.set_num_threads(args.threads)
+    call = make(args)[way]
+    if args.device.startswith('cuda'):
+        before = torch.cuda.memory_allocated()
+        call()
+        queue.put(torch.cuda.max_memory_allocated() - before)
+        return
+    Path('/proc/self/clear_refs').write_text('5')  # the peak so far is that of the imports
+    before = _resident('VmRSS')
+    call()
+    queue.put(max(_resident('VmHWM') - before, 1))
+
+
+def _resident(field: str) -> int:
+    """Bytes of this process in memory: now ('VmRSS') or at most ('VmHWM'). Linux only."""
+    lines = Path('/proc/self/status').read_text().splitlines()
+    return 1024 * int(next(line.split()[1] for line in lines if line.startswith(field)))
 
 
 def _wait_for_gpu() -> None:

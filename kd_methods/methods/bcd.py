@@ -11,20 +11,20 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
 from kd_methods.core.boundaries import BOUNDARIES, boundary_map, fuse_boundaries, neighbour_distances, reduce_distances
 from kd_methods.core.distiller import MethodDistiller
 from kd_methods.core.gram import gram_distance
-from kd_methods.core.grids import common_grid, pool_map, valid_area
-from kd_methods.core.labels import resize_labels
+from kd_methods.core.grids import common_grid, pool_map
 from kd_methods.core.levels import check_features, pair_levels
-from kd_methods.core.options import check_choices, check_flag, check_names, check_numbers, parse_loss
+from kd_methods.core.options import check_choices, check_names, check_numbers, parse_loss
 from kd_methods.core.probe import Probe
 from kd_methods.core.prototypes import check_feature, unit_vectors
 from kd_methods.core.reductions import full_precision
 from kd_methods.core.relations import relation_kl, self_relation
 from kd_methods.core.taps import Tap
+from kd_methods.core.valid_only import ValidOnlyLoss, valid_mean, valid_on
 
 __all__ = [
     'BCDDistiller', 'BoundaryDistillLoss', 'ContextDistillLoss', 'boundary_loss', 'boundary_map', 'context_loss', 'fuse_boundaries',
@@ -62,20 +62,20 @@ def boundary_loss(
     with torch.autocast(feats_S[0].device.type, enabled=False):
         for level, pair in enumerate(zip(feats_S, feats_T)):
             pair = _on_one_grid('BoundaryDistillLoss', *pair, level=level)
-            counts = _valid_on(valid, pair[0].shape[2:])
+            counts = valid_on(valid, pair[0].shape[2:])
             distances = [neighbour_distances(x, counts) for x in pair]
             for kind, (d, near) in zip(maps, distances):
                 kind.append(reduce_distances(d, near, boundary))
             if pair_weight:
                 (d_S, near), (d_T, _) = distances
                 error = (d_T - d_S).square().sum(1, keepdim=True) / near.sum(1, keepdim=True).clamp(min=1)
-                pair_terms.append(_mean((1 + gamma * maps[1][-1]) * error, counts))
+                pair_terms.append(valid_mean((1 + gamma * maps[1][-1]) * error, counts))
         b_S, b_T = (fuse_boundaries(kind) for kind in maps)
-        counts = _valid_on(valid, b_S.shape[2:])
-        loss = _mean((b_T - b_S).square(), counts)
+        counts = valid_on(valid, b_S.shape[2:])
+        loss = valid_mean((b_T - b_S).square(), counts)
         if pair_terms:
             loss = loss + pair_weight * sum(pair_terms) / len(pair_terms)
-        return loss, dict(b_S=_mean(b_S.detach(), counts), b_T=_mean(b_T, counts))
+        return loss, dict(b_S=valid_mean(b_S.detach(), counts), b_T=valid_mean(b_T, counts))
 
 
 def context_loss(
@@ -99,7 +99,7 @@ def context_loss(
         if grid[0] * grid[1] < 2:
             raise ValueError('ContextDistillLoss: the maps share a single place, which has no other to relate to. Tap an earlier '
                              f'stage. Got: feat_S {tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}')
-        counts = _valid_on(valid, grid)
+        counts = valid_on(valid, grid)
         counts = None if counts is None else counts.flatten(1)
         x_S, x_T = (x.flatten(2).mT for x in pair)
         if relation == 'softmax':
@@ -142,45 +142,8 @@ def _on_one_grid(
     return pool_map(full_precision(feat_S), grid), pool_map(full_precision(feat_T.detach()), grid)
 
 
-def _valid_on(valid: Tensor | None, grid: Sequence[int]) -> Tensor | None:
-    return None if valid is None else resize_labels(valid.long(), tuple(grid)).bool().unsqueeze(1)
-
-
-def _mean(x: Tensor, valid: Tensor | None) -> Tensor:
-    return x.mean() if valid is None else x.masked_fill(~valid, 0).sum() / valid.sum().clamp(min=1)
-
-
-class _ValidOnlyLoss(nn.Module):
-    """A loss that may leave out ignored labels, or the padding of detection's images."""
-
-    def __init__(self, valid_only: bool, ignore_index: int | None, loss_weight: float) -> None:
-        super().__init__()
-        where = type(self).__name__
-        check_flag(where, valid_only=valid_only)
-        check_numbers(where, loss_weight=loss_weight)
-        self.valid_only, self.ignore_index, self.loss_weight = valid_only, ignore_index, loss_weight
-        self.options: dict[str, Any] = {}
-        self.stats: dict[str, Tensor] = {}
-
-    def valid(self, label: Tensor | None, img_shape: Sequence | None, inputs: Tensor | None) -> Tensor | None:
-        """Which pixels count, (N, h, w), bool; None: all."""
-        if not self.valid_only:
-            return None
-        if label is not None:
-            label = resize_labels(label, tuple(label.shape[-2:]))
-            return label >= 0 if self.ignore_index is None else (label >= 0) & (label != self.ignore_index)
-        if img_shape is not None and inputs is not None:
-            return valid_area(img_shape, inputs.shape[-2:], inputs).squeeze(1)
-        raise ValueError(f'{type(self).__name__}: valid_only=True needs to know what is valid. Map '
-                         "label=dict(from_data='gt_sem_seg'), or img_shape=dict(from_data='img_shape') and inputs=dict(from_data='inputs')")
-
-    def extra_repr(self) -> str:
-        shown = dict(self.options, valid_only=self.valid_only, ignore_index=self.ignore_index, loss_weight=self.loss_weight)
-        return ', '.join(f'{name}={value!r}' for name, value in shown.items())
-
-
 @MODELS.register_module()
-class BoundaryDistillLoss(_ValidOnlyLoss):
+class BoundaryDistillLoss(ValidOnlyLoss):
     r"""Boundary distillation: object boundaries that the hierarchical maps of a backbone show, teacher's against student's.
 
     At each level l both maps are pooled to the coarser of their two grids. With unit vectors :math:`n_i = F_i / \lVert F_i \rVert`
@@ -250,7 +213,7 @@ class BoundaryDistillLoss(_ValidOnlyLoss):
 
 
 @MODELS.register_module()
-class ContextDistillLoss(_ValidOnlyLoss):
+class ContextDistillLoss(ValidOnlyLoss):
     r"""Context distillation: what each place of a map has to do with every other one, teacher's against student's.
 
     Both maps are pooled to the coarser of their two grids, which gives n unit vectors :math:`\varphi_i` for each image:

@@ -2,25 +2,14 @@ import copy
 
 import pytest
 import torch
-from toys import build_distillation, losses_of, tiny_model
+from toys import build_distillation, losses_of, tiny_segformer
 
 import kd_methods  # noqa: F401
 from kd_methods.methods import PDDLoss, VLFDLoss
 
 
-def segformer(embed=8, classes=11):
-    dims = [embed * heads for heads in (1, 2, 5, 8)]
-    return dict(
-        type='EncoderDecoder', data_preprocessor=tiny_model()['data_preprocessor'],
-        backbone=dict(type='MixVisionTransformer', embed_dims=embed, num_layers=[1, 1, 1, 1], num_heads=[1, 2, 5, 8],
-                      patch_sizes=[7, 3, 3, 3], sr_ratios=[8, 4, 2, 1]),
-        decode_head=dict(type='SegformerHead', in_channels=dims, in_index=[0, 1, 2, 3], channels=16, dropout_ratio=0.0,
-                         num_classes=classes, norm_cfg=dict(type='BN'), align_corners=False),
-        test_cfg=dict(mode='whole'))
-
-
 def build(algorithm=None, student=None, **distiller):
-    return build_distillation(student or segformer(), dict(type='C2VKDDistiller', **distiller), **(algorithm or {}))
+    return build_distillation(student or tiny_segformer(), dict(type='C2VKDDistiller', **distiller), **(algorithm or {}))
 
 
 def test_it_needs_nothing_but_its_type(batch):
@@ -90,8 +79,8 @@ def test_other_taps_and_options(batch):
 
 def test_a_teacher_of_other_classes_can_still_teach_features(batch):
     with pytest.raises(ValueError, match='logits of the student have 5 classes'):
-        build(student=segformer(classes=5))
-    build(student=segformer(classes=5), pdd=None)
+        build(student=tiny_segformer(classes=5))
+    build(student=tiny_segformer(classes=5), pdd=None)
 
 
 @pytest.mark.parametrize('cfg, error, text', [

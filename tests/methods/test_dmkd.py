@@ -7,7 +7,6 @@ import torch
 from mmengine.registry import MODELS
 from scipy import stats
 
-from kd_methods.core.grids import valid_area
 from kd_methods.methods.dmkd import DMKDLoss, attention, attention_mask, scores
 
 BRANCHES = ('spatial', 'channel')
@@ -363,13 +362,6 @@ def test_padding_is_left_out_of_the_error(maps):
     sizes = [(25, 40), (48, 40)]
     assert not torch.isclose(loss(student, changed, sizes, inputs), loss(student, teacher, sizes, inputs))
     assert part < whole
-
-
-def test_valid_area():
-    area = valid_area([(17, 40), (8, 1)], (32, 40), torch.zeros(2, 1, 4, 5))
-    assert area.shape == (2, 1, 4, 5)
-    assert area[0, 0].any(1).tolist() == [True, True, True, False]  # the pixel in row 16 lies in the third row of the map
-    assert area[1, 0].nonzero().tolist() == [[0, 0]]
 
 
 def test_all_padding_is_a_loss_of_zero(maps):

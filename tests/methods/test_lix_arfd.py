@@ -7,7 +7,6 @@ from dispatch import Count
 from mmengine.registry import MODELS
 
 from kd_methods.core.alignment import cka, kernel_regression
-from kd_methods.core.grids import common_grid
 from kd_methods.methods.lix import ARFDLoss, arfd_loss
 
 
@@ -57,15 +56,6 @@ def test_maps_are_pooled_to_a_common_grid():
     torch.testing.assert_close(arfd_loss(S, T), arfd_loss(*pooled))
     small = [F.adaptive_avg_pool2d(x, (4, 12)) for x in (S, T)]
     torch.testing.assert_close(arfd_loss(S, T, max_tokens=54), arfd_loss(*small))  # 54 / 96 = (3 / 4)^2 of the grid
-
-
-@pytest.mark.parametrize('first, second, most, grid', [
-    ((12, 12), (12, 12), 1024, (12, 12)), ((64, 128), (128, 64), 1024, (32, 32)), ((64, 128), (64, 128), 1024, (22, 45)),
-    ((1, 4000), (2, 4000), 1024, (1, 1024)), ((4000, 1), (4000, 1), 1024, (1024, 1))])
-def test_common_grid(first, second, most, grid):
-    got = common_grid(first, second, most)
-    assert got == grid
-    assert got[0] * got[1] <= most
 
 
 def test_images_count_alike_and_constant_ones_give_nothing():

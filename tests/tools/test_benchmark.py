@@ -131,11 +131,17 @@ def test_losses(load, capsys, monkeypatch):
     assert re.findall(r'^ *(\w+.\w+|\w+): +\d+ ms +\(\d+ - \d+\)   x \d+\.\d$', printed, re.M) == [
         'vectorised', 'class loop', 'pair loop']
     assert printed.endswith('value and gradient agree\n')
-    c2vkd = load('benchmark_c2vkd')
-    monkeypatch.setattr(c2vkd, 'peak_memory', lambda *args: 2**20)  # a process for each way, of a module with another name
+    c2vkd, bcd = load('benchmark_c2vkd'), load('benchmark_bcd')
+    common = sys.modules['benchmark_common']
+    monkeypatch.setattr(common, 'peak_memory', lambda *args: 2**20)  # a process for each way, of a module with another name
     monkeypatch.setattr(sys, 'argv', ['benchmark_c2vkd.py', *arguments, '4'])
     c2vkd.main()
     printed = capsys.readouterr().out
-    assert re.findall(r'^ *(\S.*?) +\d+ \(\d+ - \d+\) +\d+\.\d\d +1 +1\.00$', printed, re.M) == [
-        'factored', 'dense', 'at label', 'at logits', 'cross-entropy']
+    row = r'^ *(\S.*?) +\d+ \(\d+ - \d+\) +\d+\.\d\d +1 +1\.00$'
+    assert re.findall(row, printed, re.M) == ['factored', 'dense', 'at label', 'at logits', 'cross-entropy']
     assert 'value and gradient agree\n' in printed
+    monkeypatch.setattr(sys, 'argv', 'benchmark_bcd.py --batch 2 --channels 8 --repeats 1 --height 4 --width 6'.split())
+    bcd.main()
+    printed = capsys.readouterr().out
+    assert re.findall(row, printed, re.M) == ['blocks', 'dense', 'here', 'autograd']
+    assert printed.count('value and gradient agree\n') == 2

@@ -1,0 +1,262 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+
+from kd_methods.core.boundaries import neighbour_distances
+from kd_methods.methods.bcd import (
+    BoundaryDistillLoss,
+    ContextDistillLoss,
+    boundary_loss,
+    boundary_map,
+    context_loss,
+    fuse_boundaries,
+    self_relation,
+)
+
+
+def maps(c_S=4, c_T=6, size_S=(6, 8), size_T=None, n=2, dtype=torch.float64):
+    sizes = size_S, size_T or size_S
+    S, T = (torch.randn(n, c, *size, dtype=torch.float64).to(dtype) for c, size in zip((c_S, c_T), sizes))
+    return S.requires_grad_(), T
+
+
+def levels(n=2, dtype=torch.float64):
+    """Three levels, of which the teacher's have other strides."""
+    pairs = [maps(4, 6, (8, 12), (16, 24), n, dtype), maps(8, 12, (8, 12), (4, 6), n, dtype), maps(3, 5, (2, 3), None, n, dtype)]
+    return [list(side) for side in zip(*pairs)]
+
+
+def rotated(x):
+    turn = torch.linalg.qr(torch.randn(x.shape[1], x.shape[1], dtype=x.dtype)).Q
+    return torch.einsum('nchw,dc->ndhw', x, turn)
+
+
+def close(x, value, atol=1e-12):
+    torch.testing.assert_close(x, torch.full_like(x, value), rtol=0, atol=atol)
+
+
+# The boundary loss.
+
+
+@pytest.mark.parametrize('boundary', ['affinity', 'mean'])
+def test_boundary_loss_is_the_error_of_the_fused_maps(boundary):
+    S, T = levels()
+    grids = [(8, 12), (4, 6), (2, 3)]
+    b_S, b_T = (fuse_boundaries([boundary_map(F.adaptive_avg_pool2d(x, grid), boundary) for x, grid in zip(side, grids)])
+                for side in (S, T))
+    loss, stats = boundary_loss(S, T, boundary)
+    assert b_S.shape == (2, 1, 8, 12)
+    torch.testing.assert_close(loss, (b_T - b_S).square().mean())
+    torch.testing.assert_close(stats, dict(b_S=b_S.mean().detach(), b_T=b_T.mean()))
+
+
+def test_pair_term():
+    S, T = maps()
+    (d_S, near), (d_T, _) = neighbour_distances(S), neighbour_distances(T)
+    error = (d_T - d_S).square().sum(1) / near.sum(1)
+    expected = ((1 + 3.0 * boundary_map(T)[:, 0]) * error).mean()
+    got = boundary_loss([S], [T], pair_weight=0.7, gamma=3.0)[0] - boundary_loss([S], [T])[0]
+    torch.testing.assert_close(got, 0.7 * expected)
+    assert not torch.isclose(boundary_loss([S], [T], pair_weight=0.7, gamma=0.0)[0], boundary_loss([S], [T], pair_weight=0.7)[0])
+
+
+@pytest.mark.parametrize('options', [dict(), dict(boundary='mean'), dict(pair_weight=1.0)], ids=str)
+def test_boundary_loss_is_0_for_equal_and_rotated_maps(options):
+    S, T = levels()
+    assert boundary_loss(S, [x.detach() for x in S], **options)[0].item() == 0
+    close(boundary_loss(S, [rotated(3 * x.detach()) for x in S], **options)[0], 0.0)
+    assert boundary_loss(S, T, **options)[0] > 1e-3
+
+
+def test_boundary_loss_is_symmetric():
+    S, T = levels()
+    torch.testing.assert_close(boundary_loss(S, T)[0], boundary_loss(T, S)[0])
+
+
+def test_boundary_gradcheck():
+    S, T = maps(2, 3, (3, 4), n=1)
+    torch.autograd.gradcheck(lambda x: boundary_loss([x], [T], pair_weight=0.5)[0], S)
+
+
+def test_its_gradient_makes_boundaries_appear():
+    """A student without boundaries where the teacher has them gets one by gradient descent on this loss alone."""
+    T = torch.zeros(1, 2, 6, 6)
+    T[:, 0, :, :3] = T[:, 1, :, 3:] = 1
+    S = torch.nn.Parameter(torch.ones(1, 3, 6, 6) + 0.1 * torch.randn(1, 3, 6, 6))
+    optimizer, loss = torch.optim.Adam([S], lr=0.05), BoundaryDistillLoss()
+    before = loss(feat_S_0=S, feat_T_0=T).item()
+    for _ in range(150):
+        optimizer.zero_grad()
+        value = loss(feat_S_0=S, feat_T_0=T)
+        value.backward()
+        optimizer.step()
+    assert value < before / 20
+    found = boundary_map(S.detach())[0, 0]
+    assert found[:, 2:4].min() > 0.3 > 0.2 > found[:, [0, 5]].max()
+
+
+# The context loss.
+
+
+def test_context_loss_is_the_divergence_of_the_relations():
+    S, T = maps()
+    log_S, log_T = (self_relation(x.flatten(2).mT, 0.1).log() for x in (S, T))
+    expected = (log_T.exp() * (log_T - log_S)).sum(2).mean()
+    for tokens in (None, 48, 2048):
+        torch.testing.assert_close(context_loss(S, T, tokens), expected)
+
+
+def test_gram_is_the_error_of_the_cosines():
+    S, T = maps()
+    cosines = [phi.mT @ phi for phi in (F.normalize(x.flatten(2)) for x in (S, T))]
+    torch.testing.assert_close(context_loss(S, T, relation='gram'), (cosines[0] - cosines[1]).square().mean())
+    torch.testing.assert_close(context_loss(T, S, relation='gram'), (cosines[0] - cosines[1]).square().mean())
+    torch.autograd.gradcheck(lambda x: context_loss(x, T, relation='gram'), S)
+
+
+@pytest.mark.parametrize('relation', ['softmax', 'gram'])
+def test_context_loss_is_0_for_equal_and_rotated_maps(relation):
+    S, T = maps(4, 4)
+    close(context_loss(S, S.detach(), relation=relation), 0.0)
+    close(context_loss(S, rotated(3 * S.detach()), relation=relation), 0.0)
+    assert context_loss(S, T, relation=relation) > 1e-2
+    order = torch.randperm(48)
+    shuffled = (x.flatten(2)[..., order].view_as(x) for x in (S, T))
+    torch.testing.assert_close(context_loss(*shuffled, relation=relation), context_loss(S, T, relation=relation))
+
+
+def test_zero_vectors_are_nothing_to_either_relation():
+    for relation in ('softmax', 'gram'):
+        S, T = maps(dtype=torch.float32)
+        with torch.no_grad():
+            S[:, :, 1] = 0
+        context_loss(S, T, relation=relation).backward()
+        assert S.grad[:, :, 1].count_nonzero() == 0 and S.grad.isfinite().all() and S.grad.abs().sum() > 0
+
+
+def test_finer_maps_are_pooled():
+    S, T = maps(size_S=(12, 8), size_T=(6, 16))
+    pooled = [F.adaptive_avg_pool2d(x, (6, 8)) for x in (S, T)]
+    torch.testing.assert_close(context_loss(S, T), context_loss(*pooled))
+    small = [F.adaptive_avg_pool2d(x, (3, 4)) for x in (S, T)]
+    torch.testing.assert_close(context_loss(S, T, tokens=12), context_loss(*small))
+    assert not torch.isclose(context_loss(S, T, tokens=12), context_loss(S, T, tokens=None))
+
+
+# What does not count.
+
+
+def boundary_of(label=None, **given):
+    loss = BoundaryDistillLoss(valid_only=True, pair_weight=0.5)
+    return lambda S, T: loss(feat_S_0=S, feat_T_0=T, label=label, **given)
+
+
+def context_of(relation, label=None, **given):
+    loss = ContextDistillLoss(valid_only=True, relation=relation)
+    return lambda S, T: loss(S, T, label=label, **given)
+
+
+@pytest.mark.parametrize('make', [boundary_of, lambda *a, **k: context_of('softmax', *a, **k),
+                                  lambda *a, **k: context_of('gram', *a, **k)], ids=['boundary', 'softmax', 'gram'])
+def test_ignored_labels_and_padding_have_no_influence(make):
+    """The first image is cut to 4 x 5 places, the second one is whole: as if each had come alone, without padding."""
+    S, T = maps()
+    label = torch.zeros(2, 12, 16, dtype=torch.uint8)
+    label[0, 8:], label[0, :, 10:] = 255, 255
+    area = dict(img_shape=[(8, 10), (12, 16)], inputs=torch.zeros(2, 3, 12, 16))
+    alone = [make(img_shape=[(1, 1)], inputs=torch.zeros(1, 3, 1, 1))(x, y)
+             for x, y in ((S[:1, :, :4, :5], T[:1, :, :4, :5]), (S[1:], T[1:]))]
+    share = torch.tensor([20.0, 48.0]) / 68 if make is boundary_of else torch.tensor([0.5, 0.5])  # by places; by images
+    expected = alone[0] * share[0] + alone[1] * share[1]
+    for loss in (make(label), make(label.unsqueeze(1)), make(**area)):
+        for junk in (0.0, 1e9, float('nan')):
+            S_junk, T_junk = S.detach().clone(), T.clone()
+            for x in (S_junk, T_junk):
+                x[0, :, 4:], x[0, :, :, 5:] = junk, junk
+            S_junk.requires_grad_()
+            value = loss(S_junk, T_junk)
+            torch.testing.assert_close(value, expected)
+            grad = torch.autograd.grad(value, S_junk)[0]
+            assert grad[0, :, 4:].count_nonzero() == grad[0, :, :, 5:].count_nonzero() == 0
+            assert grad.isfinite().all() and grad.abs().sum() > 0
+    assert not torch.isclose(make(torch.zeros_like(label))(S, T), expected)
+
+
+@pytest.mark.parametrize('make', [boundary_of, lambda *a: context_of('softmax', *a), lambda *a: context_of('gram', *a)],
+                         ids=['boundary', 'softmax', 'gram'])
+def test_nothing_that_counts_is_a_loss_of_0(make):
+    S, T = maps()
+    value = make(torch.full((2, 12, 16), 255))(S, T)
+    value.backward()
+    assert value.item() == 0 and S.grad.count_nonzero() == 0
+
+
+def test_ignored_is_what_the_label_says():
+    S, T = maps()
+    label = torch.zeros(2, 6, 8, dtype=torch.long)
+    label[:, :2] = 7
+    losses = {index: ContextDistillLoss(valid_only=True, ignore_index=index)(S, T, label) for index in (7, 255, None)}
+    assert losses[255] == losses[None] != losses[7]
+    label[:, :2] = -1
+    assert ContextDistillLoss(valid_only=True, ignore_index=None)(S, T, label) == losses[7]
+
+
+# Both, as modules.
+
+
+def test_modules_multiply_by_their_weight():
+    S, T = levels()
+    given = {f'feat_{side}_{i}': x for side, feats in (('S', S), ('T', T)) for i, x in enumerate(feats)}
+    loss = MODELS.build(dict(type='BoundaryDistillLoss', loss_weight=3.0, pair_weight=0.2))
+    value, stats = boundary_loss(S, T, pair_weight=0.2)
+    torch.testing.assert_close(loss(**given), 3 * value)
+    torch.testing.assert_close(loss.stats, stats)
+    assert not any(s.requires_grad for s in stats.values())
+    assert BoundaryDistillLoss().loss_weight == 10.0 and ContextDistillLoss().loss_weight == 1.0
+    context = MODELS.build(dict(type='ContextDistillLoss', loss_weight=3.0, tau=0.5))
+    torch.testing.assert_close(context(S[0], T[0]), 3 * context_loss(S[0], T[0], tau=0.5))
+    assert not list(loss.parameters()) and not list(context.parameters())
+
+
+def test_autocast_and_half_maps_are_reduced_in_float32():
+    S, T = maps(dtype=torch.bfloat16)
+    for loss, given in ((BoundaryDistillLoss(pair_weight=0.5), dict(feat_S_0=S, feat_T_0=T)),
+                        (ContextDistillLoss(tokens=12), dict(feat_S=S, feat_T=T)),
+                        (ContextDistillLoss(relation='gram'), dict(feat_S=S, feat_T=T))):
+        with torch.autocast('cpu', dtype=torch.bfloat16):
+            value = loss(**given)
+        torch.testing.assert_close(value, loss(**{name: x.float() for name, x in given.items()}), rtol=1e-5, atol=0)
+        assert value.dtype == torch.float32
+        assert torch.autograd.grad(value, S)[0].dtype == torch.bfloat16
+
+
+def test_the_teacher_gets_no_gradient():
+    S, T = maps()
+    T.requires_grad_()
+    sum([BoundaryDistillLoss(pair_weight=1.0)(feat_S_0=S, feat_T_0=T), ContextDistillLoss()(S, T),
+         ContextDistillLoss(relation='gram')(S, T)]).backward()
+    assert T.grad is None and S.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize(('call', 'error', 'message'), [
+    (lambda: BoundaryDistillLoss(boundary='sobel'), ValueError, "boundary='sobel' is not known. Possible: 'affinity', 'mean'"),
+    (lambda: BoundaryDistillLoss(pair_weight=-1), ValueError, 'pair_weight must be a number of 0 or more. Got: -1'),
+    (lambda: BoundaryDistillLoss(valid_only='yes'), TypeError, "valid_only must be True or False. Got: 'yes'"),
+    (lambda: BoundaryDistillLoss()(), ValueError, r'give pairs of maps feat_S_0, feat_T_0.*Got: \[\]'),
+    (lambda: BoundaryDistillLoss()(feat_S_0=maps()[0]), ValueError, r"Got: \['feat_S_0'\]"),
+    (lambda: BoundaryDistillLoss()(feat_S_0=maps()[0], feat_T_1=maps()[1]), ValueError, r"Got: \['feat_S_0', 'feat_T_1'\]"),
+    (lambda: boundary_loss([maps()[0]], []), ValueError, 'as many maps of the student as of the teacher.* Got: 1, 0'),
+    (lambda: boundary_loss([torch.zeros(1, 9, 4)], [maps(n=1)[1]]), ValueError,
+     r'feat_S_0 must be a map N x C x H x W; tokens N x L x C do not say where they lie'),
+    (lambda: boundary_loss([maps(n=1)[0]], [maps(n=2)[1]]), ValueError, 'BoundaryDistillLoss: feat_T_0 must have the same batch'),
+    (lambda: ContextDistillLoss(relation='cosine'), ValueError, "relation='cosine' is not known. Possible: 'softmax', 'gram'"),
+    (lambda: ContextDistillLoss(tau=0), ValueError, 'tau must be a number above 0'),
+    (lambda: ContextDistillLoss(tokens=1), ValueError, 'tokens must be a number above 1. Got: 1'),
+    (lambda: ContextDistillLoss(tokens=99.5), TypeError, 'tokens must be an int, or None for every place. Got: 99.5'),
+    (lambda: ContextDistillLoss()(*maps(size_S=(1, 1))), ValueError, 'share a single place.*Tap an earlier stage'),
+    (lambda: ContextDistillLoss(valid_only=True)(*maps()), ValueError, r'valid_only=True needs .*label=dict\(from_data='),
+])
+def test_mistakes_are_named(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
