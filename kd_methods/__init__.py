@@ -11,6 +11,6 @@ from . import compat
 
 compat.setup()
 
-from . import core, datasets, hooks, methods, rgbx  # noqa: E402  (they need the set-up above)
+from . import core, datasets, evaluation, hooks, methods, rgbx  # noqa: E402  (they need the set-up above)
 
-__all__ = ['__version__', 'compat', 'core', 'datasets', 'hooks', 'methods', 'rgbx']
+__all__ = ['__version__', 'compat', 'core', 'datasets', 'evaluation', 'hooks', 'methods', 'rgbx']

@@ -1,5 +1,6 @@
 """The shipped configs as the tests need them: read once, each network also as the smallest of its family."""
 import copy
+import math
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +21,23 @@ BASELINES = [name for name, path in FILES.items() if path.parent.name == 'baseli
 DISTILLED = [name for name in FILES if name not in BASELINES]
 DETECTORS = [name for name in FILES if name.endswith('coco')]
 SIZE = 64
+PAPER_SCALE = {key: [name for name in FILES if f'_{key}_' in name] for key in ('8xb2-40k', '8xb2-80k', '8xb3-50k')}
+DATA = {  # in a name: the class, its number of classes
+    'scenes': ('SceneDataset', 11),
+    'scenesrgbd': ('SceneDataset', 11),
+    'cityscapes': ('CityscapesDataset', 19),
+    'nyuv2': ('NYUv2Dataset', 40),
+    'voc12aug': ('PascalVOCDataset', 21),
+    'camvid': ('CamVidDataset', 11),
+    'ade20k': ('ADE20KDataset', 150),
+    'coco-stuff10k': ('COCOStuffDataset', 171),
+    'scenescoco': ('CocoDataset', 10),
+    'coco': ('CocoDataset', 80),
+}
+HEADS = {'deeplabv3': 'ASPPHead', 'deeplabv3plus': 'DepthwiseSeparableASPPHead', 'pspnet': 'PSPHead', 'segformer': 'SegformerHead',
+         'fpn': 'FPNHead'}
+BACKBONES = {'mobilenet-v2': 'MobileNetV2', 'mit': 'MixVisionTransformer', 'pvt-': 'mmdet.PyramidVisionTransformer',
+             'pvtv2-': 'mmdet.PyramidVisionTransformerV2'}
 KINDS = {'RetinaNet': 'retinanet', 'RepPointsDetector': 'reppoints', 'FasterRCNN': 'faster-rcnn', 'MaskRCNN': 'mask-rcnn',
          'CascadeRCNN': 'cascade-rcnn'}  # mmdet's detectors in a name
 
@@ -168,6 +186,13 @@ def detector_name(model: dict) -> str:
     cardinality = '-{groups}x{base_width}d'.format(**backbone) if backbone['type'] == 'ResNeXt' else ''
     letter = {'ResNet': 'r', 'ResNeXt': 'x'}[backbone['type']]
     return f"{kind}_{letter}{backbone['depth']}{cardinality}{'-dconv' if backbone.get('dcn') else ''}"
+
+
+def segmentor_name(model: dict) -> str:
+    """What a name has to call a segmentor on a ResNet of the usual width: its head, its depth and the stride of its last map."""
+    (kind, ) = [kind for kind, head in HEADS.items() if head == model['decode_head']['type']]
+    backbone = model['backbone']
+    return f"{kind}_r{backbone['depth']}-d{4 * math.prod(backbone['strides'])}"
 
 
 @pytest.fixture(autouse=True, scope='module')

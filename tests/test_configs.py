@@ -3,18 +3,19 @@ import copy
 import re
 from pathlib import Path
 
-import mmcv
 import mmengine.hub
-import mmseg.registry
-import numpy as np
 import pytest
 import torch
 from config_zoo import (
+    BACKBONES,
     BASELINES,
+    DATA,
     DETECTORS,
     DISTILLED,
     FILES,
+    HEADS,
     KINDS,
+    PAPER_SCALE,
     batch,
     build_small,
     classes_of,
@@ -26,29 +27,13 @@ from config_zoo import (
     load,
     networks,
     read_files_once,  # noqa: F401
+    segmentor_name,
+    without_scope,
 )
-from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from toys import ROOT
 
 from kd_methods.core.networks import build_network, is_distillation
-
-PAPER_SCALE = {key: [name for name in FILES if f'_{key}_' in name] for key in ('8xb2-40k', '8xb3-50k')}
-DATASETS = {  # in a name: the class, its number of classes
-    'scenes': ('SceneDataset', 11),
-    'scenesrgbd': ('SceneDataset', 11),
-    'cityscapes': ('CityscapesDataset', 19),
-    'nyuv2': ('NYUv2Dataset', 40),
-    'voc12aug': ('PascalVOCDataset', 21),
-    'camvid': ('CamVidDataset', 11),
-    'ade20k': ('ADE20KDataset', 150),
-    'scenescoco': ('CocoDataset', 10),
-    'coco': ('CocoDataset', 80),
-}
-HEADS = {'deeplabv3': 'ASPPHead', 'deeplabv3plus': 'DepthwiseSeparableASPPHead', 'pspnet': 'PSPHead', 'segformer': 'SegformerHead',
-         'fpn': 'FPNHead'}
-BACKBONES = {'mobilenet-v2': 'MobileNetV2', 'mit': 'MixVisionTransformer', 'pvt-': 'mmdet.PyramidVisionTransformer',
-             'pvtv2-': 'mmdet.PyramidVisionTransformerV2'}
 
 
 def test_every_folder_is_covered():
@@ -61,7 +46,7 @@ def test_name_tells_the_truth(name):
     cfg = load(name)
     match = re.fullmatch(
         r'(?P<networks>.+?)_(?:(?P<gpus>\d+)xb(?P<batch>\d+)-(?P<length>\d+)(?P<unit>[kx])_)?'
-        r'(?P<dataset>[a-z0-9]+)(?:-(?P<h>\d+)x(?P<w>\d+))?', name)
+        r'(?P<dataset>coco-stuff10k|[a-z0-9]+)(?:-(?P<h>\d+)x(?P<w>\d+))?', name)
     assert match, f'{name} is not METHOD_TEACHER_STUDENT_GPUSxbBATCH-SCHEDULE_DATASET-CROP'
     part = match.groupdict()
     assert cfg.default_scope == ('mmdet' if name in DETECTORS else 'mmseg')
@@ -69,7 +54,7 @@ def test_name_tells_the_truth(name):
     for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
         for dataset in datasets_of(loader):
             kind = dataset['type']
-            assert kind.replace('Disparity', '') == DATASETS[part['dataset']][0]
+            assert kind.replace('Disparity', '') == DATA[part['dataset']][0]
             # Training reads X for the teacher, validation for a model that needs it.
             reads_x = 'duplex' in name and (loader is cfg.train_dataloader or not is_distillation(cfg))
             assert reads_x == ('x_path' in dataset.get('data_prefix', {}))
@@ -118,9 +103,13 @@ def test_pair_is_what_the_name_says(name):
     student = Path(model.architecture.cfg_path)
     teacher = Path(model.teacher.cfg_path)
     assert student.parent.as_posix() == 'configs/baselines' and student.stem in BASELINES
-    tail = re.search(r'(_\d+xb\d+-\d+[kx])?_[a-z0-9]+(-\d+x\d+)?$', student.stem).group()
+    tail = re.search(r'(_\d+xb\d+-\d+[kx])?_(coco-stuff10k|[a-z0-9]+)(-\d+x\d+)?$', student.stem).group()
     if '::' in model.teacher.cfg_path:  # trained by its package, whose list of checkpoints is asked
-        taught_by = detector_name(networks(name)['teacher'])
+        teacher = networks(name)['teacher']
+        taught_by = detector_name(teacher) if name in DETECTORS else segmentor_name(teacher)
+        if name not in DETECTORS:  # at the student's crop, on its data
+            assert teacher['data_preprocessor']['size'] == networks(name)['student']['data_preprocessor']['size']
+            assert model.teacher.cfg_path[:-3].endswith(tail.split('_')[-1])
         assert model.teacher_ckpt == mmengine.hub.get_config(model.teacher.cfg_path, pretrained=True).model_path
         assert model.teacher_ckpt.endswith('.pth')
     else:
@@ -136,7 +125,7 @@ def test_pair_is_what_the_name_says(name):
 
 @pytest.mark.parametrize('name', FILES)
 def test_class_counts_agree(name):
-    expected = DATASETS[re.search(r'_([a-z0-9]+)(-\d+x\d+)?$', name).group(1)][1]
+    expected = DATA[re.search(r'_(coco-stuff10k|[a-z0-9]+)(-\d+x\d+)?$', name).group(1)][1]
     assert len(classes_of(name)) == expected
     for model in networks(name).values():
         assert heads_of(model) and all(head['num_classes'] == expected for head in heads_of(model))
@@ -155,14 +144,14 @@ def assert_augmentation(cfg):
                 assert (min(factors), max(factors)) == (0.5, 2.0)
 
 
-@pytest.mark.parametrize('name', PAPER_SCALE['8xb2-40k'])
+@pytest.mark.parametrize('name', PAPER_SCALE['8xb2-40k'] + PAPER_SCALE['8xb2-80k'])
 def test_setting_of_the_published_comparisons(name):
     cfg = load(name)
     assert cfg.optim_wrapper.optimizer == dict(
         type='SGD', lr=0.02, momentum=0.9, weight_decay=1e-4)
     (schedule,) = cfg.param_scheduler
     assert schedule == dict(
-        type='PolyLR', power=0.9, eta_min=0, begin=0, end=40000, by_epoch=False)
+        type='PolyLR', power=0.9, eta_min=0, begin=0, end=cfg.train_cfg.max_iters, by_epoch=False)
     assert_augmentation(cfg)
     student = networks(name)['student']
     assert student['backbone']['norm_cfg']['type'] == 'SyncBN'
@@ -170,10 +159,10 @@ def test_setting_of_the_published_comparisons(name):
 
 
 @pytest.mark.parametrize('name', PAPER_SCALE['8xb3-50k'])
-def test_setting_of_c2vkd_and_lix(name):
+def test_setting_of_50k_iterations(name):
     cfg = load(name)
     assert_augmentation(cfg)
-    if 'deeplabv3plus' in name and name in BASELINES or 'deeplabv3plus_r18' in name:
+    if name in BASELINES and name.startswith(('deeplabv3plus', 'pspnet')) or 'deeplabv3plus_r18' in name:
         assert cfg.optim_wrapper == dict(
             type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01, momentum=0.9, weight_decay=0.0005))
         assert cfg.param_scheduler == [dict(type='PolyLR', eta_min=1e-4, power=0.9, begin=0, end=50000, by_epoch=False)]
@@ -191,6 +180,28 @@ def test_setting_of_c2vkd_and_lix(name):
         place = 'backbone.-1' if published else 'features'
         vlfd = dict(reduction='element', gram_scale='channel') if published else dict(loss_weight=dict(type='auto', ratio=1.0))
         assert cfg.model.distiller == dict(type='C2VKDDistiller', student_feature=place, teacher_feature=place, vlfd=vlfd)
+
+
+def test_setting_of_mmrazors_table():
+    student = 'pspnet_r18-d8_4xb2-80k_cityscapes-512x1024'
+    alone, distilled = load(student), load(f'bcd_pspnet_r101-d8_{student}')
+    assert without_scope(alone.model) == without_scope(load(f'mmseg::pspnet/{student}.py').model)
+    razor = load('mmrazor::distill/mmseg/cwd/cwd_logits_pspnet_r101-d8_pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py')
+    for key in ('train_dataloader', 'val_dataloader', 'val_evaluator', 'optim_wrapper', 'param_scheduler', 'train_cfg'):
+        assert without_scope(alone[key]) == without_scope(distilled[key]) == without_scope(razor[key]), key
+    assert Path(distilled.model.teacher_ckpt).name == Path(razor.teacher_ckpt).name
+    assert distilled.model.teacher.cfg_path == razor.teacher_cfg_path
+
+
+@pytest.mark.parametrize('name', [n for n in DISTILLED if n.startswith('bcd')])
+def test_setting_of_bcd(name):
+    cfg = load(name)
+    assert cfg.model.distiller == dict(type='BCDDistiller', boundary=dict(loss_weight=10.0), context=dict(loss_weight=1.0))
+    alone = load(Path(cfg.model.architecture.cfg_path).stem)
+    # Nothing but the teacher tells the two runs apart; the rest of a baseline are variables of its network's base.
+    assert set(alone) - set(cfg) <= {'backbone_norm_cfg', 'checkpoint', 'data_preprocessor', 'norm_cfg'}
+    for key in set(alone) & set(cfg) - {'model'}:
+        assert cfg[key] == alone[key], key
 
 
 @pytest.mark.parametrize('name', [n for n in BASELINES if n not in DETECTORS])
@@ -217,6 +228,9 @@ def test_builds_small(name):
         trained = {id(p) for p in model.parameters()}
         assert not any(id(p) in trained for p in model.teacher.model.parameters())
         adapters = [tuple(p.shape) for p in model.distiller.parameters()]
+        if name.startswith('bcd'):  # two losses whatever the widths, and no adapters
+            assert [*model.distiller.distill_losses] == ['loss_boundary', 'loss_context'] and not adapters
+            return
         if name in DETECTORS:
             c, outs = model.student.neck.out_channels, model.student.neck.num_outs
             block = [(c, c, 3, 3), (c, )] * 2
@@ -235,7 +249,8 @@ ONE_OF_EACH = [
     name for name in FILES
     if ('camvid' in name and name not in BASELINES) or FILES[name].parent.name == 'peers' or name in DETECTORS
     or name.startswith(('i2ckd_pspnet_r101', 'c2vkd', 'lix')) and 'voc12aug' not in name and 'ade20k' not in name
-] + [n for n in BASELINES if 'camvid' in n or 'ade20k' in n or 'nyuv2' in n or 'scenesrgbd' in n]
+    or name.startswith('bcd')
+] + [n for n in BASELINES if any(data in n for data in ('camvid', 'ade20k', 'nyuv2', 'scenesrgbd', 'coco-stuff'))]
 
 
 @pytest.mark.parametrize('name', ONE_OF_EACH)
@@ -267,12 +282,13 @@ def test_one_step_of_each_family(name):
     if name in DISTILLED:
         method = FILES[name].parent.name
         arfd = [] if 'duplex-late' in name else ['arfd_0', 'arfd_1', 'arfd_2']
-        terms = dict(peers=[name.split('_')[0]], c2vkd=['vlfd', 'pdd'], lix=['dwld', *arfd]).get(method, [method])
+        terms = dict(peers=[name.split('_')[0]], c2vkd=['vlfd', 'pdd'], lix=['dwld', *arfd],
+                     bcd=['boundary', 'context']).get(method, [method])
         if method == 'dmkd':
             names = {id(p): n for n, p in model.named_parameters()}
             undecayed = {names[id(p)] for g in optim_wrapper.param_groups for p in g['params'] if g['weight_decay'] == 0}
             assert undecayed == {f'distiller.distill_losses.{n}.fusion' for n in model.weights.base}
-        if name in DETECTORS:
+        if name in DETECTORS and method != 'bcd':
             terms = [f"{name.split('_')[0]}_{i}" for i in range(len(model.weights.base))]
         assert any(k.startswith('student.') for k in logs) == model.calculate_student_loss
         assert all(logs[f'distill.loss_{term}'] > 0 for term in terms)
@@ -280,63 +296,3 @@ def test_one_step_of_each_family(name):
             assert {f'distill.i2ckd_{key}' for key in ('active', 'd_pos', 'D')} <= set(logs)
         assert not any(p.requires_grad or p.grad is not None
                        for p in model.teacher.model.parameters())
-
-
-def _write(path: Path, array: np.ndarray) -> None:
-    assert mmcv.imwrite(array, str(path))
-
-
-@pytest.mark.parametrize('part, train_x, val_x', [('rgb_disparity', True, False), ('disparity', True, True)])
-def test_cityscapes_disparity_is_read_where_it_lies(part, train_x, val_x, tmp_path):
-    image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
-    for split in ('train', 'val'):
-        _write(tmp_path / f'leftImg8bit/{split}/ulm/ulm_0_leftImg8bit.png', image)
-        _write(tmp_path / f'gtFine/{split}/ulm/ulm_0_gtFine_labelTrainIds.png', np.full((90, 120), 3, np.uint8))
-        _write(tmp_path / f'disparity/{split}/ulm/ulm_0_disparity.png', np.full((90, 120), 2561, np.uint16))
-    cfg = Config.fromfile(ROOT / f'configs/_base_/datasets/cityscapes_{part}_512x512.py')
-    for loader, has_x in ((cfg.train_dataloader, train_x), (cfg.val_dataloader, val_x)):
-        loader.dataset.data_root = str(tmp_path)
-        with mmseg.registry.DATASETS.switch_scope_and_registry('mmseg') as registry:
-            item = registry.build(loader.dataset)[0]
-        assert len(item['inputs']) == (4 if has_x else 3)
-        assert not has_x or (item['inputs'][3] == 10).all()  # (2561 - 1) / 256
-        assert (item['data_samples'].gt_sem_seg.data == 3).all()
-
-
-@pytest.mark.parametrize('base, crop', [
-    ('cityscapes_512x1024', (512, 1024)), ('cityscapes_512x512', (512, 512)), ('voc12_aug_512x512', (512, 512)),
-    ('ade20k_512x512', (512, 512))])
-def test_pipelines_run_on_the_layout_mmseg_documents(base, crop, tmp_path):
-    image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
-    label = np.full((90, 120), 3, dtype=np.uint8)
-    if base.startswith('cityscapes'):
-        for split in ('train', 'val'):
-            _write(tmp_path / f'leftImg8bit/{split}/ulm/ulm_0_leftImg8bit.png', image)
-            _write(tmp_path / f'gtFine/{split}/ulm/ulm_0_gtFine_labelTrainIds.png', label)
-    elif base.startswith('ade20k'):
-        for split in ('training', 'validation'):
-            _write(tmp_path / f'images/{split}/a.jpg', image)
-            _write(tmp_path / f'annotations/{split}/a.png', label + 1)  # 0 is 'other', which is ignored
-    else:
-        for split in ('train', 'aug', 'val'):
-            _write(tmp_path / f'JPEGImages/{split}.jpg', image)
-            folder = 'SegmentationClassAug' if split == 'aug' else 'SegmentationClass'
-            _write(tmp_path / f'{folder}/{split}.png', label)
-            listed = tmp_path / f'ImageSets/Segmentation/{split}.txt'
-            listed.parent.mkdir(parents=True, exist_ok=True)
-            listed.write_text(split)
-    cfg = Config.fromfile(ROOT / f'configs/_base_/datasets/{base}.py')
-    sizes = []
-    for loader in (cfg.train_dataloader, cfg.val_dataloader):
-        for dataset in datasets_of(loader):
-            dataset['data_root'] = str(tmp_path)
-        with mmseg.registry.DATASETS.switch_scope_and_registry('mmseg') as registry:
-            built = registry.build(loader.dataset)
-        items = [built[i] for i in range(len(built))]
-        assert all((i['data_samples'].gt_sem_seg.data == 3).all() for i in items)
-        sizes.append([tuple(i['inputs'].shape[-2:]) for i in items])
-    train, val = sizes
-    assert len(train) == (2 if base.startswith('voc') else 1)
-    assert all(h <= crop[0] and w <= crop[1] for h, w in train)
-    # VOC is tested at each image's own size; Cityscapes' images are brought to 1024 rows, ADE20K's to 512.
-    assert val == [dict(cityscapes=(1024, 1365), voc12=(90, 120), ade20k=(512, 683))[base.split('_')[0]]]

@@ -5,7 +5,8 @@
 CONFIG is a plain config or a distillation config; CHECKPOINT a full checkpoint of either, or the
 student-only file beside it (`best.pth`, `iter_N_student.pth`). Of a distillation config only the
 student is built. The last line is `metrics: {...}`, in JSON; the same goes to
-WORK_DIR/test_<checkpoint name>.json.
+WORK_DIR/test_<checkpoint name>.json. With `--boundary` a segmentation config's metrics are joined by
+boundary IoU and trimap mIoU (kd_methods/evaluation/boundary.py).
 """
 from __future__ import annotations
 
@@ -53,24 +54,70 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--show-dir', help='keep pictures of the predictions in this folder')
     parser.add_argument('--tta', action='store_true',
                         help='test-time augmentation: the tta_model and tta_pipeline of the config')
+    parser.add_argument('--boundary', nargs='?', type=pixels, const=0, metavar='WIDTH',
+                        help='beside mIoU: boundary IoU and trimap mIoU, within WIDTH pixels of the boundaries '
+                        '(0.02 of the image diagonal where no WIDTH follows)')
     parser.add_argument('--trusted', action='store_true',
                         help='unpickle whatever the checkpoint holds; it may run code')
     add_run_arguments(parser)
     return parser.parse_args(argv)
 
 
+def pixels(text: str) -> int:
+    """The WIDTH of `--boundary`."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'WIDTH must be a positive integer, in pixels. Got: {text!r} '
+                                         '(without a WIDTH, --boundary goes behind CONFIG and CHECKPOINT)')
+    return int(text)
+
+
+def list_evaluators(cfg: Config) -> list[dict]:
+    """The entries of `test_evaluator`."""
+    evaluators = cfg.test_evaluator
+    return list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
+
+
+def type_name(cfg: dict) -> str:
+    """Name of a `type`, without its scope; mmengine's Python-style configs have the class itself."""
+    return getattr(cfg.get('type'), '__name__', str(cfg.get('type'))).split('.')[-1]
+
+
+def add_boundary(cfg: Config, width: int) -> None:
+    """Apply `--boundary`: the metric joins IoUMetric and leaves out the pixels that it leaves out.
+
+    Args:
+        cfg (Config): The run's config.
+        width (int): WIDTH in pixels; 0 if none was given.
+    """
+    evaluators = list_evaluators(cfg)
+    kinds = [type_name(e) for e in evaluators]
+    given = dict(width=width) if width else {}
+    if 'BoundaryIoUMetric' in kinds:
+        evaluators[kinds.index('BoundaryIoUMetric')].update(given)
+        return
+    if 'IoUMetric' not in kinds:
+        raise ValueError(f'--boundary is for semantic segmentation: it goes beside IoUMetric, and test_evaluator has {kinds}. '
+                         'Leave it out for a detector, whose figure is AP; for a segmentor, add '
+                         "dict(type='IoUMetric') to test_evaluator.")
+    metric = evaluators[kinds.index('IoUMetric')]
+    if metric.get('format_only'):
+        raise ValueError('--boundary: IoUMetric has format_only=True in test_evaluator, so nothing is compared with labels. '
+                         'Set format_only=False there and test on data with labels, or leave --boundary out.')
+    same = {k: metric[k] for k in ('ignore_index', 'nan_to_num', 'collect_device', 'prefix') if k in metric}
+    cfg.test_evaluator = [*evaluators, dict(type='BoundaryIoUMetric', **same, **given)]
+
+
 def keep_predictions(cfg: Config, out: str) -> None:
     """Apply `--out`: the metric that writes label maps, or a dump of all predictions."""
-    evaluators = cfg.test_evaluator
-    evaluators = list(evaluators) if isinstance(evaluators, (list, tuple)) else [evaluators]
+    evaluators = list_evaluators(cfg)
     if out.endswith(('.pkl', '.pickle')):
         dump = 'mmdet.DumpDetResults' if cfg.get('default_scope') == 'mmdet' else 'DumpResults'
         cfg.test_evaluator = [*evaluators, dict(type=dump, out_file_path=out)]
         return
-    writers = [e for e in evaluators if str(e.get('type')).endswith('IoUMetric')]
+    writers = [e for e in evaluators if type_name(e).endswith('IoUMetric') and type_name(e) != 'BoundaryIoUMetric']
     if not writers:
         raise ValueError(f'--out {out}: only IoUMetric writes a folder of label maps, and '
-                         f'test_evaluator has {[e.get("type") for e in evaluators]}. Name a .pkl '
+                         f'test_evaluator has {[type_name(e) for e in evaluators]}. Name a .pkl '
                          'file to keep the predictions themselves.')
     for writer in writers:
         writer['output_dir'] = out
@@ -160,6 +207,8 @@ def main(argv: list[str] | None = None) -> dict:
     # The Runner keeps the config it ran in the work dir by this name: not over the training's.
     object.__setattr__(cfg, '_filename', f'{result_name(args)}.py')
     drop_training_hooks(cfg)
+    if args.boundary is not None:
+        add_boundary(cfg, args.boundary)
     if args.out:
         keep_predictions(cfg, args.out)
     if args.show_dir:
@@ -172,7 +221,14 @@ def main(argv: list[str] | None = None) -> dict:
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     report = load_strict(model.module if args.tta else model, weights, 'network', args.checkpoint)
     runner.logger.info(f'Loaded {args.checkpoint}: {report}')
-    metrics = runner.test()
+    try:
+        metrics = runner.test()
+    except KeyError as error:
+        if error.args != ('gt_sem_seg',):
+            raise
+        raise ValueError('test_dataloader: the images come without labels (gt_sem_seg), which test_evaluator compares the '
+                         "predictions with. Add dict(type='LoadAnnotations') to the test pipeline, or set "
+                         'test_evaluator.format_only=True, test_evaluator.output_dir=DIR to write predictions only.') from error
     if is_main_process():
         write_metrics(args, cfg, metrics)
     return metrics

@@ -361,6 +361,98 @@ def test_tta(tiny_teacher, tiny_config, tools, tmp_path):
     assert (tmp_path / 'test_iter_4_tta.json').exists()
 
 
+# ---------------------------------------------------------------- boundaries
+
+
+def _scores_of(folder: Path, scenes: Path, **kwargs) -> dict:
+    """Boundary figures of label maps that `--out` has written."""
+    import numpy as np
+    from PIL import Image
+
+    from kd_methods.evaluation import BoundaryIoUMetric
+    metric = BoundaryIoUMetric(**kwargs)
+    metric.dataset_meta = dict(classes=[str(i) for i in range(11)])
+    for path in sorted(folder.glob('*.png')):
+        pred, label = (torch.from_numpy(np.array(Image.open(p))) for p in (path, scenes / 'val/labels' / path.name))
+        metric.process({}, [dict(pred_sem_seg=dict(data=pred), gt_sem_seg=dict(data=label))])
+    assert len(metric.results) == 5
+    return metric.compute_metrics(metric.results)
+
+
+def test_boundary_stands_beside_miou(tiny_teacher, tiny_scenes, tools, tmp_path, capsys):
+    argv = [str(tiny_teacher.config), str(tiny_teacher.checkpoint), '--work-dir', str(tmp_path)]
+    plain = tools.test(argv)
+    metrics = tools.test([*argv, '--boundary', '--out', str(tmp_path / 'maps'), '--show-dir', str(tmp_path / 'show')])
+    printed = last_json(capsys.readouterr().out)
+    assert printed == json.loads((tmp_path / 'test_iter_4.json').read_text())['metrics']
+    assert list(printed) == ['aAcc', 'mIoU', 'mAcc', 'mBIoU', 'trimap_mIoU']
+    assert {k: metrics[k] for k in plain} == plain
+    assert len(list((tmp_path / 'maps').glob('*.png'))) == 5 and list((tmp_path / 'show').rglob('*.png'))
+    assert metrics == {**plain, **_scores_of(tmp_path / 'maps', tiny_scenes)}
+    wide = tools.test([*argv, '--boundary', '9', '--out', str(tmp_path / 'all.pkl')])
+    assert wide == {**plain, **_scores_of(tmp_path / 'maps', tiny_scenes, width=9)} != metrics
+    assert (tmp_path / 'all.pkl').exists()
+
+
+def test_boundary_takes_over_what_ioumetric_says(tiny_teacher):
+    tool = load_tool('test')
+    cfg = Config(dict(test_evaluator=[dict(type='Other'), dict(
+        type='mmseg.IoUMetric', ignore_index=7, nan_to_num=0, prefix='seg', iou_metrics=['mIoU'], output_dir='x')]))
+    tool.add_boundary(cfg, 3)
+    assert [e.type for e in cfg.test_evaluator] == ['Other', 'mmseg.IoUMetric', 'BoundaryIoUMetric']
+    assert dict(cfg.test_evaluator[2]) == dict(
+        type='BoundaryIoUMetric', ignore_index=7, nan_to_num=0, prefix='seg', width=3)
+    # one that the config has already stays the only one, and is no writer of label maps
+    tool.add_boundary(cfg, 0)
+    assert len(cfg.test_evaluator) == 3 and cfg.test_evaluator[2].width == 3
+    tool.add_boundary(cfg, 5)
+    assert len(cfg.test_evaluator) == 3 and cfg.test_evaluator[2].width == 5
+    tool.keep_predictions(cfg, 'maps')
+    assert cfg.test_evaluator[1].output_dir == 'maps' and 'output_dir' not in cfg.test_evaluator[2]
+
+
+def test_boundary_with_tta_and_several_evaluators(tiny_teacher, tiny_config, tools, tmp_path):
+    config = tiny_config(
+        'tta_boundary', test_evaluator=[dict(type='IoUMetric', prefix='a'), dict(type='IoUMetric', prefix='b')],
+        tta_model=dict(type='SegTTAModel'), tta_pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(type='TestTimeAug', transforms=[
+                [dict(type='RandomFlip', prob=0.), dict(type='RandomFlip', prob=1.)],
+                [dict(type='LoadAnnotations')], [dict(type='PackSegInputs')]])])
+    metrics = tools.test([str(config), str(tiny_teacher.checkpoint), '--work-dir', str(tmp_path), '--tta', '--boundary'])
+    assert {'a/mIoU', 'b/mIoU', 'a/mBIoU', 'a/trimap_mIoU'} <= set(metrics)
+    assert json.loads((tmp_path / 'test_iter_4_tta.json').read_text())['metrics']['a/mBIoU'] == metrics['a/mBIoU']
+
+
+def test_boundary_of_the_student_of_a_distillation(tiny_distilled, tools, tmp_path):
+    metrics = tools.test([str(tiny_distilled.config), str(tiny_distilled.student), '--work-dir', str(tmp_path),
+                          '--boundary', '2'])
+    assert 0 <= metrics['mBIoU'] <= 100 and 0 <= metrics['trimap_mIoU'] <= 100
+
+
+@pytest.mark.parametrize('width', ['0', '-1', '2.5', 'c.py'])
+def test_boundary_width_is_a_number_of_pixels(width, capsys):
+    parse = load_tool('test').parse_args
+    assert parse(['c.py', 'c.pth', '--boundary', '4']).boundary == 4
+    with pytest.raises(SystemExit):
+        parse(['c.py', 'c.pth', f'--boundary={width}'])
+    assert f'WIDTH must be a positive integer, in pixels. Got: {width!r}' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('options, words', [
+    (['default_scope=mmdet', 'test_evaluator.type=CocoMetric'],
+     r"--boundary is for semantic segmentation: .* \['CocoMetric'\]. Leave it out for a detector"),
+    (['test_evaluator.format_only=True', 'test_evaluator.output_dir=x'],
+     '--boundary: IoUMetric has format_only=True .*Set format_only=False there'),
+    (['test_dataloader.dataset.pipeline.1.type=RandomFlip', 'test_dataloader.dataset.pipeline.1.prob=0.'],
+     r'test_dataloader: the images come without labels \(gt_sem_seg\).*LoadAnnotations'),
+])
+def test_boundary_needs_a_segmentor_and_labels(options, words, tiny_teacher, tools, tmp_path):
+    with pytest.raises(ValueError, match=words):
+        tools.test([str(tiny_teacher.config), str(tiny_teacher.checkpoint), '--work-dir', str(tmp_path), '--boundary',
+                    '--cfg-options', *options])
+
+
 def test_ema_run_is_tested_with_its_average(tiny_config, tools, tmp_path):
     config = tiny_config('ema', custom_hooks=[dict(type='EMAHook', momentum=0.5)])
     runner = tools.train([str(config), '--work-dir', str(tmp_path)])

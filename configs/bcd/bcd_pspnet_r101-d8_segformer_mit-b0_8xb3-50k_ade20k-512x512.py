@@ -1,0 +1,13 @@
+# Of mmseg's two teachers of this kind the better: 44.39 mIoU after 160k iterations.
+_base_ = [
+    '../_base_/distillers/bcd.py',
+    '../_base_/datasets/ade20k_512x512.py',
+    '../_base_/schedules/schedule_50k_b24_adamw.py',
+]
+model = dict(
+    type='FrozenTeacherDistill',
+    architecture=dict(cfg_path='configs/baselines/segformer_mit-b0_8xb3-50k_ade20k-512x512.py'),
+    teacher=dict(cfg_path='mmseg::pspnet/pspnet_r101-d8_4xb4-160k_ade20k-512x512.py'),
+    teacher_ckpt=  # noqa: E251
+    'https://mmassets.onedl.ai/mmsegmentation/v0.5/pspnet/pspnet_r101-d8_512x512_160k_ade20k/pspnet_r101-d8_512x512_160k_ade20k_20200615_100650-967c316f.pth',  # noqa: E501
+    distiller=_base_.bcd)

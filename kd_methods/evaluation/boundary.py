@@ -1,0 +1,264 @@
+"""How well a segmentation follows the outlines of its classes: boundary IoU and trimap mIoU."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger, print_log
+from mmengine.registry import METRICS
+from prettytable import PrettyTable
+from torch import Tensor
+
+
+def band_width(size: Sequence[int], dilation_ratio: float = 0.02) -> int:
+    """Width of the band in pixels: a share of the image diagonal, rounded, at least 1.
+
+    Args:
+        size (Sequence[int]): Height and width of the image in pixels.
+        dilation_ratio (float): Share of the diagonal. Defaults to 0.02.
+
+    Example:
+        >>> band_width((1024, 2048)), band_width((16, 16))
+        (46, 1)
+    """
+    return max(1, round(dilation_ratio * math.hypot(*size)))
+
+
+def near_other_label(label: Tensor, known: Tensor, num_labels: int, width: int) -> Tensor:
+    """True where a pixel has a known pixel of another label within ``width``, for all labels at once.
+
+    The distance is the chessboard's: a window of ``2 * width + 1`` pixels a side. The frame of the image is no label.
+    A window holds another label iff its largest or its smallest label is not that of its centre.
+
+    Args:
+        label (Tensor): Integers in ``[0, num_labels)``.
+        known (Tensor): Which pixels have a label, bool. The others get False.
+        num_labels (int): Number of labels.
+        width (int): Distance in pixels, at least 1.
+
+    Shape:
+        - label, known, output: (H, W).
+
+    Example:
+        >>> label = torch.tensor([[0, 0, 0, 1, 1]])
+        >>> near_other_label(label, torch.ones_like(label, dtype=torch.bool), 2, 1).tolist()
+        [[False, False, True, True, False]]
+    """
+    dtype = next(t for t in (torch.uint8, torch.int16, torch.int32) if num_labels <= torch.iinfo(t).max)
+    code = label.to(dtype)
+    near = torch.zeros_like(known)
+    # 0 is below all labels and stands for what is not known, so the maximum of the mirrored codes finds the smallest.
+    for rising in (code + 1, num_labels - code):
+        rising = rising.masked_fill(~known, 0)
+        near |= _window_max(rising, width) > rising
+    return near & known
+
+
+def boundary_counts(pred: Tensor, label: Tensor, num_classes: int, width: int, ignore_index: int = 255) -> Tensor:
+    """Pixels per class that the IoUs of :class:`BoundaryIoUMetric` are made of.
+
+    As in mmseg's IoUMetric, a label that is neither a class nor ``ignore_index`` is a known pixel of no class, and
+    what is predicted there is wrong.
+
+    Args:
+        pred (Tensor): Predicted classes.
+        label (Tensor): True classes.
+        num_classes (int): Number of classes K.
+        width (int): Width of the band in pixels.
+        ignore_index (int): Label of pixels that count nowhere. Defaults to 255.
+
+    Shape:
+        - pred, label: (H, W).
+        - output: (2, 3, K), int64: for boundary IoU and for the trimap, the pixels of intersection, prediction and label.
+
+    Example:
+        >>> label = torch.tensor([[0, 0, 0, 0, 1, 1, 1, 1]])
+        >>> boundary_counts(label.roll(1), label, 2, width=1)[1].tolist()
+        [[1, 0], [2, 0], [1, 1]]
+    """
+    known = label != ignore_index
+    pred, label = (x.long().masked_fill((x < 0) | (x >= num_classes), num_classes) for x in (pred, label))
+    width = min(width, max(label.shape))  # more changes nothing, and the padding would fill the memory
+    trimap = near_other_label(label, known, num_classes + 1, width)
+    of_pred = near_other_label(pred, known, num_classes + 1, width)
+    frame = torch.ones_like(known)
+    height, breadth = label.shape
+    frame[width:max(width, height - width), width:max(width, breadth - width)] = False
+    frame &= known
+    hit = pred == label
+
+    def triple(in_pred: Tensor, in_label: Tensor) -> Tensor:
+        return torch.stack([_per_class(label, hit & in_pred & in_label, num_classes),
+                            _per_class(pred, in_pred, num_classes), _per_class(label, in_label, num_classes)])
+
+    return torch.stack([triple(of_pred | frame, trimap | frame), triple(trimap, trimap)])
+
+
+def _window_max(x: Tensor, width: int) -> Tensor:
+    """Maximum over windows of ``2 * width + 1``; beyond the frame lies 0.
+
+    Windows grow by doubling, so that wide ones cost little more than narrow ones.
+    """
+    size = 2 * width + 1
+    for dim in (0, 1):
+        x = F.pad(x, (0, 0, width, width) if dim == 0 else (width, width))
+        length = 1
+        while length < size:
+            step = min(length, size - length)
+            rest = x.shape[dim] - step
+            x = torch.maximum(x.narrow(dim, 0, rest), x.narrow(dim, step, rest))
+            length += step
+    return x
+
+
+def _per_class(label: Tensor, mask: Tensor, num_classes: int) -> Tensor:
+    """Number of pixels of each class in a mask."""
+    return label.masked_fill(~mask, num_classes).flatten().bincount(minlength=num_classes + 1)[:num_classes]
+
+
+@METRICS.register_module()
+class BoundaryIoUMetric(BaseMetric):
+    r"""Boundary IoU and trimap mIoU of semantic segmentation, to stand beside mmseg's IoUMetric.
+
+    mIoU hardly sees an outline that is off by some pixels, since most pixels of a class lie inside. These figures look
+    at a band of ``d`` pixels along the outlines.
+
+    `Boundary IoU: Improving Object-Centric Image Segmentation Evaluation <https://arxiv.org/abs/2103.16562>`_ (Cheng,
+    Girshick, Dollár, Berg, Kirillov, CVPR 2021). For a true mask ``G`` and a predicted mask ``P``, with ``G_d``, ``P_d``
+    the pixels within ``d`` of the mask's contour,
+
+    .. math:: |(G_d \cap G) \cap (P_d \cap P)| \,/\, |(G_d \cap G) \cup (P_d \cap P)|
+
+    The trimap (Kohli, Ladický, Torr: Robust higher order potentials for enforcing label consistency, IJCV 2009; Chen et
+    al.: DeepLab, `arXiv 1606.00915 <https://arxiv.org/abs/1606.00915>`_): the usual IoU of each class, over the pixels
+    within ``d`` of a border between two classes of the ground truth, on both sides. What is predicted elsewhere has no
+    influence on it.
+
+    Of the reference implementation: the chessboard distance (its 3 x 3 erosion, ``d`` times), ``d`` as 0.02 of the image
+    diagonal, rounded, at least 1, and that a mask which touches the frame of the image has a contour there.
+
+    Our choices:
+
+    - The paper takes one IoU for each object. Here the pixels of a class are summed over the data set, then divided,
+      then averaged over the classes that occur in ground truth or prediction: what mmseg does for mIoU. Classes that
+      do not occur are left out.
+    - The frame is no border of the trimap.
+    - Ignored pixels count nowhere, whatever is predicted there, and their edge is no contour: what is behind it is not
+      known. Two classes with less than ``d`` ignored pixels between them do have a border; likewise the frame.
+    - Both figures have one ``d``. The publications on trimaps draw a curve over it: use several metrics, each with
+      a ``width`` and a ``prefix``.
+
+    ``mBIoU`` and ``trimap_mIoU`` are in percent, and nan where nothing can be compared (no borders, say). The log has a
+    table of the classes. To keep the best checkpoint by it: ``checkpoint=dict(save_best='mBIoU', rule='greater')``.
+
+    Args:
+        width (int, optional): ``d`` in pixels of the label map. None: by ``dilation_ratio``. Defaults to None.
+        dilation_ratio (float): ``d`` as a share of the diagonal of each image, in (0, 1]; unused where ``width`` is
+            given. Defaults to 0.02.
+        ignore_index (int): Label of pixels that count nowhere; that of the data set. Defaults to 255.
+        nan_to_num (float, optional): IoU, in [0, 1], of classes that do not occur, which then enter the mean, as in
+            IoUMetric. Defaults to None.
+        collect_device (str): Where results of several ranks are brought together, 'cpu' or 'gpu'. Defaults to 'cpu'.
+        prefix (str, optional): Put before the names, ``prefix/mBIoU``. Defaults to None.
+
+    Raises:
+        TypeError: An argument is of the wrong type.
+        ValueError: An argument is out of range, or what is tested has no labels.
+
+    Example:
+        >>> val_evaluator = [dict(type='IoUMetric', iou_metrics=['mIoU']), dict(type='BoundaryIoUMetric')]
+    """
+
+    def __init__(self, width: int | None = None, dilation_ratio: float = 0.02, ignore_index: int = 255,
+                 nan_to_num: float | None = None, collect_device: str = 'cpu', prefix: str | None = None) -> None:
+        if width is not None:
+            _check_number('width', width, int, 'an integer (pixels) or None')
+            if width < 1:
+                raise ValueError(f'BoundaryIoUMetric.width must be at least 1 pixel. Got: {width}')
+        _check_number('dilation_ratio', dilation_ratio, (int, float), 'a number')
+        if not 0 < dilation_ratio <= 1:
+            raise ValueError('BoundaryIoUMetric.dilation_ratio is a share of the image diagonal and must be in (0, 1]. '
+                             f'Got: {dilation_ratio}; for a number of pixels use `width`')
+        _check_number('ignore_index', ignore_index, int, 'an integer')
+        if nan_to_num is not None:
+            _check_number('nan_to_num', nan_to_num, (int, float), 'a number or None')
+        if collect_device not in ('cpu', 'gpu'):
+            raise ValueError(f"BoundaryIoUMetric.collect_device must be 'cpu' or 'gpu'. Got: {collect_device!r}")
+        super().__init__(collect_device=collect_device, prefix=prefix)
+        self.width = width
+        self.dilation_ratio = dilation_ratio
+        self.ignore_index = ignore_index
+        self.nan_to_num = nan_to_num
+
+    def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
+        """Count the pixels of a batch: a small tensor for each image.
+
+        Args:
+            data_batch (dict): Not used.
+            data_samples (Sequence[dict]): With ``pred_sem_seg`` and ``gt_sem_seg``, both 1 x H x W.
+        """
+        num_classes = len(self._classes())
+        for sample in data_samples:
+            pred, label = (_label_map(sample, key) for key in ('pred_sem_seg', 'gt_sem_seg'))
+            if pred.shape != label.shape:
+                raise ValueError('BoundaryIoUMetric: prediction and label must have one size. Got: pred_sem_seg '
+                                 f'{tuple(pred.shape)}, gt_sem_seg {tuple(label.shape)} in {_name(sample)}; no transform '
+                                 'that changes the size may follow LoadAnnotations in the test pipeline')
+            width = self.width or band_width(label.shape, self.dilation_ratio)
+            counts = boundary_counts(pred, label.to(pred.device), num_classes, width, self.ignore_index)
+            self.results.append(counts.cpu())
+
+    def compute_metrics(self, results: list[Tensor]) -> dict[str, float]:
+        """The figures of all images.
+
+        Args:
+            results (list[Tensor]): What :func:`boundary_counts` returns, for each image.
+
+        Returns:
+            dict[str, float]: ``mBIoU`` and ``trimap_mIoU``, in percent.
+        """
+        classes = self._classes()
+        counts = sum(results, torch.zeros(2, 3, len(classes), dtype=torch.int64)).double()
+        hit, pred, label = counts.unbind(1)
+        iou = hit / (pred + label - hit)  # nan where a class does not occur
+        if self.nan_to_num is not None:
+            iou = iou.nan_to_num(nan=self.nan_to_num)
+        table = PrettyTable()
+        table.add_column('Class', list(classes))
+        for name, values in zip(('Boundary IoU', 'Trimap IoU'), iou):
+            table.add_column(name, np.round(values.numpy() * 100, 2))
+        logger = MMLogger.get_current_instance()
+        band = f'{self.width} px' if self.width else f'{100 * self.dilation_ratio:g} % of the image diagonal'
+        print_log(f'per class results within {band} of the boundaries:', logger)
+        print_log('\n' + table.get_string(), logger)
+        return {name: round(100 * mean, 2) for name, mean in zip(('mBIoU', 'trimap_mIoU'), iou.nanmean(1).tolist())}
+
+    def _classes(self) -> Sequence[str]:
+        classes = (self.dataset_meta or {}).get('classes')
+        if not classes:
+            raise ValueError('BoundaryIoUMetric: the data set names no classes; set metainfo=dict(classes=(...)) in '
+                             'its config')
+        return classes
+
+
+def _check_number(name: str, value: object, kinds: type | tuple[type, ...], possible: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, kinds):
+        raise TypeError(f'BoundaryIoUMetric.{name} must be {possible}. Got: {type(value).__name__} {value!r}')
+
+
+def _label_map(sample: dict, key: str) -> Tensor:
+    if sample.get(key) is None:
+        cure = ("test without labels has no boundaries; add dict(type='LoadAnnotations') to the pipeline" if
+                key == 'gt_sem_seg' else 'this metric is for semantic segmentation')
+        raise ValueError(f'BoundaryIoUMetric: no {key} in {_name(sample)}: {cure}')
+    data = sample[key]['data']
+    if data.dim() not in (2, 3) or data.shape[:-2].numel() != 1:
+        raise ValueError(f'BoundaryIoUMetric: {key} must be 1 x H x W. Got: {tuple(data.shape)} in {_name(sample)}')
+    return data.reshape(data.shape[-2:])
+
+
+def _name(sample: dict) -> str:
+    return str(sample.get('img_path') or 'a sample')
