@@ -1,0 +1,190 @@
+"""Drawing: panels to PNG files. The only part that knows matplotlib, which is imported when something is drawn."""
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .maps import Panel, Row
+from .predictions import Classes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, FAINT = '#1f2937', '#6b7280'
+DPI = 130
+#: Side of a square panel in inches; of others the area stays the same.
+SIDE = 2.1
+LEFT, TOP, GAP, BAR = 0.42, 0.62, 0.07, 0.62
+
+
+@dataclass
+class Page:
+    """A picture of rows and columns.
+
+    Attributes:
+        heading (str): What the picture shows.
+        titles (list[str]): Headings of the columns.
+        rows (list[Row]): The rows, with one panel a column.
+        size (tuple[int, int]): Height and width of the image in pixels.
+        colours (str): Name of matplotlib's colour map. Defaults to 'magma'.
+        bar (str): What the colours mean; without it there is no colour bar. Defaults to ''.
+        marker (tuple[int, int] | None): Pixel (x, y) of the image that is marked in every panel. Defaults to None.
+        legend (list[int]): Classes that are explained below. Defaults to none.
+        classes (Classes | None): Their names and colours. Defaults to None.
+    """
+    heading: str
+    titles: list[str]
+    rows: list[Row]
+    size: tuple[int, int]
+    colours: str = 'magma'
+    bar: str = ''
+    marker: tuple[int, int] | None = None
+    legend: list[int] = field(default_factory=list)
+    classes: Classes | None = None
+
+
+def draw(page: Page) -> Figure:
+    """Draw a page."""
+    from matplotlib.figure import Figure
+    aspect = min(max(page.size[1] / page.size[0], 0.4), 2.5)
+    width, height = SIDE * aspect**0.5, SIDE / aspect**0.5
+    across = LEFT + len(page.titles) * (width + GAP) + (BAR if page.bar else 0.05)
+    lines = -(-len(page.legend) // max(1, int(across / 1.05)))
+    bottom = 0.12 + 0.22 * lines
+    titled = [0.16 if any(p is not None and p.title for p in row.panels) else 0 for row in page.rows]
+    heading = textwrap.wrap(page.heading, int(12 * across))
+    top = TOP + 0.17 * (len(heading) - 1)
+    down = top + len(page.rows) * (height + GAP) + sum(titled) + bottom
+    fig = Figure(figsize=(across, down), dpi=DPI, facecolor='white')
+    fig.text(LEFT / across, 1 - 0.1 / down, '\n'.join(heading), fontsize=9.5, color=INK, va='top')
+    y = down - top
+    for number, (row, extra) in enumerate(zip(page.rows, titled)):
+        y -= height + extra
+        scaled = None
+        for column, panel in enumerate(row.panels):
+            x = LEFT + column * (width + GAP)
+            ax = fig.add_axes((x / across, y / down, width / across, height / down))
+            mappable = _draw_panel(ax, panel, row, page)
+            scaled = scaled if mappable is None else mappable
+            if number == 0:
+                title_y = (y + height + extra + 0.09) / down
+                fig.text((x + width / 2) / across, title_y, page.titles[column], ha='center', va='bottom', fontsize=10, color=INK)
+        if row.label:
+            fig.text(0.2 / across, (y + height / 2) / down, row.label, rotation=90, ha='center', va='center', fontsize=8.5,
+                     color=INK, linespacing=1.4)
+        if page.bar and row.scale is not None and scaled is not None:
+            ax = fig.add_axes(((across - BAR + 0.06) / across, (y + 0.06) / down, 0.09 / across, (height - 0.12) / down))
+            _bar(fig, ax, scaled, row, page.bar)
+        y -= GAP
+    _legend(fig, page)
+    return fig
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure; the file is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f'.{path.name}.part')
+    try:
+        figure.savefig(unfinished, format='png', dpi=DPI)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path
+
+
+def _draw_panel(ax: Axes, panel: Panel | None, row: Row, page: Page):
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    if panel is None:
+        ax.set_facecolor('none')
+        return None
+    height, width = panel.cover
+    options = {}
+    if panel.array.ndim == 2:
+        low, high = row.scale or (float(panel.array.min()), float(panel.array.max()))
+        options = dict(cmap=page.colours, vmin=low, vmax=high if high > low else low + 1)
+    # In an enlarged panel every place or pixel shall be seen as it is; a large photograph is made smaller, smoothly.
+    large = panel.array.ndim == 3 and min(panel.array.shape[:2]) > SIDE * DPI
+    image = ax.imshow(panel.array, extent=(0, width, height, 0), interpolation='antialiased' if large else 'nearest', **options)
+    ax.set(xlim=(0, page.size[1]), ylim=(page.size[0], 0), aspect='auto')
+    if panel.title:
+        ax.set_title(panel.title, fontsize=7.5, color=FAINT, pad=2.5)
+    if panel.outline is not None:
+        _draw_borders(ax, panel.outline, page.size)
+    if panel.boxes:
+        _draw_boxes(ax, panel, page)
+    if page.marker is not None:
+        x, y = (v + 0.5 for v in page.marker)
+        ax.plot(x, y, '+', ms=9, mew=2.8, color='white')
+        ax.plot(x, y, '+', ms=8, mew=1.3, color='#e11d48')
+    return image if options else None
+
+
+def _draw_borders(ax: Axes, labels: np.ndarray, size: tuple[int, int]) -> None:
+    """Draw where a label map changes, along the edges of its pixels."""
+    from matplotlib.collections import LineCollection
+    labels = labels[::max(1, labels.shape[0] // 400), ::max(1, labels.shape[1] // 400)]  # finer than that nobody sees
+    down, across = (whole / n for whole, n in zip(size, labels.shape))
+    rows, columns = np.nonzero(labels[1:] != labels[:-1])
+    lines = [((x * across, (y + 1) * down), ((x + 1) * across, (y + 1) * down)) for y, x in zip(rows, columns)]
+    rows, columns = np.nonzero(labels[:, 1:] != labels[:, :-1])
+    lines += [(((x + 1) * across, y * down), ((x + 1) * across, (y + 1) * down)) for y, x in zip(rows, columns)]
+    for width, colour in ((2.4, 'black'), (1.1, 'white')):
+        ax.add_collection(LineCollection(lines, linewidths=width, colors=colour, capstyle='round'), autolim=False)
+
+
+def _draw_boxes(ax: Axes, panel: Panel, page: Page) -> None:
+    from matplotlib.patches import Rectangle
+    height, width = page.size
+    room = height * 0.13 / (ax.get_position().height * ax.figure.get_figheight())  # of a line of text
+    for box in sorted(panel.boxes, key=lambda box: box.score or 0):
+        colour = np.array(page.classes.colour(box.label)) / 255
+        if box.mask is not None:
+            layer = np.zeros((*box.mask.shape, 4))
+            layer[box.mask] = [*colour, 0.45]
+            ax.imshow(layer, extent=(0, width, height, 0), interpolation='nearest')
+            if box.mask.any() and not box.mask.all():
+                grid = [(np.arange(n) + 0.5) * whole / n for n, whole in zip(box.mask.shape, (height, width))]
+                ax.contour(grid[1], grid[0], box.mask, levels=[0.5], colors=[colour], linewidths=1)
+        if box.corners is not None:
+            x1, y1, x2, y2 = box.corners
+            ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, lw=1.6, edgecolor=colour))
+            at = x1, y1
+        else:
+            rows, columns = np.nonzero(box.mask) if box.mask is not None and box.mask.any() else ([0], [0])
+            at = float(columns[0]), float(rows[0])
+        text = page.classes.name(box.label) + ('' if box.score is None else f' {box.score:.2f}')
+        # Above its box, or inside where the image ends above it.
+        ax.text(min(max(at[0], 0), width), max(at[1], 0), text, fontsize=6.5, va='bottom' if at[1] > room else 'top', clip_on=True,
+                color=_readable(colour), bbox=dict(facecolor=colour, edgecolor='none', pad=0.8))
+    ax.set(xlim=(0, width), ylim=(height, 0), aspect='auto')
+
+
+def _bar(fig: Figure, ax: Axes, mappable, row: Row, label: str) -> None:
+    beyond = max(float(p.array.max()) for p in row.panels if p is not None and p.array.ndim == 2) > row.scale[1]
+    bar = fig.colorbar(mappable, cax=ax, extend='max' if beyond else 'neither', extendfrac=0.04)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=6.5, length=2, pad=1.5, colors=INK)
+    bar.ax.locator_params(nbins=4)
+    bar.set_label(label, fontsize=6.5, color=FAINT, labelpad=2)
+
+
+def _legend(fig: Figure, page: Page) -> None:
+    if not page.legend:
+        return
+    from matplotlib.patches import Patch
+    patches = [Patch(facecolor=np.array(page.classes.colour(k)) / 255) for k in page.legend]
+    fig.legend(patches, [page.classes.name(k) for k in page.legend], loc='lower center', frameon=False, fontsize=7.5,
+               ncol=min(len(patches), max(1, int(fig.get_figwidth() / 1.05))), handlelength=1, handleheight=1, handletextpad=0.4,
+               columnspacing=1.1, labelcolor=INK)
+
+
+def _readable(colour: Sequence[float]) -> str:
+    red, green, blue = colour
+    return 'black' if 0.299 * red + 0.587 * green + 0.114 * blue > 0.55 else 'white'

@@ -1,0 +1,141 @@
+"""What networks predict for an image, and its truth, as arrays and boxes."""
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.structures import BaseDataElement, InstanceData
+
+from .maps import Panel
+from .record import Column
+
+#: Colours of classes for which a data set names none; it goes round.
+PALETTE = ((230, 25, 75), (60, 180, 75), (255, 225, 25), (0, 130, 200), (245, 130, 48), (145, 30, 180), (70, 240, 240),
+           (240, 50, 230), (210, 245, 60), (250, 190, 212))
+IGNORED = 255
+
+
+@dataclass
+class Classes:
+    """Names and colours of a data set's classes.
+
+    Args:
+        meta (Mapping): Its meta information; ``classes`` and ``palette`` of it are used.
+    """
+    meta: Mapping
+
+    def name(self, label: int) -> str:
+        """Name of a class; its number where the data set names none."""
+        names = self.meta.get('classes') or ()
+        return str(names[label]) if label < len(names) else str(label)
+
+    def colour(self, label: int) -> tuple[int, int, int]:
+        """Red, green and blue of a class, 0 to 255."""
+        palette = self.meta.get('palette')
+        if not isinstance(palette, (list, tuple)) or label >= len(palette):  # mmdet has words such as 'random' there
+            palette, label = PALETTE, label % len(PALETTE)
+        return tuple(int(v) for v in palette[label])
+
+    def paint(self, labels: np.ndarray) -> np.ndarray:
+        """Colours of a label map, h x w x 3; ignored pixels are white."""
+        table = np.full((256, 3), 255, np.uint8)
+        for label in np.unique(labels):
+            if 0 <= label < IGNORED:
+                table[label] = self.colour(int(label))
+        return table[labels.clip(0, 255).astype(np.uint8)]
+
+
+@dataclass
+class Box:
+    """An object on an image.
+
+    Attributes:
+        label (int): Class.
+        corners (tuple[float, ...] | None): x1, y1, x2, y2 in pixels of the image; None where there is only a mask.
+        score (float | None): None for truth.
+        mask (np.ndarray | None): Height x width of the image, bool.
+    """
+    label: int
+    corners: tuple[float, ...] | None
+    score: float | None = None
+    mask: np.ndarray | None = None
+
+
+def predict(column: Column, batch: dict) -> BaseDataElement:
+    """A network's prediction for one raw image, in the size of the file."""
+    data = column.prepare(batch)
+    with torch.no_grad():
+        return column.network.eval()(**data, mode='predict')[0]
+
+
+def predicted_panel(sample: BaseDataElement, picture: np.ndarray, classes: Classes, truth: np.ndarray | None = None,
+                    score: float = 0.5) -> Panel:
+    """A prediction as it is drawn: a painted label map, or the image with boxes and masks.
+
+    Args:
+        sample (BaseDataElement): The prediction.
+        picture (np.ndarray): The image, height x width x 3.
+        classes (Classes): Names and colours.
+        truth (np.ndarray | None): Label map to compare with; the heading then says how many pixels are right. Defaults to None.
+        score (float): Least score of an object that is drawn. Defaults to 0.5.
+
+    Raises:
+        ValueError: The network predicts something else.
+    """
+    if 'pred_sem_seg' in sample:
+        labels = sample.pred_sem_seg.data[0].cpu().numpy().astype(np.int64)
+        title = ''
+        if truth is not None and truth.shape == labels.shape and (truth != IGNORED).any():
+            title = f'{100 * (labels == truth)[truth != IGNORED].mean():.1f} % of pixels right'
+        return Panel(classes.paint(labels), picture.shape[:2], title, labels=_present(labels))
+    if 'pred_instances' in sample:
+        boxes = [box for box in _boxes(sample.pred_instances) if box.score is None or box.score >= score]
+        return Panel(picture, picture.shape[:2], f'objects with score ≥ {score:g}: {len(boxes)}', boxes)
+    raise ValueError(f'--what prediction: only label maps, boxes and masks are drawn, and this network predicts {sample.keys()}. '
+                     'Leave it out: --what boundary relation feature.')
+
+
+def true_labels(sample: BaseDataElement) -> np.ndarray | None:
+    """The label map of a raw data sample; None where there is none."""
+    if 'gt_sem_seg' not in sample:
+        return None
+    data = sample.gt_sem_seg.data
+    return data.reshape(data.shape[-2:]).cpu().numpy().astype(np.int64)
+
+
+def true_panel(sample: BaseDataElement, picture: np.ndarray, classes: Classes, scaled: bool = False) -> Panel | None:
+    """The truth of a raw data sample as it is drawn; None where there is none.
+
+    Args:
+        sample (BaseDataElement): As the pipeline packed it.
+        picture (np.ndarray): The image, height x width x 3.
+        classes (Classes): Names and colours.
+        scaled (bool): The boxes were resized with the image. Defaults to False.
+    """
+    labels = true_labels(sample)
+    if labels is not None:
+        return Panel(classes.paint(labels), picture.shape[:2], labels=_present(labels))
+    if 'gt_instances' not in sample or 'labels' not in sample.gt_instances:
+        return None
+    factor = sample.metainfo.get('scale_factor', (1.0, 1.0)) if scaled else (1.0, 1.0)
+    return Panel(picture, picture.shape[:2], '', _boxes(sample.gt_instances, factor))
+
+
+def _present(labels: np.ndarray) -> list[int]:
+    return [int(label) for label in np.unique(labels) if 0 <= label < IGNORED]
+
+
+def _boxes(instances: InstanceData, factor: Sequence[float] = (1.0, 1.0)) -> list[Box]:
+    corners = instances.get('bboxes')
+    corners = getattr(corners, 'tensor', corners)
+    if corners is not None:
+        corners = corners.cpu().float() / torch.tensor([*factor[:2], *factor[:2]]).float()
+        if 'masks' in instances and not corners.any():  # SOLO and its like fill in zeros
+            corners = None
+    masks: Any = instances.get('masks')
+    if masks is not None:
+        masks = masks.cpu().numpy() if isinstance(masks, torch.Tensor) else masks.to_ndarray()
+    scores = instances.get('scores')
+    return [Box(int(label), None if corners is None else tuple(corners[i].tolist()), None if scores is None else float(scores[i]),
+                None if masks is None else masks[i].astype(bool)) for i, label in enumerate(instances.labels)]

@@ -1,0 +1,27 @@
+"""What the tests of the pictures share."""
+import pytest
+import torch
+from mmengine.registry import DefaultScope
+
+import kd_methods  # noqa: F401
+
+
+@pytest.fixture(autouse=True)
+def segmentation_scope():
+    """Look types up as a segmentation config would."""
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        yield
+
+
+@pytest.fixture
+def feature_map():
+    """`feature_map(data, kept=None)` -> FeatureMap of an image whose places are 8 pixels; the rest of `kept` is padding."""
+    from kd_methods.visualize.frame import Frame
+    from kd_methods.visualize.record import FeatureMap
+
+    def make(data: torch.Tensor, kept: tuple[int, int] | None = None) -> FeatureMap:
+        size = tuple(data.shape[-2:])
+        inside = tuple(8 * n for n in kept or size)
+        return FeatureMap(data, Frame(inside, inside, tuple(8 * n for n in size)))
+
+    return make
