@@ -196,7 +196,8 @@ def test_setting_of_mmrazors_table():
 @pytest.mark.parametrize('name', [n for n in DISTILLED if n.startswith('bcd')])
 def test_setting_of_bcd(name):
     cfg = load(name)
-    assert cfg.model.distiller == dict(type='BCDDistiller', boundary=dict(loss_weight=10.0), context=dict(loss_weight=1.0))
+    taps = dict(features=[f'neck.{i}' for i in range(3)], context_features='neck.0') if name.endswith('scenescoco') else {}
+    assert cfg.model.distiller == dict(type='BCDDistiller', boundary=dict(loss_weight=10.0), context=dict(loss_weight=1.0), **taps)
     alone = load(Path(cfg.model.architecture.cfg_path).stem)
     # Nothing but the teacher tells the two runs apart; the rest of a baseline are variables of its network's base.
     assert set(alone) - set(cfg) <= {'backbone_norm_cfg', 'checkpoint', 'data_preprocessor', 'norm_cfg'}

@@ -73,7 +73,7 @@ def detection_batch(sizes=((SIZE, SIZE), (SIZE, SIZE)), objects: int = 2, masks:
             instances.masks = BitmapMasks(maps.numpy(), height, width)
         nothing = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0))
         sample = DetDataSample(gt_instances=instances, ignored_instances=nothing)
-        sample.set_metainfo(dict(img_shape=(height, width), ori_shape=(height, width), scale_factor=(1.0, 1.0)))
+        sample.set_metainfo(dict(img_shape=(height, width), ori_shape=(2 * height, 2 * width), scale_factor=(0.5, 0.5)))
         samples.append(sample)
     return dict(inputs=images, data_samples=samples)
 

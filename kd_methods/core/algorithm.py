@@ -111,6 +111,8 @@ class FrozenTeacherDistill(BaseModel):
                           stacklevel=2)
         self.distiller = build_distiller(distiller, 'model.distiller')
         self._wire(dry_run_size)
+        if not (student_trainable or any(p.requires_grad for p in self.distiller.parameters())):
+            raise ValueError('model.student_trainable=False leaves nothing to train: this distiller has no layers of its own.')
         self._tie = UnusedParameterTie()
         self._disconnected: set[str] = set()
 

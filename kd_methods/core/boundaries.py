@@ -120,15 +120,26 @@ def reduce_distances(distances: Tensor, counts: Tensor, boundary: str = 'affinit
     return distances.sum(1, keepdim=True) / counts.sum(1, keepdim=True).clamp(min=1)
 
 
-def fuse_boundaries(maps: Sequence[Tensor], size: tuple[int, int] | None = None) -> Tensor:
+def fuse_boundaries(
+    maps: Sequence[Tensor], size: tuple[int, int] | None = None, valid: Sequence[Tensor] | None = None
+) -> Tensor:
     """Mean of boundary maps of several levels, each brought to one grid, bilinearly.
 
     Args:
         maps (Sequence[Tensor]): The maps.
         size (tuple[int, int], optional): Height and width of the grid. Defaults to None: that of the finest map.
+        valid (Sequence[Tensor], optional): Which places of each map count, bool. The others are left out of interpolation and
+            mean, as if the map ended there. Defaults to None: all.
 
     Shape:
-        - maps: (N, 1, h, w) each; output: (N, 1, H, W).
+        - maps, valid: (N, 1, h, w) each; output: (N, 1, H, W), 0 where no place of any level is near that counts.
     """
     size = size or max((tuple(b.shape[2:]) for b in maps), key=lambda s: s[0] * s[1])
-    return sum(resize_map(b, size) for b in maps) / len(maps)
+    if valid is None:
+        return sum(resize_map(b, size) for b in maps) / len(maps)
+    total, count = 0, 0
+    for b, counts in zip(maps, valid):
+        share = resize_map(counts.to(b.dtype), size)
+        total = total + resize_map(b.masked_fill(~counts, 0), size) / share.masked_fill(share == 0, 1)
+        count = count + (share > 0)
+    return total / count.clamp(min=1)

@@ -8,13 +8,14 @@ from .taps import because
 
 
 def check_features(where: str, **given: Any) -> None:
-    """Raise unless each argument is a tap, a list of taps, or None.
+    """Raise unless each argument is a tap, a list of one or more taps, or None.
 
     Raises:
         TypeError: One is not.
     """
     for name, value in given.items():
-        if value is not None and not isinstance(value, (str, list, tuple)):
+        taps = list(value) if isinstance(value, (list, tuple)) else [value]
+        if value is not None and not (taps and all(isinstance(tap, str) for tap in taps)):
             raise TypeError(f"{where}.{name}: expected taps such as ['backbone.2', 'backbone.3'], got {value!r}")
 
 

@@ -102,4 +102,18 @@ def parse_loss(key: str, cfg: Any, loss: type, choices: Mapping[str, Sequence]) 
     check_choices(key, choices, **cfg)
     check_weight(f'{key}.loss_weight', cfg.get('loss_weight', 1.0))
     LossSchedule.parse(cfg.get('schedule'), f'{key}.schedule')
+    _try_options(key, cfg, loss)
     return dict(cfg)
+
+
+def _try_options(key: str, cfg: Mapping, loss: type) -> None:
+    """Build a loss that needs nothing else, so that what it says of its options comes with the config key."""
+    parameters = inspect.signature(loss).parameters.values()
+    if any(p.default is p.empty for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD):
+        return
+    weight = cfg.get('loss_weight', 1.0)
+    automatic = not isinstance(weight, (int, float))
+    try:
+        loss(**{name: value for name, value in cfg.items() if name != 'schedule' and not (name == 'loss_weight' and automatic)})
+    except (TypeError, ValueError) as error:
+        raise type(error)(f'{key}: {error}') from error

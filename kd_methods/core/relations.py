@@ -10,7 +10,7 @@ from .options import check_numbers
 from .prototypes import unit_vectors, unit_vectors_backward
 from .reductions import full_precision
 
-# Elements of a block of rows. Larger ones are not faster, smaller ones are: too little work for each product.
+# Elements of a block of rows: 4 MiB a matrix. On a CPU larger blocks are no faster.
 BLOCK = 2**20
 
 
@@ -103,13 +103,14 @@ class _RelationKL(torch.autograd.Function):
                     grad[:, rows] += slope @ phi_S
                     grad.baddbmm_(slope.mT, phi_S[:, rows])
             if grad is not None:
-                ctx.save_for_backward(unit_vectors_backward(grad, phi_S, full_precision(x_S)).to(x_S.dtype))
+                ctx.save_for_backward(unit_vectors_backward(grad, phi_S, full_precision(x_S)))
+                ctx.dtype = x_S.dtype
         return total
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return ctx.saved_tensors[0] * grad.to(ctx.saved_tensors[0].dtype), None, None, None, None, None
+        return (ctx.saved_tensors[0] * grad).to(ctx.dtype), None, None, None, None, None
 
 
 def _log_rows(phi: Tensor, rows: slice, tau: float, valid: Tensor | None) -> Tensor:

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .grids import valid_area
+from .grids import pool_map, valid_area
 from .labels import resize_labels
 from .options import check_flag, check_numbers
 
@@ -28,6 +28,8 @@ class ValidOnlyLoss(nn.Module):
         where = type(self).__name__
         check_flag(where, valid_only=valid_only)
         check_numbers(where, loss_weight=loss_weight)
+        if ignore_index is not None and (isinstance(ignore_index, bool) or not isinstance(ignore_index, int)):
+            raise TypeError(f'{where}: ignore_index must be an int (a label), or None. Got: {ignore_index!r}')
         self.valid_only, self.ignore_index, self.loss_weight = valid_only, ignore_index, loss_weight
         self.options: dict[str, Any] = {}
         self.stats: dict[str, Tensor] = {}
@@ -61,6 +63,26 @@ class ValidOnlyLoss(nn.Module):
 def valid_on(valid: Tensor | None, grid: Sequence[int]) -> Tensor | None:
     """Pixels that count (N, h, w), on a grid: (N, 1, *grid), nearest neighbour; None stays None."""
     return None if valid is None else resize_labels(valid.long(), tuple(grid)).bool().unsqueeze(1)
+
+
+def pool_valid(x: Tensor, grid: tuple[int, int], valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Pool a map to a coarser grid, without the places that do not count, and say which places of the grid count.
+
+    A place of the grid counts if any place of the map that it is made of does. Those that do not are
+    zeros in its mean, which has the direction of the others' mean then, not its length.
+
+    Args:
+        x (Tensor): The map.
+        grid (tuple[int, int]): Height and width of the grid.
+        valid (Tensor, optional): Pixels that count. None: all.
+
+    Shape:
+        - x: (N, C, H, W); valid: (N, h, w); output: (N, C, *grid) and (N, 1, *grid), bool, or None.
+    """
+    if valid is None:
+        return pool_map(x, grid), None
+    counts = valid_on(valid, x.shape[2:])
+    return pool_map(x.masked_fill(~counts, 0), grid), pool_map(counts.float(), grid) > 0
 
 
 def valid_mean(x: Tensor, valid: Tensor | None) -> Tensor:

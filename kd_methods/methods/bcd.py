@@ -16,7 +16,7 @@ from torch import Tensor
 from kd_methods.core.boundaries import BOUNDARIES, boundary_map, fuse_boundaries, neighbour_distances, reduce_distances
 from kd_methods.core.distiller import MethodDistiller
 from kd_methods.core.gram import gram_distance
-from kd_methods.core.grids import common_grid, pool_map
+from kd_methods.core.grids import common_grid
 from kd_methods.core.levels import check_features, pair_levels
 from kd_methods.core.options import check_choices, check_names, check_numbers, parse_loss
 from kd_methods.core.probe import Probe
@@ -24,7 +24,7 @@ from kd_methods.core.prototypes import check_feature, unit_vectors
 from kd_methods.core.reductions import full_precision
 from kd_methods.core.relations import relation_kl, self_relation
 from kd_methods.core.taps import Tap
-from kd_methods.core.valid_only import ValidOnlyLoss, valid_mean, valid_on
+from kd_methods.core.valid_only import ValidOnlyLoss, pool_valid, valid_mean, valid_on
 
 __all__ = [
     'BCDDistiller', 'BoundaryDistillLoss', 'ContextDistillLoss', 'boundary_loss', 'boundary_map', 'context_loss', 'fuse_boundaries',
@@ -58,24 +58,22 @@ def boundary_loss(
         raise ValueError('BoundaryDistillLoss: give as many maps of the student as of the teacher, one or more. '
                          f'Got: {len(feats_S)}, {len(feats_T)}')
     maps: tuple[list, list] = ([], [])
-    pair_terms = []
-    with torch.autocast(feats_S[0].device.type, enabled=False):
-        for level, pair in enumerate(zip(feats_S, feats_T)):
-            pair = _on_one_grid('BoundaryDistillLoss', *pair, level=level)
-            counts = valid_on(valid, pair[0].shape[2:])
-            distances = [neighbour_distances(x, counts) for x in pair]
-            for kind, (d, near) in zip(maps, distances):
-                kind.append(reduce_distances(d, near, boundary))
-            if pair_weight:
-                (d_S, near), (d_T, _) = distances
-                error = (d_T - d_S).square().sum(1, keepdim=True) / near.sum(1, keepdim=True).clamp(min=1)
-                pair_terms.append(valid_mean((1 + gamma * maps[1][-1]) * error, counts))
-        b_S, b_T = (fuse_boundaries(kind) for kind in maps)
-        counts = valid_on(valid, b_S.shape[2:])
-        loss = valid_mean((b_T - b_S).square(), counts)
-        if pair_terms:
-            loss = loss + pair_weight * sum(pair_terms) / len(pair_terms)
-        return loss, dict(b_S=valid_mean(b_S.detach(), counts), b_T=valid_mean(b_T, counts))
+    counted, pair_terms = [], []
+    for level, pair in enumerate(zip(feats_S, feats_T)):
+        *pair, counts = _on_one_grid('BoundaryDistillLoss', *pair, valid, level=level)
+        (d_S, near), (d_T, _) = (neighbour_distances(x, counts) for x in pair)
+        for kind, d in zip(maps, (d_S, d_T)):
+            kind.append(reduce_distances(d, near, boundary))
+        counted.append(counts)
+        if pair_weight:
+            error = (d_T - d_S).square().sum(1, keepdim=True) / near.sum(1, keepdim=True).clamp(min=1)
+            pair_terms.append(valid_mean((1 + gamma * maps[1][-1]) * error, counts))
+    b_S, b_T = (fuse_boundaries(kind, valid=None if valid is None else counted) for kind in maps)
+    counts = valid_on(valid, b_S.shape[2:])
+    loss = valid_mean((b_T - b_S).square(), counts)
+    if pair_terms:
+        loss = loss + pair_weight * sum(pair_terms) / len(pair_terms)
+    return loss, dict(b_S=valid_mean(b_S.detach(), counts), b_T=valid_mean(b_T, counts))
 
 
 def context_loss(
@@ -93,18 +91,14 @@ def context_loss(
         0.0
     """
     _check_context(tokens, relation, tau)
-    with torch.autocast(feat_S.device.type, enabled=False):
-        pair = _on_one_grid('ContextDistillLoss', feat_S, feat_T, most=tokens)
-        grid = pair[0].shape[2:]
-        if grid[0] * grid[1] < 2:
-            raise ValueError('ContextDistillLoss: the maps share a single place, which has no other to relate to. Tap an earlier '
-                             f'stage. Got: feat_S {tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}')
-        counts = valid_on(valid, grid)
-        counts = None if counts is None else counts.flatten(1)
-        x_S, x_T = (x.flatten(2).mT for x in pair)
-        if relation == 'softmax':
-            return relation_kl(x_S, x_T, tau, counts)
-        return _cosine_distance(x_S, x_T, counts)
+    *pair, counts = _on_one_grid('ContextDistillLoss', feat_S, feat_T, valid, most=tokens)
+    grid = pair[0].shape[2:]
+    if grid[0] * grid[1] < 2:
+        raise ValueError('ContextDistillLoss: the maps share a single place, which has no other to relate to. Tap an earlier '
+                         f'stage. Got: feat_S {tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}')
+    counts = None if counts is None else counts.flatten(1)
+    x_S, x_T = (x.flatten(2).mT for x in pair)
+    return relation_kl(x_S, x_T, tau, counts) if relation == 'softmax' else _cosine_distance(x_S, x_T, counts)
 
 
 def _cosine_distance(x_S: Tensor, x_T: Tensor, valid: Tensor | None) -> Tensor:
@@ -129,9 +123,9 @@ def _check_context(tokens: int | None, relation: str, tau: float) -> None:
 
 
 def _on_one_grid(
-    where: str, feat_S: Tensor, feat_T: Tensor, level: int | None = None, most: int | None = None
-) -> tuple[Tensor, Tensor]:
-    """Both maps, checked, in full precision and pooled to one grid; the teacher's without gradient."""
+    where: str, feat_S: Tensor, feat_T: Tensor, valid: Tensor | None, level: int | None = None, most: int | None = None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Both maps, checked, in full precision, pooled to one grid, and which of its places count; the teacher's without gradient."""
     for side, x in (('S', feat_S), ('T', feat_T)):
         name = f'{where}: feat_{side}' + ('' if level is None else f'_{level}')
         if isinstance(x, Tensor) and x.dim() == 3:
@@ -139,7 +133,9 @@ def _on_one_grid(
                              f'returns maps. Got: {tuple(x.shape)}')
         check_feature(x, feat_S, name)
     grid = common_grid(feat_S.shape[2:], feat_T.shape[2:], most)
-    return pool_map(full_precision(feat_S), grid), pool_map(full_precision(feat_T.detach()), grid)
+    x_S, seen_S = pool_valid(full_precision(feat_S), grid, valid)
+    x_T, seen_T = pool_valid(full_precision(feat_T.detach()), grid, valid)
+    return x_S, x_T, None if valid is None else seen_S & seen_T
 
 
 @MODELS.register_module()
@@ -165,7 +161,8 @@ class BoundaryDistillLoss(ValidOnlyLoss):
         boundary (str): ``'affinity'`` as above, or ``'mean'``: the mean of d over the neighbours instead of the maximum.
             Defaults to 'affinity'.
         pair_weight (float): w of the term of single pairs. Defaults to 0.0.
-        gamma (float): :math:`\gamma`, how much more the pairs at the teacher's boundaries count there. Defaults to 1.0.
+        gamma (float): :math:`\gamma`, how much more the pairs at the teacher's boundaries count there; no effect where
+            ``pair_weight`` is 0. Defaults to 1.0.
         valid_only (bool): Leave ignored labels, or the padding of images, out of neighbours and mean; the forward then needs
             ``label``, or ``img_shape`` and ``inputs``. Defaults to False.
         ignore_index (int, optional): Label to ignore with ``valid_only``, beside negative ones. Defaults to 255.
@@ -231,7 +228,7 @@ class ContextDistillLoss(ValidOnlyLoss):
             and time that goes with its square (:func:`~kd_methods.core.relations.relation_kl`). Defaults to 2048.
         relation (str): ``'softmax'`` as above, or ``'gram'``: the mean squared difference of the cosines themselves.
             Defaults to 'softmax'.
-        tau (float): Temperature, of ``'softmax'``. Defaults to 0.1.
+        tau (float): Temperature of ``'softmax'``; no effect on ``'gram'``. Defaults to 0.1.
         valid_only (bool): Leave ignored labels, or the padding of images, out of rows and columns; the forward then needs
             ``label``, or ``img_shape`` and ``inputs``. Defaults to False.
         ignore_index (int, optional): Label to ignore with ``valid_only``, beside negative ones. Defaults to 255.
@@ -276,8 +273,8 @@ class BCDDistiller(MethodDistiller):
             backbones return.
         student_features (str | Sequence[str], optional): Taps of the student where they differ. Defaults to None.
         teacher_features (str | Sequence[str], optional): Taps of the teacher where they differ. Defaults to None.
-        context_features (str | dict): Tap of the context, or ``dict(student=..., teacher=...)``. Defaults to 'backbone.-1', the
-            last map.
+        context_features (str | dict, optional): Tap of the context, or ``dict(student=..., teacher=...)``. Defaults to None:
+            ``'backbone.-1'``, the last map.
         boundary (dict, optional): Arguments of :class:`BoundaryDistillLoss`, and a ``schedule``
             (:class:`~kd_methods.core.weights.LossSchedule`); the weight may be ``'auto'``. None: no such loss. Defaults to {}.
         context (dict, optional): Likewise of :class:`ContextDistillLoss`. Defaults to {}.
@@ -289,7 +286,7 @@ class BCDDistiller(MethodDistiller):
 
     def __init__(
         self, features: str | Sequence[str] | None = None, student_features: str | Sequence[str] | None = None,
-        teacher_features: str | Sequence[str] | None = None, context_features: str | Mapping = 'backbone.-1',
+        teacher_features: str | Sequence[str] | None = None, context_features: str | Mapping | None = None,
         boundary: Mapping | None = NO_CHANGES, context: Mapping | None = NO_CHANGES, init_cfg: dict | None = None, **unknown: Any,
     ) -> None:
         given = dict(features=features, student_features=student_features, teacher_features=teacher_features)
@@ -303,7 +300,10 @@ class BCDDistiller(MethodDistiller):
         if self.boundary is None and any(given.values()):
             raise ValueError('distiller: features are taps of the boundaries, but boundary=None. Leave them out; the tap of the '
                              'context is context_features')
-        super().__init__(taps=dict(context=context_features) if self.context is not None else None, init_cfg=init_cfg)
+        if self.context is None and context_features is not None:
+            raise ValueError('distiller: context_features is the tap of the context, but context=None. Leave it out')
+        taps = None if self.context is None else dict(context='backbone.-1' if context_features is None else context_features)
+        super().__init__(taps=taps, init_cfg=init_cfg)
         self.features = dict(student=student_features or features, teacher=teacher_features or features)
 
     def prepare(self, student: Probe, teacher: Probe, key: str = 'distiller') -> None:

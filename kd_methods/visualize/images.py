@@ -77,7 +77,7 @@ def pictures_by_index(cfg: Config, indices: Sequence[int]) -> list[Picture]:
         FileNotFoundError: The data is not there.
         ValueError: There is no such number.
     """
-    check_datasets(cfg, 'test')
+    check_datasets(Config(dict(test_dataloader=cfg.test_dataloader)), 'test')  # no metric has a say here
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     wrong = [i for i in indices if not 0 <= i < len(dataset)]
     if wrong:
@@ -86,7 +86,7 @@ def pictures_by_index(cfg: Config, indices: Sequence[int]) -> list[Picture]:
     scaled = _scales_truth(_leaf(cfg.test_dataloader.dataset).get('pipeline') or [])
     indices = list(dict.fromkeys(indices))
     paths = [dataset.get_data_info(i)['img_path'] for i in indices]
-    return [Picture(name, path, read_image(path), lambda i=i: dataset[i], scaled)
+    return [Picture(name, path, read_image(path, KEY), lambda i=i: dataset[i], scaled)
             for i, name, path in zip(indices, _names(paths), paths)]
 
 
@@ -106,12 +106,16 @@ def pictures_of_files(cfg: Config, paths: Sequence[str]) -> list[Picture]:
         raise ValueError('--image: a network of this config sees X beside the image, and a file alone has none. Take images of the '
                          'data set with --index, or draw the student alone with its plain config, WORK_DIR/student_config.py.')
     pipeline = Compose([step for step in steps if 'Annotations' not in str(step.get('type'))])
-    return [Picture(name, path, read_image(path), lambda path=path: pipeline(dict(img_path=path, img_id=0)))
+    return [Picture(name, path, read_image(path, '--image'), lambda path=path: pipeline(dict(img_path=path, img_id=0)))
             for name, path in zip(_names(paths), paths)]
 
 
-def read_image(path: str) -> np.ndarray:
+def read_image(path: str, key: str) -> np.ndarray:
     """An image file as the pipelines read it, but red, green, blue.
+
+    Args:
+        path (str): The file.
+        key (str): Config key or option that named it, for messages.
 
     Raises:
         ValueError: It cannot be read.
@@ -121,9 +125,9 @@ def read_image(path: str) -> np.ndarray:
     try:
         image = mmcv.imfrombytes(fileio.get(path), flag='color', channel_order='rgb')
     except Exception as error:  # of OpenCV, of a file backend
-        raise ValueError(f'--image: {path!r} cannot be read as an image: {error}') from error
+        raise ValueError(f'{key}: {path!r} cannot be read as an image: {type(error).__name__}') from error
     if image is None:
-        raise ValueError(f'--image: {path!r} cannot be read as an image.')
+        raise ValueError(f'{key}: {path!r} cannot be read as an image.')
     return image
 
 

@@ -143,8 +143,10 @@ def _panel(values: Tensor, m: FeatureMap) -> Panel:
 
 
 def _fused(boundaries: Sequence[Tensor | None], maps: Sequence[FeatureMap | None]) -> Panel | None:
-    present = [b for b in boundaries if b is not None]
-    return _panel(fuse_boundaries(present), next(m for m in maps if m is not None)) if present else None
+    present = [(b, m) for b, m in zip(boundaries, maps) if b is not None]
+    if not present:
+        return None
+    return _panel(fuse_boundaries([b for b, _ in present], valid=[_valid(m) for _, m in present]), present[0][1])
 
 
 def _relation(m: FeatureMap, pixel: tuple[int, int], tau: float) -> Panel:

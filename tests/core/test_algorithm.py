@@ -46,6 +46,14 @@ def test_a_student_that_is_not_trainable_trains_adapters_alone(distill, batch, l
     assert all(p.grad is not None for p in model.distiller.parameters())
 
 
+def test_nothing_to_train_is_said_at_once(distill):
+    cfg = dict(type='MethodDistiller', taps=dict(f='backbone.0'), distill_losses=dict(loss_same=dict(type='L2Loss')),
+               loss_forward_mappings=dict(loss_same=dict(s_feature=dict(recorder='f', from_student=True),
+                                                         t_feature=dict(recorder='f', from_student=True))))
+    with pytest.raises(ValueError, match='model.student_trainable=False leaves nothing to train: this distiller has no layers'):
+        distill(distiller=cfg, student_trainable=False)
+
+
 def test_ground_truth_reaches_a_loss(distill, batch, losses_of):
 
     class LabelLoss(torch.nn.Module):

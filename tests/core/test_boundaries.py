@@ -67,7 +67,8 @@ def test_range():
     x = random_map(4, 3, 16, 16, torch.float32)
     assert 0 <= boundary_map(x).min() and 0.9 < boundary_map(x).max() <= 1
     assert 0.4 < boundary_map(x.abs()).max() <= 0.5 + 1e-6
-    assert boundary_map(torch.cat([x, -x], 3)).max() <= 1
+    opposite = boundary_map(torch.stack([x, -x], 4).flatten(3))  # rounding alone would lead above 1
+    assert opposite.max() == 1 and opposite.min() > 0.99
 
 
 def test_invariant_to_what_is_no_direction():
@@ -147,6 +148,17 @@ def test_levels_are_fused_on_the_finest_grid():
     torch.testing.assert_close(fuse_boundaries([coarse, fine]), (resized + fine) / 2)
     assert fuse_boundaries([coarse, fine], (3, 5)).shape == (1, 1, 3, 5)
     assert torch.equal(fuse_boundaries([fine]), fine)
+
+
+def test_fused_where_a_map_ends_is_as_if_it_were_cut_off():
+    fine, coarse = torch.rand(2, 1, 8, 12), torch.rand(2, 1, 4, 6)
+    valid = [torch.zeros_like(b, dtype=torch.bool) for b in (fine, coarse)]
+    valid[0][..., :6, :8], valid[1][..., :3, :4] = True, True
+    expected = fuse_boundaries([fine[..., :6, :8], coarse[..., :3, :4]])
+    torch.testing.assert_close(fuse_boundaries([fine, coarse], valid=valid)[..., :6, :8], expected)
+    valid[1][:] = False  # a level that counts nowhere is left out
+    torch.testing.assert_close(fuse_boundaries([fine, coarse], valid=valid)[..., :6, :8], fine[..., :6, :8])
+    assert fuse_boundaries([fine, coarse], valid=valid)[..., 6:, :].count_nonzero() == 0
 
 
 @pytest.mark.parametrize(('call', 'error', 'message'), [

@@ -134,6 +134,16 @@ def test_half_precision_is_reduced_in_float32():
     assert value.dtype == torch.float32 and x_S.grad.dtype == torch.bfloat16
 
 
+def test_the_gradient_of_half_vectors_bears_a_scaled_loss():
+    """GradScaler multiplies the loss by 65536, which float16 does not hold."""
+    x_S, x_T = vectors(dtype=torch.float16)
+    relation_kl(x_S, x_T).backward()
+    plain, x_S.grad = x_S.grad, None
+    (2**16 * relation_kl(x_S, x_T)).backward()
+    assert x_S.grad.isfinite().all()
+    torch.testing.assert_close(x_S.grad.float() / 2**16, plain.float(), rtol=1e-2, atol=1e-5)
+
+
 def test_nothing_as_large_as_the_relation_is_ever_made(monkeypatch):
     monkeypatch.setattr(relations, 'BLOCK', 2**12)
     x_S, x_T = vectors(1, 600, 8, 16, torch.float32)

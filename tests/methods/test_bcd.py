@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -59,6 +61,8 @@ def test_pair_term():
     got = boundary_loss([S], [T], pair_weight=0.7, gamma=3.0)[0] - boundary_loss([S], [T])[0]
     torch.testing.assert_close(got, 0.7 * expected)
     assert not torch.isclose(boundary_loss([S], [T], pair_weight=0.7, gamma=0.0)[0], boundary_loss([S], [T], pair_weight=0.7)[0])
+    twice, once = boundary_loss([S, S], [T, T], pair_weight=0.7)[0], boundary_loss([S], [T], pair_weight=0.7)[0]
+    torch.testing.assert_close(twice, once)  # a mean over levels, as the fused map is
 
 
 @pytest.mark.parametrize('options', [dict(), dict(boundary='mean'), dict(pair_weight=1.0)], ids=str)
@@ -152,39 +156,83 @@ def boundary_of(label=None, **given):
     return lambda S, T: loss(feat_S_0=S, feat_T_0=T, label=label, **given)
 
 
-def context_of(relation, label=None, **given):
-    loss = ContextDistillLoss(valid_only=True, relation=relation)
+def context_of(relation, label=None, tokens=2048, **given):
+    loss = ContextDistillLoss(tokens, relation, valid_only=True)
     return lambda S, T: loss(S, T, label=label, **given)
 
 
-@pytest.mark.parametrize('make', [boundary_of, lambda *a, **k: context_of('softmax', *a, **k),
-                                  lambda *a, **k: context_of('gram', *a, **k)], ids=['boundary', 'softmax', 'gram'])
-def test_ignored_labels_and_padding_have_no_influence(make):
-    """The first image is cut to 4 x 5 places, the second one is whole: as if each had come alone, without padding."""
-    S, T = maps()
-    label = torch.zeros(2, 12, 16, dtype=torch.uint8)
-    label[0, 8:], label[0, :, 10:] = 255, 255
-    area = dict(img_shape=[(8, 10), (12, 16)], inputs=torch.zeros(2, 3, 12, 16))
-    alone = [make(img_shape=[(1, 1)], inputs=torch.zeros(1, 3, 1, 1))(x, y)
-             for x, y in ((S[:1, :, :4, :5], T[:1, :, :4, :5]), (S[1:], T[1:]))]
-    share = torch.tensor([20.0, 48.0]) / 68 if make is boundary_of else torch.tensor([0.5, 0.5])  # by places; by images
+MAKERS = [boundary_of, partial(context_of, 'softmax'), partial(context_of, 'gram')]
+NAMES = ['boundary', 'softmax', 'gram']
+
+
+@pytest.mark.parametrize('size_T', [(6, 8), (12, 16), (3, 4)], ids=['one stride', 'coarser student', 'finer student'])
+@pytest.mark.parametrize('make', MAKERS, ids=NAMES)
+def test_ignored_labels_and_padding_have_no_influence(make, size_T):
+    """The first image is cut to two thirds of the places by three quarters, the second is whole: as if each had come alone."""
+    S, T = maps(size_T=size_T)
+    label = torch.zeros(2, 24, 32, dtype=torch.uint8)
+    label[0, 16:], label[0, :, 24:] = 255, 255
+    area = dict(img_shape=[(16, 24), (24, 32)], inputs=torch.zeros(2, 3, 24, 32))
+
+    def cut(x):
+        return x[:1, :, :x.shape[2] * 2 // 3, :x.shape[3] * 3 // 4]
+
+    alone = [make(img_shape=[(1, 1)], inputs=torch.zeros(1, 3, 1, 1))(x, y) for x, y in ((cut(S), cut(T)), (S[1:], T[1:]))]
+    share = torch.tensor([1 / 3, 2 / 3] if make is boundary_of else [1 / 2, 1 / 2])  # by places; by images
     expected = alone[0] * share[0] + alone[1] * share[1]
     for loss in (make(label), make(label.unsqueeze(1)), make(**area)):
         for junk in (0.0, 1e9, float('nan')):
             S_junk, T_junk = S.detach().clone(), T.clone()
             for x in (S_junk, T_junk):
-                x[0, :, 4:], x[0, :, :, 5:] = junk, junk
+                kept = cut(x).clone()
+                x[0] = junk
+                cut(x).copy_(kept)
             S_junk.requires_grad_()
             value = loss(S_junk, T_junk)
             torch.testing.assert_close(value, expected)
             grad = torch.autograd.grad(value, S_junk)[0]
-            assert grad[0, :, 4:].count_nonzero() == grad[0, :, :, 5:].count_nonzero() == 0
-            assert grad.isfinite().all() and grad.abs().sum() > 0
+            inside = torch.zeros_like(S, dtype=torch.bool)
+            cut(inside).fill_(True)
+            assert grad[0].masked_select(~inside[0]).count_nonzero() == 0
+            assert grad.isfinite().all() and cut(grad).abs().sum() > 0
     assert not torch.isclose(make(torch.zeros_like(label))(S, T), expected)
 
 
-@pytest.mark.parametrize('make', [boundary_of, lambda *a: context_of('softmax', *a), lambda *a: context_of('gram', *a)],
-                         ids=['boundary', 'softmax', 'gram'])
+@pytest.mark.parametrize('make', MAKERS[1:], ids=NAMES[1:])
+def test_a_bound_on_tokens_does_not_let_ignored_places_in(make):
+    """Cells of 3 x 3 places of which some count: what the others hold does not matter."""
+    S, T = maps(size_S=(12, 12))
+    label = torch.zeros(2, 12, 12, dtype=torch.long)
+    label[:, :, 7:] = 255
+    loss = make(label, tokens=16)
+    expected = loss(S, T)
+    for junk in (1e3, float('nan')):
+        spoilt = [x.detach().masked_fill((label == 255).unsqueeze(1), junk).requires_grad_() for x in (S, T)]
+        value = loss(*spoilt)
+        torch.testing.assert_close(value, expected)
+        grad = torch.autograd.grad(value, spoilt[0])[0]
+        assert grad[..., 7:].count_nonzero() == 0 and grad.isfinite().all() and grad[..., 6].abs().sum() > 0
+
+
+def test_levels_end_where_the_image_ends():
+    """Two levels of an image that is padded by half: its boundaries are those of the image alone."""
+    pairs = [maps(4, 6, (8, 16)), maps(8, 12, (2, 4))]
+    named = {f'feat_{side}_{i}': x for i, pair in enumerate(pairs) for side, x in zip('ST', pair)}
+    loss = BoundaryDistillLoss(valid_only=True)
+    padded = loss(**named, img_shape=[(32, 32)] * 2, inputs=torch.zeros(2, 3, 32, 64))
+    cropped = {name: x[..., :x.shape[3] // 2] for name, x in named.items()}
+    torch.testing.assert_close(padded, loss(**cropped, img_shape=[(32, 32)] * 2, inputs=torch.zeros(2, 3, 32, 32)))
+
+
+@pytest.mark.parametrize('make', MAKERS, ids=NAMES)
+def test_an_image_of_which_nothing_counts_is_left_out(make):
+    S, T = maps()
+    label = torch.zeros(2, 6, 8, dtype=torch.long)
+    label[0] = 255
+    torch.testing.assert_close(make(label)(S, T), make(label[1:])(S[1:], T[1:]))
+
+
+@pytest.mark.parametrize('make', MAKERS, ids=NAMES)
 def test_nothing_that_counts_is_a_loss_of_0(make):
     S, T = maps()
     value = make(torch.full((2, 12, 16), 255))(S, T)
@@ -243,6 +291,8 @@ def test_the_teacher_gets_no_gradient():
     (lambda: BoundaryDistillLoss(boundary='sobel'), ValueError, "boundary='sobel' is not known. Possible: 'affinity', 'mean'"),
     (lambda: BoundaryDistillLoss(pair_weight=-1), ValueError, 'pair_weight must be a number of 0 or more. Got: -1'),
     (lambda: BoundaryDistillLoss(valid_only='yes'), TypeError, "valid_only must be True or False. Got: 'yes'"),
+    (lambda: BoundaryDistillLoss(ignore_index='255'), TypeError, "ignore_index must be an int .* Got: '255'"),
+    (lambda: ContextDistillLoss(ignore_index=[255, 0]), TypeError, 'ContextDistillLoss: ignore_index must be an int'),
     (lambda: BoundaryDistillLoss()(), ValueError, r'give pairs of maps feat_S_0, feat_T_0.*Got: \[\]'),
     (lambda: BoundaryDistillLoss()(feat_S_0=maps()[0]), ValueError, r"Got: \['feat_S_0'\]"),
     (lambda: BoundaryDistillLoss()(feat_S_0=maps()[0], feat_T_1=maps()[1]), ValueError, r"Got: \['feat_S_0', 'feat_T_1'\]"),

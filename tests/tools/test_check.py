@@ -126,6 +126,10 @@ def test_loss_of_exactly_zero(check, capsys):
 
 def test_student_that_cannot_learn(check, capsys):
     result = check(capsys, 'frozen', student_trainable=False)
+    assert result.code == 2 and 'model.student_trainable=False leaves nothing to train' in result.err
+    student = network(12)
+    student['backbone']['frozen_stages'] = 4
+    result = check(capsys, 'frozen_tap', architecture=student, distiller=distiller('backbone.-1', L2))
     assert result.code == 1 and 'needs no gradient' in result.out
 
 

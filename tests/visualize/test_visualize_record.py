@@ -106,12 +106,12 @@ def test_a_transformers_maps_and_tokens(batch):
 
 def test_a_detectors_padding_is_known():
     network = build_network(tiny_detector('retinanet')).eval()
-    data = detection_batch(((50, 70), ))
+    data = detection_batch(((50, 70), ))  # of a file of twice that size
     column = Column('network', network, network.data_preprocessor)
     tap = resolve_tap(probe_network(network), 'neck.0')
-    found, = read_taps(column, data, [tap], (50, 70))
+    found, = read_taps(column, data, [tap], (100, 140))
     assert found.frame.padded == (64, 96) and found.size == (8, 12)
-    assert tuple(found.inside().shape[-2:]) == (7, 9) and found.frame.cover(found.size) == (56, 72)
+    assert tuple(found.inside().shape[-2:]) == (7, 9) and found.frame.cover(found.size) == (112, 144)
 
 
 def test_a_shared_head_is_read_at_the_call_that_is_named():
