@@ -80,7 +80,8 @@ def test_invariant_to_what_is_no_direction():
     assert not torch.allclose(boundary_map(x + 1), expected)
 
 
-@pytest.mark.parametrize('move', [lambda x: x.flip(2), lambda x: x.flip(3), lambda x: x.rot90(1, (2, 3)), lambda x: x.mT], ids=str)
+@pytest.mark.parametrize('move', [lambda x: x.flip(2), lambda x: x.flip(3), lambda x: x.rot90(1, (2, 3)), lambda x: x.mT],
+                         ids=['rows', 'columns', 'turn', 'transpose'])
 def test_equivariant_to_flips_and_turns(move):
     x = random_map().requires_grad_()
     torch.testing.assert_close(boundary_map(move(x)), move(boundary_map(x)))
