@@ -3,9 +3,13 @@
 import inspect
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from .weights import LossSchedule
+
+# What a distiller's argument for one of its losses is by default: that loss, with its own defaults. None would be no such loss.
+NO_CHANGES: Mapping = MappingProxyType({})
 
 
 def check_choices(where: str, choices: Mapping[str, Sequence], **given: Any) -> None:
@@ -111,9 +115,10 @@ def _try_options(key: str, cfg: Mapping, loss: type) -> None:
     parameters = inspect.signature(loss).parameters.values()
     if any(p.default is p.empty for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD):
         return
-    weight = cfg.get('loss_weight', 1.0)
-    automatic = not isinstance(weight, (int, float))
+    options = {name: value for name, value in cfg.items() if name != 'schedule'}
+    if not isinstance(options.get('loss_weight', 1.0), (int, float)):
+        del options['loss_weight']  # one that finds itself
     try:
-        loss(**{name: value for name, value in cfg.items() if name != 'schedule' and not (name == 'loss_weight' and automatic)})
+        loss(**options)
     except (TypeError, ValueError) as error:
         raise type(error)(f'{key}: {error}') from error

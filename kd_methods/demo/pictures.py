@@ -8,11 +8,13 @@ import numpy as np
 from PIL import Image
 
 from kd_methods.datasets.scenes import SceneDataset
+from kd_methods.visualize.predictions import Classes
 
 from .logs import TrainingLog
 
 COLOURS = ('#6b7280', '#d97706', '#2563eb', '#059669', '#9333ea')
 INK, FAINT = '#1f2937', '#9ca3af'
+CLASSES = Classes(SceneDataset.METAINFO)
 
 
 def draw_predictions(out: Path, scenes: Path, predictions: Mapping[str, Path], rows: int = 6) -> None:
@@ -89,9 +91,7 @@ def draw_curves(out: Path, logs: Mapping[str, Sequence[TrainingLog]]) -> None:
 
 def painted(label: np.ndarray) -> np.ndarray:
     """Colours of a label map, H x W x 3; ignored pixels are white."""
-    palette = np.full((256, 3), 255, np.uint8)
-    palette[:len(SceneDataset.METAINFO['palette'])] = SceneDataset.METAINFO['palette']
-    return palette[label]
+    return CLASSES.paint(label)
 
 
 def smooth(values: Sequence[float], share: float = 0.03) -> np.ndarray:
@@ -114,7 +114,7 @@ def _write_digits(ax, label: np.ndarray) -> None:
             depth = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
             y, x = np.unravel_index(depth.argmax(), depth.shape)  # the middle of its widest place
             ax.text(x, y, str(k - 1), ha='center', va='center', fontsize=11, fontweight='bold',
-                    color=_readable(SceneDataset.METAINFO['palette'][k]))
+                    color=CLASSES.ink(k))
 
 
 def _legend(fig) -> None:
@@ -123,11 +123,6 @@ def _legend(fig) -> None:
     fig.legend([Patch(facecolor=np.array(c) / 255) for c in palette], classes, loc='lower center', ncol=len(classes),
                frameon=False, fontsize=9, handlelength=1, handleheight=1, handletextpad=0.4, columnspacing=1.1,
                labelcolor=INK)
-
-
-def _readable(colour: Sequence[int]) -> str:
-    red, green, blue = colour
-    return 'black' if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else 'white'
 
 
 def _pyplot():

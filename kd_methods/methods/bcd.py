@@ -5,7 +5,6 @@ arXiv 2401.13174; TMLR (2026).
 """
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from kd_methods.core.distiller import MethodDistiller
 from kd_methods.core.gram import gram_distance
 from kd_methods.core.grids import common_grid
 from kd_methods.core.levels import check_features, pair_levels
-from kd_methods.core.options import check_choices, check_names, check_numbers, parse_loss
+from kd_methods.core.options import NO_CHANGES, check_choices, check_names, check_numbers, parse_loss
 from kd_methods.core.probe import Probe
 from kd_methods.core.prototypes import check_feature, unit_vectors
 from kd_methods.core.reductions import full_precision
@@ -30,7 +29,6 @@ __all__ = [
     'BCDDistiller', 'BoundaryDistillLoss', 'ContextDistillLoss', 'boundary_loss', 'boundary_map', 'context_loss', 'fuse_boundaries',
     'self_relation'
 ]
-NO_CHANGES: Mapping = MappingProxyType({})
 OPTIONS = dict(boundary=BOUNDARIES, relation=('softmax', 'gram'))
 
 

@@ -6,7 +6,6 @@ arXiv 2310.07265; Pattern Recognition (2025).
 
 import math
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -18,14 +17,13 @@ from kd_methods.core.distiller import MethodDistiller
 from kd_methods.core.gram import gram_distance
 from kd_methods.core.labels import fill_ignored, resize_labels
 from kd_methods.core.logits import REDUCTIONS, channel_kl, non_target_kl, resize_map, target_log_odds
-from kd_methods.core.options import check_choices, check_names, check_numbers, parse_loss
+from kd_methods.core.options import NO_CHANGES, check_choices, check_names, check_numbers, parse_loss
 from kd_methods.core.pools import POOLS, build_pool
 from kd_methods.core.prototypes import check_feature, unit_vectors
 from kd_methods.core.reductions import full_precision
 from kd_methods.core.taps import Tap
 
 LAST_STAGE = 'backbone.-1'
-NO_CHANGES: Mapping = MappingProxyType({})
 OPTIONS = dict(
     reduction=REDUCTIONS,
     gram_scale=('none', 'channel'),

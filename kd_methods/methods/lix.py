@@ -5,7 +5,6 @@ arXiv 2403.08215; IEEE Transactions on Image Processing (2025).
 """
 
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -19,14 +18,13 @@ from kd_methods.core.distiller import MethodDistiller
 from kd_methods.core.grids import common_grid, pool_map
 from kd_methods.core.labels import fill_ignored, resize_labels
 from kd_methods.core.logits import non_target_kl, resize_map, target_log_odds
-from kd_methods.core.options import check_choices, check_names, check_numbers, parse_loss
+from kd_methods.core.options import NO_CHANGES, check_choices, check_names, check_numbers, parse_loss
 from kd_methods.core.prototypes import check_feature
 from kd_methods.core.reductions import full_precision
 from kd_methods.core.taps import Tap
 from kd_methods.core.weights import share_auto
 
 STAGES = ('backbone.1', 'backbone.2', 'backbone.3')
-NO_CHANGES: Mapping = MappingProxyType({})
 CONTROLLERS = ('kd', 'dkd', 'pixel', 'logit')
 OPTIONS = dict(
     controller=CONTROLLERS,

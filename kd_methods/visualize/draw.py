@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -162,7 +161,7 @@ def _draw_boxes(ax: Axes, panel: Panel, page: Page) -> None:
         text = page.classes.name(box.label) + ('' if box.score is None else f' {box.score:.2f}')
         # Above its box, or inside where the image ends above it.
         ax.text(min(max(at[0], 0), width), max(at[1], 0), text, fontsize=6.5, va='bottom' if at[1] > room else 'top', clip_on=True,
-                color=_readable(colour), bbox=dict(facecolor=colour, edgecolor='none', pad=0.8))
+                color=page.classes.ink(box.label), bbox=dict(facecolor=colour, edgecolor='none', pad=0.8))
     ax.set(xlim=(0, width), ylim=(height, 0), aspect='auto')
 
 
@@ -183,8 +182,3 @@ def _legend(fig: Figure, page: Page) -> None:
     fig.legend(patches, [page.classes.name(k) for k in page.legend], loc='lower center', frameon=False, fontsize=7.5,
                ncol=min(len(patches), max(1, int(fig.get_figwidth() / 1.05))), handlelength=1, handleheight=1, handletextpad=0.4,
                columnspacing=1.1, labelcolor=INK)
-
-
-def _readable(colour: Sequence[float]) -> str:
-    red, green, blue = colour
-    return 'black' if 0.299 * red + 0.587 * green + 0.114 * blue > 0.55 else 'white'

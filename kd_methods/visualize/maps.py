@@ -92,7 +92,7 @@ def feature_rows(labels: Sequence[str], maps: Maps) -> list[Row]:
     """
     rows = []
     for i, label in enumerate(labels):
-        present = [None if m[i] is None else m[i] for m in maps]
+        present = [m[i] for m in maps]
         rows.append(Row(f'{label}\nmagnitude', [None if m is None else _panel(m.data.abs().mean(1, keepdim=True), m)
                                                 for m in present]))
         rows.append(Row(f'{label}\ncomponents', [None if m is None else _components(m) for m in present]))

@@ -37,6 +37,11 @@ class Classes:
             palette, label = PALETTE, label % len(PALETTE)
         return tuple(int(v) for v in palette[label])
 
+    def ink(self, label: int) -> str:
+        """Black or white, for text on a class's colour."""
+        red, green, blue = self.colour(label)
+        return 'black' if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else 'white'
+
     def paint(self, labels: np.ndarray) -> np.ndarray:
         """Colours of a label map, h x w x 3; ignored pixels are white."""
         table = np.full((256, 3), 255, np.uint8)
