@@ -29,6 +29,7 @@ INSTALL_REQUIRES = [
     'scipy>=1.13',
     'h5py>=3.11',
     'scikit-learn>=1.5',
+    'tqdm>=4.60',
 ]
 
 setup(

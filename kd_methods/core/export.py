@@ -3,8 +3,6 @@ package."""
 
 import importlib
 import io
-import os
-import os.path as osp
 from collections import OrderedDict
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from mmengine.fileio.backends import LocalBackend
 from mmengine.registry import DATASETS
 
 from .checkpoint import extract_state_dict, load_strict, safe_load, student_state_dict
+from .files import replacing
 from .networks import build_network, load_config
 from .plain_config import plain_config, plain_metainfo
 
@@ -89,15 +88,8 @@ def write_file(data: bytes | str, path: str | Path, backend_args: dict | None = 
     if not isinstance(backend, LocalBackend):
         backend.put(data, str(path))
         return
-    os.makedirs(osp.dirname(osp.abspath(path)), exist_ok=True)
-    temporary = f'{path}.tmp{os.getpid()}'
-    try:
-        with open(temporary, 'wb') as file:
-            file.write(data)
-        os.replace(temporary, path)
-    finally:
-        if osp.exists(temporary):
-            os.remove(temporary)
+    with replacing(path) as part:
+        part.write_bytes(data)
 
 
 def config_text(cfg: Config, cfg_text: str, config_name: str, weights_name: str) -> str:

@@ -1,12 +1,12 @@
 """Write sign scenes to disk, in one of the forms of :mod:`kd_methods.datasets.scene_forms`."""
 import json
-import multiprocessing
 import os
 import shutil
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from kd_methods.core.parallel import check_workers, run_parallel
 
 from .scene_forms import SceneForm, build_form
 from .scene_maker import DIFFICULTY, SIZE, look_of, scene_at
@@ -24,7 +24,7 @@ def _write_scene(job: tuple, out: Path, size: int, seed: int, difficulty: float,
 
 
 def _check(counts: dict, size: int, seed: int, difficulty: float, camouflage: float,
-           workers: int) -> None:
+           workers: int | None) -> None:
     for split, count in counts.items():
         if not 1 <= count <= 100000:
             raise ValueError(f'{split}: got {count!r} scenes, expected 1 to 100000')
@@ -32,8 +32,7 @@ def _check(counts: dict, size: int, seed: int, difficulty: float, camouflage: fl
         raise ValueError(f'size: got {size!r}, expected 32 to 1024 pixels')
     if seed < 0:
         raise ValueError(f'seed: got {seed!r}, expected 0 or more')
-    if workers < 1:
-        raise ValueError(f'workers: got {workers!r}, expected 1 or more')
+    check_workers(workers)
     look_of(difficulty, camouflage)
 
 
@@ -99,7 +98,7 @@ def write_scenes(out: str | Path, train: int = 3000, val: int = 300, size: int =
     Returns:
         bool: Whether anything was written.
     """
-    out, workers = Path(out), workers if workers is not None else os.cpu_count() or 1
+    out = Path(out)
     counts = dict(train=train, val=val)
     _check(counts, size, seed, difficulty, camouflage, workers)
     form = build_form(format, seed, depth)
@@ -113,14 +112,7 @@ def write_scenes(out: str | Path, train: int = 3000, val: int = 300, size: int =
     for split in SPLITS:
         load_sources(split)  # before the fork, so that the workers share one copy
     for split in SPLITS:
-        form.finish(out, split, _run(write, [(split, index) for index in range(counts[split])], workers))
+        jobs = [(split, index) for index in range(counts[split])]
+        form.finish(out, split, list(run_parallel(write, jobs, workers)))
     os.replace(out / STARTED, out / RECORD)
     return True
-
-
-def _run(write: Callable, jobs: list[tuple], workers: int) -> list:
-    """What each job gives, in order."""
-    if workers == 1:
-        return [write(job) for job in jobs]
-    with multiprocessing.get_context('fork').Pool(workers) as pool:
-        return list(pool.imap(write, jobs, chunksize=16))

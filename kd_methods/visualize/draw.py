@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from kd_methods.core.files import replacing
+
 from .maps import Panel, Row
 from .predictions import Classes
 
@@ -87,13 +89,8 @@ def draw(page: Page) -> Figure:
 
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure; the file is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f'.{path.name}.part')
-    try:
-        figure.savefig(unfinished, format='png', dpi=DPI)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replacing(path) as part:
+        figure.savefig(part, format='png', dpi=DPI)
     return path
 
 

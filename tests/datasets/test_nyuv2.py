@@ -4,12 +4,12 @@ import mmseg.registry
 import numpy as np
 import pytest
 from mmseg.datasets import BaseSegDataset
-from test_nyuv2_convert import MAPPING, TEST, TRAIN, official, write_mat, write_splits
+from raw_nyuv2 import MAPPING, TEST, TRAIN, official, write_mat, write_splits
 
+from kd_methods.convert.nyuv2 import convert_nyuv2
 from kd_methods.core.plain_config import stock_dataset
 from kd_methods.datasets import NYUv2Dataset, NYUv2Dataset13
 from kd_methods.datasets.nyuv2 import MEMBERS_OF_13
-from kd_methods.datasets.nyuv2_convert import convert_nyuv2
 
 LOAD = [dict(type='LoadImageFromFile'), dict(type='mmseg.LoadAnnotations')]
 SETS = {40: NYUv2Dataset, 13: NYUv2Dataset13}

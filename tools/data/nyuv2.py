@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from kd_methods.datasets.nyuv2_convert import convert_nyuv2  # noqa: E402
+from kd_methods.convert.nyuv2 import convert_nyuv2  # noqa: E402
 
 
 def parse_args(argv=None) -> argparse.Namespace:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from .nyuv2 import CLASSES, MEMBERS_OF_13
+from kd_methods.datasets.nyuv2 import CLASSES, MEMBERS_OF_13
 
 RECORD = 'nyuv2.json'  # written last: a directory with it is complete
 PART = 'unfinished'  # below the directory, so that it moves into place within one disk

@@ -1,44 +1,16 @@
 """Conversion of NYUv2, from small files in the form of the official ones."""
-import importlib.util
 import json
-from pathlib import Path
 
 import h5py
 import mmcv
 import numpy as np
 import pytest
 import scipy.io
+from raw_nyuv2 import COUNT, HEIGHT, MAPPING, TEST, TRAIN, WIDTH, official, write_mat, write_splits
+from toys import load_tool
 
-from kd_methods.datasets import nyuv2_convert
-from kd_methods.datasets.nyuv2_convert import RECORD, TO_13, convert_nyuv2, millimetres
-
-ROOT = Path(__file__).resolve().parents[2]
-COUNT, HEIGHT, WIDTH = 6, 8, 10
-TRAIN, TEST = [2, 3, 6], [1, 4, 5]
-MAPPING = np.random.default_rng(7).integers(1, 41, 894)  # of 894 fine labels, as in the official file
-
-
-def official(seed=0):
-    """Height x width arrays of all images, without any symmetry."""
-    rng = np.random.default_rng(seed)
-    fine = rng.integers(1, 895, (COUNT, HEIGHT, WIDTH))
-    fine[:, 1, 2:5] = 0
-    fine[:, 0, 0], fine[:, 0, 1] = 894, 1
-    depths = rng.uniform(0.7, 9.9, (COUNT, HEIGHT, WIDTH)).astype(np.float32)
-    raw = depths + np.float32(0.05)
-    raw[:, 2, 3] = 0
-    return dict(images=rng.integers(0, 256, (COUNT, HEIGHT, WIDTH, 3), dtype=np.uint8), depths=depths, rawDepths=raw,
-                labels=fine.astype(np.uint16))
-
-
-def write_mat(path, arrays):
-    """A MATLAB v7.3 file: HDF5 behind a header of 512 bytes, all axes but that of the images reversed."""
-    with h5py.File(path, 'w', userblock_size=512) as file:
-        for name, array in arrays.items():
-            file[name] = array.transpose(0, *range(array.ndim - 1, 0, -1))
-        file['accelData'] = np.zeros((4, COUNT))
-    with open(path, 'r+b') as file:
-        file.write(b'MATLAB 7.3 MAT-file, Platform: GLNXA64'.ljust(512))
+from kd_methods.convert import nyuv2 as nyuv2_convert
+from kd_methods.convert.nyuv2 import RECORD, TO_13, convert_nyuv2, millimetres
 
 
 @pytest.fixture
@@ -48,17 +20,6 @@ def files(tmp_path):
     scipy.io.savemat(tmp_path / 'mapping.mat', dict(mapClass=MAPPING.astype(np.uint8)[None], className=np.array(['x'], object)))
     write_splits(tmp_path / 'splits.mat')
     return dict(mat=tmp_path / 'labeled.mat', classes=tmp_path / 'mapping.mat', splits=tmp_path / 'splits.mat')
-
-
-def write_splits(path, train=TRAIN, test=TEST):
-    scipy.io.savemat(path, dict(trainNdxs=np.array(train, float)[:, None], testNdxs=np.array(test, float)[:, None]))
-
-
-def load_tool():
-    spec = importlib.util.spec_from_file_location('nyuv2_tool', ROOT / 'tools/data/nyuv2.py')
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
-    return tool
 
 
 def read(path):
@@ -346,7 +307,7 @@ def test_broken_block_inside(files, tmp_path):
 
 
 def test_command_line(files, tmp_path, capsys):
-    tool = load_tool()
+    tool = load_tool('data/nyuv2')
     argv = [text for key, value in files.items() for text in (f'--{key}', str(value))] + ['--out', str(tmp_path / 'out')]
     assert tool.main(argv) == 0
     out = capsys.readouterr().out
