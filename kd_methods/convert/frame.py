@@ -3,11 +3,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from kd_methods.core.files import is_whole_png
 from kd_methods.core.parallel import run_parallel
 
 SHOWN = 10  # failed files that are printed
+LISTED = 5  # names or values that a message gives as examples
 
 
 @dataclass
@@ -18,13 +22,16 @@ class Outcome:
         written (int): Files that were converted.
         kept (int): Files that were there already, whole and not older than their source.
         failed (dict[Path, str]): Source -> a sentence that names it and says why it could not be converted.
+        notes (list[str]): Further lines for the user.
     """
     written: int = 0
     kept: int = 0
     failed: dict[Path, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def __add__(self, other: 'Outcome') -> 'Outcome':
-        return Outcome(self.written + other.written, self.kept + other.kept, {**self.failed, **other.failed})
+        return Outcome(self.written + other.written, self.kept + other.kept, {**self.failed, **other.failed},
+                       self.notes + other.notes)
 
     @property
     def exit_code(self) -> int:
@@ -32,12 +39,13 @@ class Outcome:
         return 1 if self.failed else 0
 
     def __str__(self) -> str:
-        lines = [f'{self.written} files written, {self.kept} there already, {len(self.failed)} failed']
+        lines = [f'{self.written} files written, {self.kept} there already, {len(self.failed)} failed', *self.notes]
         lines += [f'  {reason}' for reason in list(self.failed.values())[:SHOWN]]
         if len(self.failed) > SHOWN:
             lines.append(f'  ... and {len(self.failed) - SHOWN} more')
         if self.failed:
-            lines.append('Everything else is in place. Put these right and run the same command again: it converts only them.')
+            rest = 'Everything else is in place. ' if self.written + self.kept else ''
+            lines.append(f'{rest}Put these right and run the same command again: it converts only them.')
         return '\n'.join(lines)
 
 
@@ -63,7 +71,9 @@ def convert_files(convert: Callable[[Path, Path], None], pairs: Sequence[tuple[P
             outcome.kept += 1
         else:
             todo.append((source, target))
-    for (source, _), reason in zip(todo, run_parallel(partial(_convert_one, convert), todo, workers, title)):
+    # The results come first: zip then asks for one more than there are, which completes the bar and ends the processes.
+    results = run_parallel(partial(_convert_one, convert), todo, workers, title if todo else None)
+    for reason, (source, _) in zip(results, todo):
         if reason is None:
             outcome.written += 1
         else:
@@ -73,7 +83,7 @@ def convert_files(convert: Callable[[Path, Path], None], pairs: Sequence[tuple[P
 
 def _is_done(source: Path, target: Path) -> bool:
     try:
-        return target.stat().st_mtime >= source.stat().st_mtime and is_whole_png(target)
+        return target.stat().st_mtime_ns >= source.stat().st_mtime_ns and is_whole_png(target)
     except FileNotFoundError:  # of the source too: the conversion says so
         return False
 
@@ -86,3 +96,124 @@ def _convert_one(convert: Callable[[Path, Path], None], pair: tuple[Path, Path])
         text = str(error)
         return text if str(source) in text else f'{source}: {text}'
     return None
+
+
+def check_folder(argument: str, folder: str | Path, needed: Sequence[str]) -> Path:
+    """The folder that a user names, once it is sure to be the right one and not its parent or a part of it.
+
+    Args:
+        argument (str): Name of the argument, for the message.
+        folder (str | Path): The folder.
+        needed (Sequence[str]): Files and folders that it holds, the most telling one first.
+
+    Raises:
+        FileNotFoundError: It does not exist or lacks one of them; says what it holds and which folder was meant, if one nearby
+            has them all.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f'{argument}: no folder {str(folder)!r}')
+    missing = [name for name in needed if not (folder / name).exists()]
+    if not missing:
+        return folder
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith('.'))
+    holds = ', '.join(names[:LISTED]) + (f', ... ({len(names)} in all)' if len(names) > LISTED else '') if names else 'nothing'
+    near = [folder.resolve().parent, folder.resolve().parent.parent,
+            *(path for pattern in ('*', '*/*') for path in sorted(folder.glob(pattern)))]
+    meant = next((path for path in near if all((path / name).exists() for name in needed)), None)
+    cure = f'Did you mean {str(meant)!r}?' if meant else '--help says where the files come from and how they lie'
+    raise FileNotFoundError(f'{argument}: {str(folder)!r} has no {" and no ".join(missing)}, it holds {holds}. {cure}')
+
+
+def read_names(path: Path) -> list[str]:
+    """The lines of a split list, without blank ones."""
+    names = [line.strip() for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
+    if not names:
+        raise ValueError(f'{path} names no image. Unpack it again')
+    return names
+
+
+def read_mat(path: Path, name: str) -> np.ndarray:
+    """A variable of a MATLAB file.
+
+    Raises:
+        FileNotFoundError, ValueError: There is no such file, it is broken or truncated, or does not hold the variable.
+    """
+    import scipy.io
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such file')
+    try:
+        content = scipy.io.loadmat(path, variable_names=[name])
+    except Exception as error:  # of many kinds, depending on where the bytes stop making sense
+        raise ValueError(f'{path} ({path.stat().st_size} bytes) cannot be read as a MATLAB file: {error}. Unpack or download it '
+                         'again') from error
+    if name not in content:
+        raise ValueError(f'{path} has no variable {name!r}, it holds {[entry[0] for entry in scipy.io.whosmat(path)]}')
+    return content[name]
+
+
+def read_label_image(path: Path) -> np.ndarray:
+    """The values of a label image: grey values, or the numbers of palette colours.
+
+    Raises:
+        FileNotFoundError, ValueError: There is no such file, or it is broken or truncated.
+    """
+    return np.asarray(_open_image(path, lambda image: image.copy()))
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """Height and width of an image, by its header alone.
+
+    Raises:
+        FileNotFoundError, ValueError: There is no such file, or it is no image.
+    """
+    width, height = _open_image(path, lambda image: image.size)
+    return height, width
+
+
+def check_image(path: Path, size: tuple[int, int]) -> None:
+    """Check that there is an image of the height and width of its labels.
+
+    Raises:
+        FileNotFoundError, ValueError: There is none, or it has another size.
+    """
+    found = image_size(path)
+    if found != tuple(size):
+        raise ValueError(f'{path}: the image is {found[0]} x {found[1]} (height x width), its labels are {size[0]} x {size[1]}')
+
+
+def _open_image(path: Path, read: Callable[[Any], Any]) -> Any:
+    from PIL import Image
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such file')
+    try:
+        with Image.open(path) as image:
+            return read(image)
+    except Exception as error:  # of many kinds, depending on where the bytes stop making sense
+        raise ValueError(f'{path} ({path.stat().st_size} bytes) cannot be read as an image: {error}. Unpack or download it '
+                         'again') from error
+
+
+def translate(labels: np.ndarray, table: np.ndarray, path: Path, expected: str) -> np.ndarray:
+    """Number labels anew.
+
+    Args:
+        labels (np.ndarray): H x W whole numbers.
+        table (np.ndarray): New label of each label from 0; -1 where there is no such label.
+        path (Path): Where they are from, for the message.
+        expected (str): What the file should hold, for the message.
+
+    Returns:
+        np.ndarray: H x W, uint8.
+
+    Raises:
+        ValueError: They are no label map, or one holds other labels.
+    """
+    if labels.ndim != 2 or not labels.size or labels.dtype.kind not in 'uif':
+        raise ValueError(f'{path} holds {labels.dtype} of shape {labels.shape}, expected {expected}, height x width')
+    known = np.flatnonzero(table >= 0)
+    if not np.isin(labels, known).all():
+        wrong = np.setdiff1d(labels, known).tolist()
+        more = ', ...' if len(wrong) > LISTED else ''
+        raise ValueError(f'{path} holds the labels {", ".join(map(str, wrong[:LISTED]))}{more}, expected {expected}')
+    return table[labels.astype(np.intp)].astype(np.uint8)

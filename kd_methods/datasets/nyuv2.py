@@ -9,6 +9,8 @@ from mmseg.datasets import BaseSegDataset
 
 from kd_methods.rgbx.dataset import RGBXDataset
 
+from .palettes import voc_palette
+
 CLASSES = (
     'wall', 'floor', 'cabinet', 'bed', 'chair', 'sofa', 'table', 'door', 'window', 'bookshelf', 'picture', 'counter',
     'blinds', 'desk', 'shelves', 'curtain', 'dresser', 'pillow', 'mirror', 'floor mat', 'clothes', 'ceiling', 'books',
@@ -32,13 +34,6 @@ MEMBERS_OF_13 = dict(
     tv=('television',),
     wall=('wall', 'door'),
     window=('window', 'blinds', 'curtain'))
-
-
-def _palette(count: int) -> list[list[int]]:
-    """Colours of the labels 1 to ``count`` by Pascal VOC's rule: bit 3 j + c of the label is bit 7 - j of channel c."""
-    labels = np.arange(1, count + 1)
-    channels = [sum((labels >> (3 * j + c) & 1) << (7 - j) for j in range(3)) for c in range(3)]
-    return np.stack(channels, 1).tolist()
 
 
 @DATASETS.register_module()
@@ -72,7 +67,7 @@ class NYUv2Dataset(RGBXDataset, BaseSegDataset):
         ValueError: The first label image is not one of this data set.
     """
 
-    METAINFO = dict(classes=CLASSES, palette=_palette(len(CLASSES)))
+    METAINFO = dict(classes=CLASSES, palette=voc_palette(len(CLASSES) + 1)[1:].tolist())
 
     def __init__(self, img_suffix: str = '.png', seg_map_suffix: str = '.png', reduce_zero_label: bool = True,
                  **kwargs) -> None:
@@ -119,4 +114,4 @@ class NYUv2Dataset(RGBXDataset, BaseSegDataset):
 class NYUv2Dataset13(NYUv2Dataset):
     """NYUv2 with depth, 13 classes: ``NYUv2Dataset`` with ``data_prefix.seg_map_path='labels13/train'``."""
 
-    METAINFO = dict(classes=tuple(MEMBERS_OF_13), palette=_palette(len(MEMBERS_OF_13)))
+    METAINFO = dict(classes=tuple(MEMBERS_OF_13), palette=voc_palette(len(MEMBERS_OF_13) + 1)[1:].tolist())

@@ -23,11 +23,12 @@ def _write_scene(job: tuple, out: Path, size: int, seed: int, difficulty: float,
     return form.write(out, split, index, scene)
 
 
-def _check(counts: dict, size: int, seed: int, difficulty: float, camouflage: float,
+def _check(counts: dict, size: int, seed: int, difficulty: float, camouflage: float, form: SceneForm,
            workers: int | None) -> None:
     for split, count in counts.items():
         if not 1 <= count <= 100000:
             raise ValueError(f'{split}: got {count!r} scenes, expected 1 to 100000')
+    form.check(counts)
     if not 32 <= size <= 1024:
         raise ValueError(f'size: got {size!r}, expected 32 to 1024 pixels')
     if seed < 0:
@@ -36,7 +37,7 @@ def _check(counts: dict, size: int, seed: int, difficulty: float, camouflage: fl
     look_of(difficulty, camouflage)
 
 
-def _prepare(out: Path, record: dict, folders: list[str], overwrite: bool) -> bool:
+def _prepare(out: Path, record: dict, form: SceneForm, overwrite: bool) -> bool:
     """Make room for the scenes; False if exactly these scenes are there already."""
     if out.exists() and not out.is_dir():
         raise ValueError(f'{out} is a file, expected a directory: pass another --out')
@@ -56,18 +57,24 @@ def _prepare(out: Path, record: dict, folders: list[str], overwrite: bool) -> bo
         # Folders of the right names are not enough: a real COCO has them too.
         names = sorted(path.name for path in out.iterdir())
         raise ValueError(f'{out} is not empty and holds no {RECORD} (found {names[:3]}): pass an empty or a new --out')
-    before = build_form(json.loads(started.read_text()).get('format', 'scenes')).folders() if started.is_file() else []
-    for top in _tops(folders + before):
-        shutil.rmtree(out / top, ignore_errors=True)
+    forms = [form]
+    if started.is_file():
+        before = json.loads(started.read_text())
+        forms.append(build_form(before.get('format', 'scenes'), depth=before.get('depth', False)))
+    for top in {path.split('/')[0] for of in forms for path in (*of.folders(), *of.files)}:
+        _remove(out / top)
     out.mkdir(parents=True, exist_ok=True)
     started.write_text(json.dumps(record, indent=2) + '\n')
-    for folder in folders:
+    for folder in form.folders():
         (out / folder).mkdir(parents=True)
     return True
 
 
-def _tops(folders: list[str]) -> set[str]:
-    return {folder.split('/')[0] for folder in folders}
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_scenes(out: str | Path, train: int = 3000, val: int = 300, size: int = SIZE,
@@ -88,9 +95,11 @@ def write_scenes(out: str | Path, train: int = 3000, val: int = 300, size: int =
         difficulty (float): From 0 (easy) to 1 (hard). Defaults to 0.5.
         camouflage (float): Share of signs whose digit shows in the depth but hardly in the image.
             Defaults to 0.0.
-        depth (bool): Also write ``{train,val}/depths/*.png``, 16-bit millimetres with 0 where
-            nothing was measured. Defaults to False.
-        format (str): ``'scenes'`` writes ``{train,val}/{images,labels}/*.png``, ``'coco'`` the files of COCO 2017
+        depth (bool): Also write depth, in forms that have a place for it: ``'scenes'``, ``{train,val}/depths/*.png``, 16-bit
+            millimetres with 0 where nothing was measured; ``'cityscapes'``, as disparity. ``'nyuv2'`` always has it. Defaults
+            to False.
+        format (str): ``'scenes'`` writes ``{train,val}/{images,labels}/*.png``; ``'cityscapes'``, ``'voc'``, ``'camvid'``,
+            ``'coco'``, ``'nyuv2'`` and ``'ade20k'`` the files of that data set, as its loader reads them: names, labels, lists
             (:mod:`kd_methods.datasets.scene_forms`). Defaults to 'scenes'.
         workers (int, optional): Processes. Defaults to None, the number of cores.
         overwrite (bool): Replace scenes made with other arguments. Defaults to False.
@@ -100,13 +109,13 @@ def write_scenes(out: str | Path, train: int = 3000, val: int = 300, size: int =
     """
     out = Path(out)
     counts = dict(train=train, val=val)
-    _check(counts, size, seed, difficulty, camouflage, workers)
     form = build_form(format, seed, depth)
+    _check(counts, size, seed, difficulty, camouflage, form, workers)
     record = dict(version=VERSION, **counts, size=size, seed=seed, difficulty=difficulty)
     # Named only where given: the records of plain scenes stay what they were.
-    record.update({k: v for k, v in dict(camouflage=camouflage, depth=depth).items() if v})
+    record.update({k: v for k, v in dict(camouflage=camouflage, depth=form.depth).items() if v})
     record.update(dict(format=format) if format != 'scenes' else {})
-    if not _prepare(out, record, form.folders(), overwrite):
+    if not _prepare(out, record, form, overwrite):
         return False
     write = partial(_write_scene, out=out, size=size, seed=seed, difficulty=difficulty, camouflage=camouflage, form=form)
     for split in SPLITS:

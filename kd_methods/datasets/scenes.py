@@ -1,11 +1,20 @@
 """Data set of sign scenes for semantic segmentation."""
 import os.path as osp
+from pathlib import Path
 
 from mmengine.registry import DATASETS
 from mmseg.datasets import BaseSegDataset
 
-from kd_methods.core.cli import scenes_command
 from kd_methods.rgbx.dataset import RGBXDataset
+
+
+def scenes_command(root: str) -> str:
+    """The command that writes the sign scenes which the shipped configs expect in a directory."""
+    from .scene_forms import FORMS
+    name = Path(root).name
+    form = name.removeprefix('scenes_')
+    options = ' --depth --camouflage 0.5' if 'rgbd' in name else f' --format {form}' if form in FORMS else ''
+    return f'python tools/data/make_scenes.py --out {root}{options}'
 
 
 @DATASETS.register_module()

@@ -3,6 +3,7 @@
     python tools/data/make_scenes.py --out data/scenes
     python tools/data/make_scenes.py --out data/scenes_rgbd --depth --camouflage 0.5
     python tools/data/make_scenes.py --out data/scenes_coco --format coco
+    python tools/data/make_scenes.py --out data/scenes_cityscapes --format cityscapes --depth
 """
 import argparse
 import sys
@@ -10,13 +11,16 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from kd_methods.datasets.scene_forms import FORMS  # noqa: E402
+from kd_methods.core.cli import run_tool  # noqa: E402
+from kd_methods.datasets.scene_forms import FORMS, build_form  # noqa: E402
 from kd_methods.datasets.scene_maker import DIFFICULTY, SIZE  # noqa: E402
 from kd_methods.datasets.scene_writer import write_scenes  # noqa: E402
 
 
 def parse_args(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    forms = '\n'.join(f'  {name:11} {form.summary}' for name, form in FORMS.items())
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=f'forms on disk:\n{forms}', formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--out', required=True, help='directory of the data set')
     parser.add_argument('--train', type=int, default=3000, help='training scenes (%(default)s)')
     parser.add_argument('--val', type=int, default=300, help='validation scenes (%(default)s)')
@@ -27,10 +31,9 @@ def parse_args(argv=None) -> argparse.Namespace:
     parser.add_argument('--camouflage', type=float, default=0.0, metavar='SHARE',
                         help='share of signs whose digit shows in the depth but hardly in the image '
                         '(%(default)s)')
-    parser.add_argument('--depth', action='store_true', help='also write depth maps')
+    parser.add_argument('--depth', action='store_true', help='also write depth (scenes, cityscapes; nyuv2 always has it)')
     parser.add_argument('--format', choices=list(FORMS), default='scenes',
-                        help='form on disk: label maps (scenes), or COCO 2017 with boxes and instance masks '
-                        '(coco) (%(default)s)')
+                        help='form on disk, see below (%(default)s)')
     parser.add_argument('--workers', type=int, help='processes (number of cores)')
     parser.add_argument('--overwrite', action='store_true',
                         help='replace scenes that were made with other arguments')
@@ -50,8 +53,11 @@ def main(argv=None) -> int:
               f'{args.size} in {time.time() - start:.0f} s')
     else:
         print(f'{args.out}: these scenes are there already, nothing to do')
+    form = build_form(args.format, depth=args.depth)
+    bases = ', '.join(f'configs/_base_/datasets/{base}.py' for base in form.bases())
+    print(f'read by {bases} with data_root={Path(args.out, form.root)}')
     return 0
 
 
 if __name__ == '__main__':
-    sys.exit(main())
+    run_tool(lambda: sys.exit(main()), 'Run the same command again: it writes the scenes anew.')

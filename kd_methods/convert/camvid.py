@@ -1,0 +1,219 @@
+"""Convert the colour-coded release of CamVid, with 32 labels, into the files that ``CamVidDataset`` reads, with 11 classes."""
+import sys
+from functools import partial
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from kd_methods.core.files import save_png, write_text
+from kd_methods.datasets.camvid import CamVidDataset
+
+from .frame import Outcome, check_folder, check_image, convert_files, read_names
+
+IMAGES, LABELS = '701_StillsRaw_full', 'LabeledApproved_full'
+SIZE = (480, 360)  # width and height of the release that papers use, half of the original
+OFFICIAL = dict(train=367, val=101, test=233)
+VOID = 11
+UNKNOWN = 0.005  # share of pixels: so many of other colours are noise, more are another kind of file
+
+# Red, green and blue of each label, and the class that it becomes.
+TABLE = {
+    'Animal': ((64, 128, 64), 'pedestrian'),
+    'Archway': ((192, 0, 128), 'building'),
+    'Bicyclist': ((0, 128, 192), 'bicyclist'),
+    'Bridge': ((0, 128, 64), 'building'),
+    'Building': ((128, 0, 0), 'building'),
+    'Car': ((64, 0, 128), 'car'),
+    'CartLuggagePram': ((64, 0, 192), 'pedestrian'),
+    'Child': ((192, 128, 64), 'pedestrian'),
+    'Column_Pole': ((192, 192, 128), 'pole'),
+    'Fence': ((64, 64, 128), 'fence'),
+    'LaneMkgsDriv': ((128, 0, 192), 'road'),
+    'LaneMkgsNonDriv': ((192, 0, 64), 'road'),
+    'Misc_Text': ((128, 128, 64), 'sign symbol'),
+    'MotorcycleScooter': ((192, 0, 192), 'bicyclist'),
+    'OtherMoving': ((128, 64, 64), 'car'),
+    'ParkingBlock': ((64, 192, 128), 'pavement'),
+    'Pedestrian': ((64, 64, 0), 'pedestrian'),
+    'Road': ((128, 64, 128), 'road'),
+    'RoadShoulder': ((128, 128, 192), 'pavement'),
+    'Sidewalk': ((0, 0, 192), 'pavement'),
+    'SignSymbol': ((192, 128, 128), 'sign symbol'),
+    'Sky': ((128, 128, 128), 'sky'),
+    'SUVPickupTruck': ((64, 128, 192), 'car'),
+    'TrafficCone': ((0, 0, 64), 'pole'),
+    'TrafficLight': ((0, 64, 64), 'sign symbol'),
+    'Train': ((192, 64, 128), 'car'),
+    'Tree': ((128, 128, 0), 'tree'),
+    'Truck_Bus': ((192, 128, 192), 'car'),
+    'Tunnel': ((64, 0, 64), 'building'),
+    'VegetationMisc': ((192, 192, 0), 'tree'),
+    'Void': ((0, 0, 0), 'void'),
+    'Wall': ((64, 192, 0), 'building'),
+}
+_CLASSES = (*CamVidDataset.METAINFO['classes'], 'void')
+_PALETTE = np.array([*CamVidDataset.METAINFO['palette'], (0, 0, 0)], np.uint8)
+
+
+def _codes(colours: np.ndarray) -> np.ndarray:
+    """A number for each colour."""
+    red, green, blue = np.moveaxis(colours.astype(np.int32), -1, 0)
+    return red << 16 | green << 8 | blue
+
+
+_KNOWN, _CLASS = (np.array(column) for column in zip(*sorted(
+    (int(_codes(np.array(colour))), _CLASSES.index(name)) for colour, name in TABLE.values())))
+
+
+def classes_of(colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Classes of a colour-coded label image.
+
+    Args:
+        colours (np.ndarray): H x W x 3, red, green and blue.
+
+    Returns:
+        tuple: H x W classes from 0 to 10, 11 where it is void or the colour is no label's; and where the colour is a label's.
+    """
+    codes = _codes(colours)
+    places = np.searchsorted(_KNOWN, codes).clip(max=len(_KNOWN) - 1)
+    known = _KNOWN[places] == codes
+    return np.where(known, _CLASS[places], VOID).astype(np.uint8), known
+
+
+def split_of(name: str) -> str:
+    """The usual split of CamVid's frames, by the name of one.
+
+    Raises:
+        ValueError: It belongs to none of the four sequences.
+    """
+    sequence, _, frame = name.partition('_')
+    if sequence == 'Seq05VD' or sequence == '0001TP' and frame >= '008550':
+        return 'test'
+    if sequence == '0016E5' and '07959' <= frame <= '08159':
+        return 'val'
+    if sequence in ('0001TP', '0006R0', '0016E5'):
+        return 'train'
+    raise ValueError(f'{name}.png belongs to none of the sequences 0001TP, 0006R0, 0016E5 and Seq05VD, of which the usual split is '
+                     'made. Move it away, or name a split of your own with --splits')
+
+
+def _read_splits(folder: str | Path) -> dict[str, list[str]]:
+    """Names of each split from lists of names, or of files as the lists of the 11-class release have them."""
+    folder = check_folder('splits', folder, [f'{split}.txt' for split in OFFICIAL])
+    splits = {split: list(dict.fromkeys(Path(line.split()[0]).stem for line in read_names(folder / f'{split}.txt')))
+              for split in OFFICIAL}
+    seen: dict[str, str] = {}
+    for split, names in splits.items():
+        for name in names:
+            if name in seen:
+                raise ValueError(f'splits: {name} is in both {seen[name]}.txt and {split}.txt of {folder}')
+            seen[name] = split
+    return splits
+
+
+def _read_colours(path: Path) -> np.ndarray:
+    from PIL import Image
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert('RGB'))
+    except (OSError, SyntaxError) as error:  # of a file that stops half-way; of one whose chunks make no sense
+        raise ValueError(f'{path} ({path.stat().st_size} bytes) cannot be read as an image: {error}. Unpack it again') from error
+
+
+def _convert_image(source: Path, target: Path, size: tuple[int, int]) -> None:
+    save_png(target, cv2.resize(_read_colours(source), size, interpolation=cv2.INTER_AREA))
+
+
+def _convert_label(source: Path, target: Path, images: Path, size: tuple[int, int]) -> None:
+    colours = _read_colours(source)
+    check_image(images / f'{_name(source)}.png', colours.shape[:2])
+    labels, known = classes_of(colours)
+    others = known.size - np.count_nonzero(known)
+    if others:
+        text = (f"{source}: {others} of {known.size} pixels have colours that are no label's, such as "
+                f'{tuple(colours[~known][0].tolist())}')
+        if others > UNKNOWN * known.size:
+            raise ValueError(f'{text}. Expected the colours of label_colors.txt, as {LABELS} has them')
+        print(f'\nnote: {text}; they become void', file=sys.stderr, flush=True)
+    save_png(target, cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT), _PALETTE)
+
+
+def _name(label: Path) -> str:
+    return label.stem.removesuffix('_L')
+
+
+def convert_camvid(source: str | Path, out: str | Path, splits: str | Path | None = None, size: tuple[int, int] = SIZE,
+                   workers: int | None = None, overwrite: bool = False) -> Outcome:
+    """Write ``{train,val,test}/NAME.png``, ``{train,val,test}annot/NAME.png`` and ``{train,val,test}.txt`` under ``out``.
+
+    Images are made smaller by averaging over areas, labels by nearest neighbour. The lists are written last and name the images
+    that are there, each with its label.
+
+    Args:
+        source (str | Path): Holds the folders ``701_StillsRaw_full`` and ``LabeledApproved_full``.
+        out (str | Path): Directory of the data set.
+        splits (str | Path | None): Folder with train.txt, val.txt and test.txt, a name a line. Defaults to None, the usual split.
+        size (tuple[int, int]): Width and height. Defaults to (480, 360).
+        workers (int | None): Processes. Defaults to None, the number of cores.
+        overwrite (bool): Convert all files anew, in whatever size they are there. Defaults to False.
+
+    Raises:
+        FileNotFoundError, ValueError: The folders or lists are not what they should be, or ``out`` holds images of another size.
+    """
+    if min(size) < 1:
+        raise ValueError(f'size: got {size[0]} {size[1]}, expected a width and a height of 1 or more')
+    source, out = check_folder('source', source, [IMAGES, LABELS]), Path(out)
+    there = {path.stem for path in (source / IMAGES).glob('*.png')}
+    labelled = {_name(path) for path in (source / LABELS).glob('*_L.png')}
+    if not there & labelled:
+        raise ValueError(f'source: {source} has no image {IMAGES}/NAME.png with a label {LABELS}/NAME_L.png. Unpack both archives '
+                         'again; --help says how')
+    wanted = _read_splits(splits) if splits is not None else _usual_splits(sorted(there | labelled))
+
+    outcome, images, labels = Outcome(), [], []
+    for split, names in wanted.items():
+        for name in names:
+            image, label = source / IMAGES / f'{name}.png', source / LABELS / f'{name}_L.png'
+            if name not in there:
+                outcome.failed[label] = f'{image}: no such file; {split} wants it. Unpack {IMAGES}.zip again'
+            elif name not in labelled:
+                outcome.failed[image] = f'{label}: no such file; {split} wants it. Unpack {LABELS}.zip again'
+            else:
+                images.append((image, out / split / image.name))
+                labels.append((label, out / f'{split}annot' / image.name))
+    if not overwrite:
+        _check_sizes([target for _, target in images + labels], size)
+    outcome += convert_files(partial(_convert_image, size=size), images, 'images', workers, overwrite)
+    outcome += convert_files(partial(_convert_label, images=source / IMAGES, size=size), labels, 'labels', workers, overwrite)
+
+    done = [image for (image, _), (label, _) in zip(images, labels) if not {image, label} & outcome.failed.keys()]
+    whole = {image.stem for image in done}
+    for split, names in wanted.items():
+        write_text(out / f'{split}.txt', ''.join(f'{split}/{n}.png {split}annot/{n}.png\n' for n in names if n in whole))
+    counts = {split: len(whole.intersection(names)) for split, names in wanted.items()}
+    outcome.notes.append(f'{out}: {counts["train"]} train, {counts["val"]} val and {counts["test"]} test images with labels')
+    if splits is None and counts != OFFICIAL:
+        outcome.notes.append('The full data set has {train}, {val} and {test}.'.format(**OFFICIAL))
+    return outcome
+
+
+def _usual_splits(names: list[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {split: [] for split in OFFICIAL}
+    for name in names:
+        found[split_of(name)].append(name)
+    return found
+
+
+def _check_sizes(targets: list[Path], size: tuple[int, int]) -> None:
+    """Raise where an earlier conversion left files of another size: they would be kept beside new ones."""
+    from PIL import Image
+    for target in targets:
+        try:
+            with Image.open(target) as image:
+                found = image.size
+        except OSError:  # none there, or a broken one, which is written anew
+            continue
+        if found != tuple(size):
+            raise ValueError(f'out: {target} is {found[0]} x {found[1]} pixels, asked for {size[0]} x {size[1]} (width x height): '
+                             'pass another --out, or --overwrite to convert everything anew')

@@ -1,0 +1,93 @@
+"""Convert the annotations of Cityscapes into the label images that ``CityscapesDataset`` of mmseg reads."""
+import json
+from pathlib import Path
+
+import numpy as np
+
+from kd_methods.convert.frame import Outcome, check_folder, convert_files, read_label_image, translate
+from kd_methods.core.files import save_png
+from kd_methods.datasets.cityscapes_labels import BY_NAME, IGNORED, LABELS
+
+_POLYGONS, _IDS, _TRAIN_IDS = 'polygons.json', 'labelIds.png', 'labelTrainIds.png'
+
+TRAIN_ID_OF_ID = np.full(256, -1, np.int16)
+for _label in LABELS:
+    if _label.id >= 0:
+        TRAIN_ID_OF_ID[_label.id] = _label.train_id
+
+
+def draw_train_ids(path: Path) -> np.ndarray:
+    """The label image of a file of polygons, pixel by pixel that of the data set's own scripts.
+
+    Later objects are drawn over earlier ones. A label 'NAMEgroup' that is none of its own is one of NAME.
+
+    Returns:
+        np.ndarray: H x W, uint8: a class from 0 to 18, or 255, which is ignored.
+
+    Raises:
+        ValueError: The file is truncated, or holds something else than the polygons of Cityscapes.
+    """
+    from PIL import Image, ImageDraw
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:  # of the JSON or of the encoding
+        raise ValueError(f'{path} ({path.stat().st_size} bytes) is no whole JSON file: {error}. Unpack or download it '
+                         'again') from error
+    try:
+        size = int(content['imgWidth']), int(content['imgHeight'])
+        objects = [(str(thing['label']), [(point[0], point[1]) for point in thing['polygon']])
+                   for thing in content['objects'] if not thing.get('deleted', 0)]
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise ValueError(f'{path} is no file of polygons as Cityscapes has them, with imgWidth, imgHeight and objects of a label '
+                         f'and a polygon each ({type(error).__name__}: {error})') from error
+    if min(size) < 1:
+        raise ValueError(f'{path}: imgWidth x imgHeight is {size[0]} x {size[1]}')
+    image = Image.new('L', size, IGNORED)
+    drawer = ImageDraw.Draw(image)
+    for name, polygon in objects:
+        label = BY_NAME.get(name) or BY_NAME.get(name.removesuffix('group'))
+        if label is None:
+            raise ValueError(f'{path}: no label of Cityscapes is called {name!r}. They are {", ".join(BY_NAME)}')
+        if label.id < 0:
+            continue
+        try:
+            drawer.polygon(polygon, fill=label.train_id)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f'{path}: the polygon {polygon} of {name!r} cannot be drawn: {error}') from error
+    return np.asarray(image)
+
+
+def _convert(source: Path, target: Path) -> None:
+    if source.name.endswith(_POLYGONS):
+        labels = draw_train_ids(source)
+    else:
+        labels = translate(read_label_image(source), TRAIN_ID_OF_ID, source, 'label ids from 0 to 33')
+    save_png(target, labels)
+
+
+def convert_cityscapes(root: str | Path, annotations: str = 'gtFine', workers: int | None = None,
+                       overwrite: bool = False) -> Outcome:
+    """Write ``*_labelTrainIds.png`` beside the official annotations of each image.
+
+    They are drawn from ``*_polygons.json``, or translated from ``*_labelIds.png`` for an image without polygons; both give the
+    same pixels.
+
+    Args:
+        root (str | Path): Folder of the data set, which holds ``annotations``.
+        annotations (str): Folder with SPLIT/CITY/ below it. Defaults to 'gtFine'.
+        workers (int | None): Processes. Defaults to None, the number of cores.
+        overwrite (bool): Convert all files anew. Defaults to False.
+
+    Raises:
+        FileNotFoundError: ``root`` is another folder, or holds nothing to convert.
+    """
+    folder = check_folder('ROOT', root, [annotations]) / annotations
+    sources = {}
+    for kind in (_IDS, _POLYGONS):  # polygons, found last, replace the label ids of the same image
+        for path in sorted(folder.glob(f'*/*/[!.]*_{kind}')):
+            sources[path.with_name(path.name.removesuffix(kind) + _TRAIN_IDS)] = path
+    if not sources:
+        raise FileNotFoundError(f'ROOT: no SPLIT/CITY/*_{_POLYGONS} (nor *_{_IDS}) below {str(folder)!r}, such as '
+                                f'train/aachen/aachen_000000_000019_{annotations}_{_POLYGONS}. --help says where they come from')
+    pairs = [(source, target) for target, source in sorted(sources.items())]
+    return convert_files(_convert, pairs, f'{annotations} to train ids', workers, overwrite)

@@ -1,0 +1,194 @@
+"""A small COCO out of the whole one, for quick trials."""
+import difflib
+import json
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kd_methods.core.files import replacing, write_text
+
+from .frame import LISTED, check_folder
+
+SPLITS = ('train', 'val')
+RECORD = 'coco_subset.json'  # a directory with it is complete
+STARTED = RECORD + '.part'  # the same while the subset is being written
+VERSION = 1  # raise it when the same arguments begin to give other images
+_NEEDED = dict(images=('id', 'file_name'), annotations=('image_id', 'category_id'), categories=('id', 'name'))
+
+
+def annotations_of(split: str) -> str:
+    """Path of a split's annotations below the root."""
+    return f'annotations/instances_{split}2017.json'
+
+
+def config_options(out: str | Path) -> list[str]:
+    """What ``--cfg-options`` of a config for COCO are, to train and to test on a subset."""
+    out = Path(out).as_posix()
+    return ([f'{split}_dataloader.dataset.data_root={out}/' for split in ('train', 'val', 'test')]
+            + [f'{split}_evaluator.ann_file={out}/{annotations_of("val")}' for split in ('val', 'test')])
+
+
+def classes_of(out: str | Path) -> tuple[str, ...]:
+    """The classes of a subset, in COCO's order, as the ``metainfo`` of its data sets needs them."""
+    content = json.loads((Path(out) / annotations_of('val')).read_text())
+    return tuple(category['name'] for category in content['categories'])
+
+
+def _read(path: Path) -> dict:
+    """The content of an annotation file.
+
+    Raises:
+        ValueError: It is truncated, or no annotation file of objects.
+    """
+    cure = 'Unpack annotations_trainval2017.zip again'
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:  # of the JSON, or of its encoding
+        raise ValueError(f'source: {path} ({path.stat().st_size} bytes) cannot be read: {error}. A download that stopped early? '
+                         f'{cure}') from error
+    for name, keys in _NEEDED.items():
+        entries = content.get(name) if isinstance(content, dict) else None
+        if not isinstance(entries, list) or not all(isinstance(e, dict) and all(key in e for key in keys) for e in entries):
+            raise ValueError(f'source: {path} has no list {name!r} whose entries have {" and ".join(keys)}, as COCO\'s annotations '
+                             f'of objects do. {cure}')
+    return content
+
+
+def _check_classes(path: Path, categories: Sequence[dict], classes: Sequence[str]) -> None:
+    names = [category['name'] for category in categories]
+    for name in classes:
+        if name not in names:
+            near = difflib.get_close_matches(name, names, 1)
+            raise KeyError(f'classes: {path} has no category {name!r}. ' + (f'Did you mean {near[0]!r}? ' if near else '')
+                           + f'It has {", ".join(names)}')
+
+
+def choose(content: dict, count: int, seed: int, classes: Sequence[str] | None = None) -> dict:
+    """Annotations of some of the images, drawn among those with an object that is no crowd.
+
+    With the same seed, a larger subset contains a smaller one.
+
+    Args:
+        content (dict): Annotations as COCO has them.
+        count (int): Number of images.
+        seed (int): Seed of the draw.
+        classes (Sequence[str] | None): Categories that are kept. Defaults to None, all.
+
+    Raises:
+        ValueError: There are fewer images.
+    """
+    categories = [category for category in content['categories'] if classes is None or category['name'] in classes]
+    kept = {category['id'] for category in categories}
+    annotations = [annotation for annotation in content['annotations'] if annotation['category_id'] in kept]
+    usable = {annotation['image_id'] for annotation in annotations if not annotation.get('iscrowd')}
+    images = [image for image in content['images'] if image['id'] in usable]
+    if count > len(images):
+        raise ValueError(f'asked for {count} images, but {len(images)} of {len(content["images"])} have an object'
+                         + (f' of {", ".join(classes)}' if classes else ''))
+    drawn = np.random.default_rng(seed).permutation(len(images))[:count]
+    images = [images[i] for i in sorted(drawn)]
+    chosen = {image['id'] for image in images}
+    annotations = [annotation for annotation in annotations if annotation['image_id'] in chosen]
+    return dict(content, images=images, annotations=annotations, categories=categories)
+
+
+def _choose_split(source: Path, split: str, count: int, seed: int, classes: Sequence[str] | None) -> dict:
+    path = source / annotations_of(split)
+    content = _read(path)
+    if classes is not None:
+        _check_classes(path, content['categories'], classes)
+    try:
+        chosen = choose(content, count, seed, classes)
+    except ValueError as error:
+        raise ValueError(f'{split}: {error} ({path})') from error
+    files = [source / f'{split}2017' / image['file_name'] for image in chosen['images']]
+    absent = [str(file) for file in files if not file.is_file() or not file.stat().st_size]
+    if absent:
+        raise FileNotFoundError(f'source: {len(absent)} of the {count} chosen {split} images are missing or empty: '
+                                f'{", ".join(absent[:LISTED])}{", ..." if len(absent) > LISTED else ""}. Unpack {split}2017.zip '
+                                'again')
+    return chosen
+
+
+def _place(source: Path, target: Path) -> None:
+    """Put an image where it takes no room if that is possible: a hard link, which unlike a symbolic one may be moved anywhere."""
+    with replacing(target) as part:
+        part.unlink(missing_ok=True)
+        try:
+            os.link(os.path.realpath(source), part)
+        except OSError:  # another disk, or one without links
+            shutil.copyfile(source, part)
+
+
+def _is_done(out: Path, record: dict, overwrite: bool) -> bool:
+    """Whether exactly this subset is there; an error if something else is."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f'out: {out} is a file, expected a directory')
+    if (out / RECORD).is_file():
+        have: dict[str, Any] = json.loads((out / RECORD).read_text())
+        if have != record and not overwrite:
+            changed = [f'{key} {have.get(key)} there, {record.get(key)} asked'
+                       for key in sorted({*have, *record}) if have.get(key) != record.get(key)]
+            raise ValueError(f'out: {out} holds another subset ({"; ".join(changed)}): pass another --out, or --overwrite to '
+                             'replace it')
+        return have == record
+    if out.exists() and not (out / STARTED).is_file() and any(out.iterdir()):
+        names = sorted(path.name for path in out.iterdir())
+        raise ValueError(f'out: {out} is not empty and holds no {RECORD} (found {names[:3]}): pass an empty or a new --out')
+    return False
+
+
+def write_subset(source: str | Path, out: str | Path, train: int = 1000, val: int = 200, classes: Sequence[str] | None = None,
+                 seed: int = 0, overwrite: bool = False) -> bool:
+    """Write ``{train,val}2017/*.jpg`` and ``annotations/instances_{train,val}2017.json`` of some images, and a record.
+
+    Images are hard links, or copies where there can be none. The annotations are written when all images are there, the record
+    last; a directory that was left unfinished is written anew, a complete one of the same subset is left alone.
+
+    Args:
+        source (str | Path): COCO 2017, which stays as it is.
+        out (str | Path): Directory of the subset.
+        train (int): Number of training images. Defaults to 1000.
+        val (int): Number of validation images. Defaults to 200.
+        classes (Sequence[str] | None): Categories that are kept. Defaults to None, all, so that models of COCO fit.
+        seed (int): Seed of the draw. Defaults to 0.
+        overwrite (bool): Replace another subset. Defaults to False.
+
+    Returns:
+        bool: Whether anything was written.
+
+    Raises:
+        FileNotFoundError, ValueError, KeyError: Files are missing or broken, there are fewer images, no such category, or ``out``
+            holds something else.
+    """
+    counts = dict(train=train, val=val)
+    for split, count in counts.items():
+        if count < 1:
+            raise ValueError(f'{split}: got {count}, expected 1 or more images')
+    if seed < 0:
+        raise ValueError(f'seed: got {seed}, expected 0 or more')
+    source = check_folder('source', source, [*map(annotations_of, SPLITS), *(f'{split}2017' for split in SPLITS)])
+    out = Path(out)
+    if out.resolve() == source.resolve():
+        raise ValueError(f'out: {out} is the source. Pass another directory')
+    record = dict(version=VERSION, **counts, seed=seed, classes=sorted(set(classes)) if classes else None,
+                  bytes=[(source / annotations_of(split)).stat().st_size for split in SPLITS])
+    if _is_done(out, record, overwrite):
+        return False
+    chosen = {split: _choose_split(source, split, count, seed, classes or None) for split, count in counts.items()}
+
+    write_text(out / STARTED, json.dumps(record, indent=2) + '\n')
+    (out / RECORD).unlink(missing_ok=True)
+    for folder in (*(f'{split}2017' for split in SPLITS), 'annotations'):
+        shutil.rmtree(out / folder, ignore_errors=True)
+    for split, content in chosen.items():
+        for image in content['images']:
+            _place(source / f'{split}2017' / image['file_name'], out / f'{split}2017' / image['file_name'])
+    for split, content in chosen.items():
+        write_text(out / annotations_of(split), json.dumps(content))
+    os.replace(out / STARTED, out / RECORD)
+    return True

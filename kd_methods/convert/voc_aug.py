@@ -1,0 +1,105 @@
+"""Add the annotations of SBD to Pascal VOC 2012, as ``PascalVOCDataset`` of mmseg and its configs read them."""
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from kd_methods.convert.frame import (
+    Outcome,
+    check_folder,
+    check_image,
+    convert_files,
+    image_size,
+    read_label_image,
+    read_mat,
+    read_names,
+    translate,
+)
+from kd_methods.core.files import save_png, write_text
+from kd_methods.core.parallel import run_parallel
+from kd_methods.datasets.palettes import voc_palette
+
+FULL = dict(aug=9118, trainaug=10582)  # images in the lists of the whole data
+
+_KNOWN = [*range(21), 255]
+_SAME = np.full(256, -1, np.int16)
+_SAME[_KNOWN] = _KNOWN
+
+
+def read_sbd(path: Path) -> np.ndarray:
+    """The label map of a file in ``dataset/cls`` of SBD.
+
+    Raises:
+        FileNotFoundError, ValueError: There is no such file, it is broken or truncated, or holds something else.
+    """
+    content = read_mat(path, 'GTcls')
+    if 'Segmentation' not in (content.dtype.names or ()) or content.size != 1:
+        raise ValueError(f'{path}: GTcls holds {content.dtype.names or content.dtype}, expected Segmentation. The files of '
+                         'dataset/cls are needed, not those of dataset/inst')
+    return np.asarray(content['Segmentation'].item())
+
+
+def _convert(source: Path, target: Path) -> None:
+    labels = read_sbd(source) if source.suffix == '.mat' else read_label_image(source)
+    save_png(target, translate(labels, _SAME, source, 'labels from 0 to 20, and 255'), voc_palette())
+
+
+def _check_pair(voc: Path, name: str) -> str | None:
+    """What is wrong with the image of a label map."""
+    try:
+        check_image(voc / f'JPEGImages/{name}.jpg', image_size(voc / f'SegmentationClassAug/{name}.png'))
+    except (ValueError, FileNotFoundError) as error:
+        return str(error)
+    return None
+
+
+def convert_voc_aug(devkit: str | Path, sbd: str | Path, workers: int | None = None, overwrite: bool = False) -> Outcome:
+    """Write ``VOC2012/SegmentationClassAug/*.png`` and the lists ``aug.txt`` and ``trainaug.txt``.
+
+    ``trainaug`` is the images of VOC's train and of SBD without those of VOC's val, ``aug`` those of them that are not in VOC's
+    train; only what has its label map and its image is listed. All of SBD is converted; images of ``trainaug`` that are not in
+    SBD get VOC's own labels, so that one folder has them all.
+
+    Args:
+        devkit (str | Path): VOCdevkit, which holds VOC2012.
+        sbd (str | Path): benchmark_RELEASE of SBD, which holds dataset.
+        workers (int | None): Processes. Defaults to None, the number of cores.
+        overwrite (bool): Convert all files anew. Defaults to False.
+
+    Raises:
+        FileNotFoundError, ValueError: One of the folders is another one, or a list of a split names nothing.
+    """
+    lists = 'VOC2012/ImageSets/Segmentation'
+    devkit = check_folder('VOCDEVKIT', devkit, [f'{lists}/train.txt', f'{lists}/val.txt', 'VOC2012/JPEGImages',
+                                                'VOC2012/SegmentationClass'])
+    dataset = check_folder('SBD', sbd, ['dataset/cls', 'dataset/train.txt', 'dataset/val.txt']) / 'dataset'
+    voc = devkit / 'VOC2012'
+    train, val = (set(read_names(devkit / lists / f'{split}.txt')) for split in ('train', 'val'))
+    extra = {name for split in ('train', 'val') for name in read_names(dataset / f'{split}.txt')}
+    listed = sorted((train | extra) - val)
+
+    sources = {name: voc / f'SegmentationClass/{name}.png' for name in train}
+    sources.update((name, dataset / f'cls/{name}.mat') for name in extra)
+    sources.update((path.stem, path) for path in dataset.glob('cls/[!.]*.mat'))
+    pairs = [(source, voc / f'SegmentationClassAug/{name}.png') for name, source in sorted(sources.items())]
+    outcome = convert_files(_convert, pairs, 'SBD to PNG', workers, overwrite)
+
+    there = [name for name in listed if sources[name] not in outcome.failed]
+    problems = run_parallel(partial(_check_pair, voc), there, workers, 'check of images')
+    wrong = {name: problem for problem, name in zip(problems, there) if problem}
+    outcome.failed.update((voc / f'JPEGImages/{name}.jpg', problem) for name, problem in wrong.items())
+    found = dict(trainaug=[name for name in there if name not in wrong])
+    found['aug'] = [name for name in found['trainaug'] if name not in train]
+    for split, names in found.items():
+        outcome.notes.append(_write_list(devkit / lists / f'{split}.txt', names, FULL[split]))
+    if len(found['trainaug']) < len(listed):
+        outcome.notes.append(f'{len(listed) - len(found["trainaug"])} images are left out of the lists, as their labels or images '
+                             'are missing or wrong:')
+    return outcome
+
+
+def _write_list(path: Path, names: list[str], full: int) -> str:
+    text = ''.join(f'{name}\n' for name in names)
+    if not path.is_file() or path.read_text(encoding='utf-8') != text:
+        write_text(path, text)
+    return f'{path}: {len(names)} images' + ('' if len(names) == full else f' (the full data has {full})')

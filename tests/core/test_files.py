@@ -1,0 +1,107 @@
+"""Files are there whole or not at all."""
+import os
+import signal
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kd_methods.core.files import is_whole_png, replacing, save_png, write_text
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_appears_when_the_block_ends(tmp_path):
+    path = tmp_path / 'new/folder/a.txt'
+    with replacing(path) as part:
+        part.write_text('all of it')
+        assert not path.exists() and part.parent == path.parent
+    assert path.read_text() == 'all of it' and names(path.parent) == ['a.txt']
+
+
+@pytest.mark.parametrize('error', [ValueError, KeyboardInterrupt])
+@pytest.mark.parametrize('before', [None, 'old'])
+def test_an_error_leaves_what_was_there(tmp_path, error, before):
+    path = tmp_path / 'a.txt'
+    if before:
+        path.write_text(before)
+    with pytest.raises(error):
+        with replacing(path) as part:
+            part.write_text('half')
+            raise error
+    assert names(tmp_path) == (['a.txt'] if before else [])
+    assert not before or path.read_text() == before
+
+
+def kill_while_writing(path):
+    """A process of its own writes half a file and is killed."""
+    child = os.fork()
+    if child == 0:
+        with replacing(path) as part:
+            with part.open('w') as file:
+                file.write('half')
+                file.flush()
+                os.kill(os.getpid(), signal.SIGKILL)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+
+
+def test_a_killed_process_leaves_what_was_there_and_the_next_one_tidies_up(tmp_path):
+    path = tmp_path / 'a.png'
+    path.write_text('old')
+    kill_while_writing(path)
+    assert path.read_text() == 'old'
+    left, = {*names(tmp_path)} - {'a.png'}
+    assert left.startswith('.') and not left.endswith('.png')  # loaders list files by their suffix
+    with replacing(path) as part:
+        part.write_text('new')
+    assert path.read_text() == 'new' and names(tmp_path) == ['a.png']
+
+
+def test_text(tmp_path):
+    write_text(tmp_path / 'a.txt', 'Strasbourg, Zürich\n')
+    assert (tmp_path / 'a.txt').read_text(encoding='utf-8') == 'Strasbourg, Zürich\n' and names(tmp_path) == ['a.txt']
+
+
+@pytest.mark.parametrize('shape, dtype', [((5, 7), np.uint8), ((5, 7, 3), np.uint8), ((5, 7), np.uint16)],
+                         ids=['labels', 'colour', 'depth'])
+def test_an_image_comes_back(tmp_path, shape, dtype):
+    array = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, (shape[1], shape[0], *shape[2:])).astype(dtype)
+    array = array.swapaxes(0, 1)  # not contiguous
+    save_png(tmp_path / 'a.png', array, level=1)
+    read = np.array(Image.open(tmp_path / 'a.png'))
+    assert read.dtype == dtype
+    np.testing.assert_array_equal(read, array)
+    assert names(tmp_path) == ['a.png']
+
+
+def test_a_palette_shows_colours_and_keeps_the_labels(tmp_path):
+    labels = np.array([[0, 1], [255, 2]], np.uint8)
+    palette = np.random.default_rng(0).integers(0, 256, (256, 3)).astype(np.uint8)
+    save_png(tmp_path / 'a.png', labels, palette)
+    image = Image.open(tmp_path / 'a.png')
+    np.testing.assert_array_equal(np.array(image), labels)
+    np.testing.assert_array_equal(np.array(image.convert('RGB')), palette[labels])
+
+
+def test_an_image_that_cannot_be_saved_leaves_nothing(tmp_path, monkeypatch):
+    def save(image, path, **kwargs):
+        path.write_bytes(b'\x89PNG')
+        raise OSError('no space left')
+    monkeypatch.setattr(Image.Image, 'save', save)
+    with pytest.raises(OSError, match='no space'):
+        save_png(tmp_path / 'a.png', np.zeros((4, 4), np.uint8))
+    assert names(tmp_path) == []
+
+
+def test_half_a_png_is_told_from_a_whole_one(tmp_path):
+    path = tmp_path / 'a.png'
+    save_png(path, np.random.default_rng(0).integers(0, 256, (20, 20)).astype(np.uint8))
+    whole = path.read_bytes()
+    assert is_whole_png(path)
+    for length in (0, 1, 8, 20, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        assert not is_whole_png(path), length
+    path.write_bytes(b'JFIF' + whole[4:])
+    assert not is_whole_png(path)

@@ -1,0 +1,59 @@
+"""Convert CamVid's colour-coded release, with 32 labels, into the form with 11 classes that CamVidDataset reads.
+
+    python tools/data/camvid.py DOWNLOADS --out data/camvid
+
+DOWNLOADS holds the two archives, unpacked. From http://web4.cs.ucl.ac.uk/staff/g.brostow/MotionSegRecData/ :
+  files/701_StillsRaw_full.zip      701 images:  unzip 701_StillsRaw_full.zip
+  data/LabeledApproved_full.zip     their labels, without a folder of their own:
+                                    unzip LabeledApproved_full.zip -d LabeledApproved_full
+label_colors.txt is not needed.
+
+What becomes of them:
+  {train,val,test}/NAME.png         480 x 360 pixels, averages over areas of the 960 x 720 originals (--size)
+  {train,val,test}annot/NAME.png    by nearest neighbour: 0 sky, 1 building, 2 pole, 3 road, 4 pavement, 5 tree, 6 sign symbol,
+                                    7 fence, 8 car, 9 pedestrian, 10 bicyclist, 11 void
+  {train,val,test}.txt              the usual split of 367, 101 and 233 images, or that of --splits
+
+Split and classes are those of the 11-class release that papers use. How that one was made smaller is not known: labels may
+differ from it by a pixel along borders.
+"""
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from kd_methods.convert.camvid import SIZE, convert_camvid  # noqa: E402
+from kd_methods.core.cli import run_tool  # noqa: E402
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('source', help='folder with 701_StillsRaw_full and LabeledApproved_full')
+    parser.add_argument('--out', required=True, help='directory of the data set')
+    parser.add_argument('--splits', metavar='DIR', help='folder with train.txt, val.txt and test.txt, a name such as '
+                        '0001TP_006690 a line, for another split')
+    parser.add_argument('--size', type=int, nargs=2, default=SIZE, metavar=('W', 'H'),
+                        help='width and height (default: 480 360; 960 720 leaves all pixels as they are)')
+    parser.add_argument('--workers', type=int, help='processes (default: number of cores)')
+    parser.add_argument('--overwrite', action='store_true', help='convert everything anew')
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Convert as the command line says.
+
+    Args:
+        argv (list[str], optional): Arguments; the process's own if None. Defaults to None.
+
+    Returns:
+        int: Exit code: 1 if a file could not be converted.
+    """
+    args = parse_args(argv)
+    outcome = convert_camvid(args.source, args.out, args.splits, tuple(args.size), args.workers, args.overwrite)
+    print(outcome)
+    return outcome.exit_code
+
+
+if __name__ == '__main__':
+    run_tool(lambda: sys.exit(main()), 'Run the same command again to go on.')

@@ -1,0 +1,43 @@
+"""Sort COCO-Stuff 10k v1.1 into the folders that training reads.
+
+    python tools/data/coco_stuff10k.py data/coco_stuff10k
+
+The home of the data set is https://github.com/nightrome/cocostuff10k. Unpack cocostuff-10k-v1.1.zip (2 GB) in ROOT:
+  images/*.jpg   annotations/*.mat   imageLists/{train,test}.txt    9,000 and 1,000 images; a subset will do
+What lands in ROOT:
+  annotations/{train,test}2014/*_labelTrainIds.png   0 unlabelled (ignored in training), 1-171 the classes
+  images/{train,test}2014/*.jpg                      hard links, which take no room, or copies where the disk has no links
+The labels of the .mat files, 1-182 with 11 numbers left out, are numbered without gaps, as mmseg does. A .mat or an image that
+is missing or broken is named, and the image is left out of the folders.
+
+Calling it again converts only what is missing, half-written or older than its source. Exit code: 0 all is there, 1 something is
+not.
+"""
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from kd_methods.convert.coco_stuff10k import convert_coco_stuff10k  # noqa: E402
+from kd_methods.core.cli import run_tool  # noqa: E402
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('root', metavar='ROOT', help='folder that holds images, annotations and imageLists')
+    parser.add_argument('--workers', type=int, help='processes (number of cores)')
+    parser.add_argument('--overwrite', action='store_true', help='convert all files anew')
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Convert as the command line says and return the exit code."""
+    args = parse_args(argv)
+    outcome = convert_coco_stuff10k(**vars(args))
+    print(f'{args.root}: {outcome}')
+    return outcome.exit_code
+
+
+if __name__ == '__main__':
+    run_tool(lambda: sys.exit(main()), 'Run the same command again to go on.')

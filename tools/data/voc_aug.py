@@ -1,0 +1,49 @@
+"""Add the annotations of SBD to Pascal VOC 2012: from 1,464 training images to 10,582.
+
+    python tools/data/voc_aug.py data/VOCdevkit data/benchmark_RELEASE
+
+The homes of the data sets, and what to unpack in data/ (or elsewhere):
+  http://host.robots.ox.ac.uk/pascal/VOC/voc2012/
+    VOCtrainval_11-May-2012.tar, 2 GB: VOCdevkit/VOC2012/{JPEGImages,SegmentationClass,ImageSets/Segmentation,...}
+  https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz
+    1.4 GB: benchmark_RELEASE/dataset/{cls/*.mat,train.txt,val.txt,...}
+What lands in VOCdevkit/VOC2012:
+  SegmentationClassAug/*.png              labels of all images of SBD, and VOC's own of its training images that SBD lacks:
+                                          0-20, 255 ignored, with VOC's palette
+  ImageSets/Segmentation/trainaug.txt     10,582 images: VOC's train and all of SBD without VOC's val
+  ImageSets/Segmentation/aug.txt          9,118 images: those of them that are not in VOC's train
+A subset of either data set will do. An image whose labels or JPEG are missing, broken or of another size is named and left out
+of the lists.
+
+Calling it again converts only what is missing, half-written or older than its source, and completes the lists. Exit code: 0 all
+is there, 1 something is not.
+"""
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from kd_methods.convert.voc_aug import convert_voc_aug  # noqa: E402
+from kd_methods.core.cli import run_tool  # noqa: E402
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('devkit', metavar='VOCDEVKIT', help='folder that holds VOC2012')
+    parser.add_argument('sbd', metavar='SBD', help='benchmark_RELEASE, the folder that holds dataset')
+    parser.add_argument('--workers', type=int, help='processes (number of cores)')
+    parser.add_argument('--overwrite', action='store_true', help='convert all files anew')
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Convert as the command line says and return the exit code."""
+    args = parse_args(argv)
+    outcome = convert_voc_aug(**vars(args))
+    print(f'{args.devkit}: {outcome}')
+    return outcome.exit_code
+
+
+if __name__ == '__main__':
+    run_tool(lambda: sys.exit(main()), 'Run the same command again to go on.')
