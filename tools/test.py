@@ -35,12 +35,12 @@ from kd_methods.core.checkpoint import (  # noqa: E402
 )
 from kd_methods.core.cli import (  # noqa: E402
     add_run_arguments,
-    check_datasets,
     read_config,
     run_tool,
 )
 from kd_methods.core.launch import fit_to_device, init_distributed  # noqa: E402
 from kd_methods.core.networks import student_config  # noqa: E402
+from kd_methods.data_check.quick import check_datasets  # noqa: E402
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -23,11 +23,11 @@ import kd_methods  # noqa: E402, F401  before any config is read
 from kd_methods.core.checkpoint import safe_load  # noqa: E402
 from kd_methods.core.cli import (  # noqa: E402
     add_run_arguments,
-    check_datasets,
     read_config,
     run_tool,
 )
 from kd_methods.core.launch import enable_amp, fit_to_device, init_distributed  # noqa: E402
+from kd_methods.data_check.quick import check_datasets  # noqa: E402
 from kd_methods.hooks import ensure_hooks  # noqa: E402
 
 

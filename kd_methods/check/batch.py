@@ -9,8 +9,8 @@ from mmengine.runner import Runner
 from mmengine.structures import PixelData
 from torch import Tensor, nn
 
-from kd_methods.core.cli import check_datasets
 from kd_methods.core.probe import dry_run_input
+from kd_methods.data_check.places import check_places
 
 FALLBACK_SIZE = (512, 512)
 
@@ -26,7 +26,7 @@ def real_batch(cfg: Config, batch_size: int | None = None, seed: int = 0) -> tup
         raise ValueError('CONFIG: there is no `train_dataloader`, so there is no batch to check with. Inherit a dataset with '
                          '_base_, or use --no-data for a batch of noise.')
     try:
-        check_datasets(cfg, 'train')
+        check_places(cfg, 'train')
     except FileNotFoundError as error:
         raise FileNotFoundError(f'{error} To check the networks without data: --no-data.') from error
     loader = copy.deepcopy(cfg.train_dataloader)

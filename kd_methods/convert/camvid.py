@@ -1,5 +1,4 @@
 """Convert the colour-coded release of CamVid, with 32 labels, into the files that ``CamVidDataset`` reads, with 11 classes."""
-import sys
 from functools import partial
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 from kd_methods.core.files import save_png, write_text
 from kd_methods.datasets.camvid import CamVidDataset
 
-from .frame import Outcome, check_folder, check_image, convert_files, read_names
+from .frame import Outcome, check_folder, check_image, convert_files, read_colours, read_names
 
 IMAGES, LABELS = '701_StillsRaw_full', 'LabeledApproved_full'
 SIZE = (480, 360)  # width and height of the release that papers use, half of the original
@@ -112,31 +111,23 @@ def _read_splits(folder: str | Path) -> dict[str, list[str]]:
     return splits
 
 
-def _read_colours(path: Path) -> np.ndarray:
-    from PIL import Image
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert('RGB'))
-    except (OSError, SyntaxError) as error:  # of a file that stops half-way; of one whose chunks make no sense
-        raise ValueError(f'{path} ({path.stat().st_size} bytes) cannot be read as an image: {error}. Unpack it again') from error
-
-
 def _convert_image(source: Path, target: Path, size: tuple[int, int]) -> None:
-    save_png(target, cv2.resize(_read_colours(source), size, interpolation=cv2.INTER_AREA))
+    save_png(target, cv2.resize(read_colours(source), size, interpolation=cv2.INTER_AREA))
 
 
-def _convert_label(source: Path, target: Path, images: Path, size: tuple[int, int]) -> None:
-    colours = _read_colours(source)
+def _convert_label(source: Path, target: Path, images: Path, size: tuple[int, int]) -> str | None:
+    colours = read_colours(source)
     check_image(images / f'{_name(source)}.png', colours.shape[:2])
     labels, known = classes_of(colours)
-    others = known.size - np.count_nonzero(known)
+    others, note = known.size - np.count_nonzero(known), None
     if others:
-        text = (f"{source}: {others} of {known.size} pixels have colours that are no label's, such as "
+        note = (f"{source}: {others} of {known.size} pixels have colours that are no label's, such as "
                 f'{tuple(colours[~known][0].tolist())}')
         if others > UNKNOWN * known.size:
-            raise ValueError(f'{text}. Expected the colours of label_colors.txt, as {LABELS} has them')
-        print(f'\nnote: {text}; they become void', file=sys.stderr, flush=True)
+            raise ValueError(f'{note}. Expected the colours of label_colors.txt, as {LABELS} has them')
+        note += '; they become void'
     save_png(target, cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT), _PALETTE)
+    return note
 
 
 def _name(label: Path) -> str:

@@ -49,7 +49,7 @@ class Outcome:
         return '\n'.join(lines)
 
 
-def convert_files(convert: Callable[[Path, Path], None], pairs: Sequence[tuple[Path, Path]], title: str,
+def convert_files(convert: Callable[[Path, Path], str | None], pairs: Sequence[tuple[Path, Path]], title: str,
                   workers: int | None = None, overwrite: bool = False) -> Outcome:
     """Convert each source to its target, in several processes.
 
@@ -58,7 +58,8 @@ def convert_files(convert: Callable[[Path, Path], None], pairs: Sequence[tuple[P
 
     Args:
         convert (Callable): Takes a source and a target and writes the target (:func:`kd_methods.core.files.save_png`). A
-            ``ValueError`` or ``OSError`` of it fails this file alone; its text names the file.
+            ``ValueError`` or ``OSError`` of it fails this file alone; its text names the file. What it returns is a note for the
+            user, or None.
         pairs (Sequence): (source, target) of each file.
         title (str): Title of the progress bar.
         workers (int | None): Processes. Defaults to None, the number of cores.
@@ -73,7 +74,8 @@ def convert_files(convert: Callable[[Path, Path], None], pairs: Sequence[tuple[P
             todo.append((source, target))
     # The results come first: zip then asks for one more than there are, which completes the bar and ends the processes.
     results = run_parallel(partial(_convert_one, convert), todo, workers, title if todo else None)
-    for reason, (source, _) in zip(results, todo):
+    for (note, reason), (source, _) in zip(results, todo):
+        outcome.notes += [note] if note else []
         if reason is None:
             outcome.written += 1
         else:
@@ -88,14 +90,14 @@ def _is_done(source: Path, target: Path) -> bool:
         return False
 
 
-def _convert_one(convert: Callable[[Path, Path], None], pair: tuple[Path, Path]) -> str | None:
+def _convert_one(convert: Callable[[Path, Path], str | None], pair: tuple[Path, Path]) -> tuple[str | None, str | None]:
+    """The note of a conversion, and why it failed."""
     source, target = pair
     try:
-        convert(source, target)
+        return convert(source, target), None
     except (ValueError, OSError) as error:
         text = str(error)
-        return text if str(source) in text else f'{source}: {text}'
-    return None
+        return None, text if str(source) in text else f'{source}: {text}'
 
 
 def check_folder(argument: str, folder: str | Path, needed: Sequence[str]) -> Path:
@@ -159,6 +161,15 @@ def read_label_image(path: Path) -> np.ndarray:
         FileNotFoundError, ValueError: There is no such file, or it is broken or truncated.
     """
     return np.asarray(_open_image(path, lambda image: image.copy()))
+
+
+def read_colours(path: Path) -> np.ndarray:
+    """Red, green and blue of an image, H x W x 3.
+
+    Raises:
+        FileNotFoundError, ValueError: There is no such file, or it is broken or truncated.
+    """
+    return np.asarray(_open_image(path, lambda image: image.convert('RGB')))
 
 
 def image_size(path: Path) -> tuple[int, int]:

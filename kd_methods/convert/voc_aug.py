@@ -80,7 +80,6 @@ def convert_voc_aug(devkit: str | Path, sbd: str | Path, workers: int | None = N
 
     sources = {name: voc / f'SegmentationClass/{name}.png' for name in train}
     sources.update((name, dataset / f'cls/{name}.mat') for name in extra)
-    sources.update((path.stem, path) for path in dataset.glob('cls/[!.]*.mat'))
     pairs = [(source, voc / f'SegmentationClassAug/{name}.png') for name, source in sorted(sources.items())]
     outcome = convert_files(_convert, pairs, 'SBD to PNG', workers, overwrite)
 
@@ -93,8 +92,8 @@ def convert_voc_aug(devkit: str | Path, sbd: str | Path, workers: int | None = N
     for split, names in found.items():
         outcome.notes.append(_write_list(devkit / lists / f'{split}.txt', names, FULL[split]))
     if len(found['trainaug']) < len(listed):
-        outcome.notes.append(f'{len(listed) - len(found["trainaug"])} images are left out of the lists, as their labels or images '
-                             'are missing or wrong:')
+        outcome.notes.append(f'{len(listed) - len(found["trainaug"])} of {len(listed)} images are left out of the lists, as their '
+                             'labels or images are missing or wrong:')
     return outcome
 
 

@@ -1,4 +1,4 @@
-"""What the command-line tools share: arguments, reading a config, early checks, short errors."""
+"""What the command-line tools share: arguments, reading a config, short errors."""
 from __future__ import annotations
 
 import argparse
@@ -8,9 +8,8 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from mmengine.config import Config, DictAction
 
@@ -71,89 +70,6 @@ def read_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def check_datasets(cfg: Config, *splits: str) -> None:
-    """Check that the data is there before anything is built.
-
-    Args:
-        cfg (Config): A run's config.
-        *splits (str): Which of 'train', 'val', 'test' the run reads.
-
-    Raises:
-        FileNotFoundError: A folder or list file that the config names does not exist.
-        ValueError: COCO's metric reads other annotations than the data set that is tested.
-    """
-    for split in splits:
-        for loader in _as_list(cfg.get(f'{split}_dataloader')):
-            key = f'{split}_dataloader.dataset'
-            for dataset in _leaf_datasets(loader.get('dataset')):
-                for path in _local_paths(dataset):
-                    if not osp.exists(path):
-                        raise FileNotFoundError(_no_data(key, path, dataset))
-            if split != 'train':
-                _check_annotations(cfg, split, list(_leaf_datasets(loader.get('dataset'))))
-
-
-def _no_data(key: str, path: str, dataset: dict) -> str:
-    root = dataset.get('data_root')
-    kind, name = str(dataset.get('type')), Path(root or '').name
-    if kind.endswith('SceneDataset') or kind.endswith('CocoDataset') and name == 'scenes_coco':
-        cure = f'Write the scenes first: {scenes_command(root or "DIR")}'
-    else:
-        cure = 'data/README.md says how to prepare each dataset'
-    where = f' (data_root={root!r})' if root else ''
-    return (f'{key}: {dataset.get("type")} finds no {path!r}{where} from {os.getcwd()}. {cure}; '
-            f'or name the right place with --cfg-options {key}.data_root=DIR.')
-
-
-def _check_annotations(cfg: Config, split: str, datasets: list[dict]) -> None:
-    """Refuse AP against other annotations than those of the data: a metric's file does not move with ``data_root``."""
-    if len(datasets) != 1 or not isinstance(datasets[0].get('ann_file'), str):
-        return
-    own = osp.join(datasets[0].get('data_root') or '', datasets[0]['ann_file'])
-    for metric in _as_list(cfg.get(f'{split}_evaluator')):
-        given = metric.get('ann_file') if str(metric.get('type')).endswith('CocoMetric') else None
-        if given and '://' not in own + given and osp.realpath(given) != osp.realpath(own):
-            raise ValueError(f'{split}_evaluator.ann_file: {given!r} is not what the data set reads, {own!r} '
-                             f'({split}_dataloader.dataset), so AP would be that of other annotations. Set both: --cfg-options '
-                             f'{split}_evaluator.ann_file={own}')
-
-
-def scenes_command(root: str) -> str:
-    """The command that writes the sign scenes which the shipped configs expect in a directory."""
-    name = Path(root).name
-    options = ' --depth --camouflage 0.5' if 'rgbd' in name else ' --format coco' if name == 'scenes_coco' else ''
-    return f'python tools/data/make_scenes.py --out {root}{options}'
-
-
-def _leaf_datasets(dataset: Any) -> Iterator[dict]:
-    """The datasets inside RepeatDataset, ConcatDataset, MultiImageMixDataset, ..."""
-    if not isinstance(dataset, dict):
-        return
-    inner = _as_list(dataset.get('dataset')) + _as_list(dataset.get('datasets'))
-    if not inner:
-        yield dataset
-    for entry in inner:
-        yield from _leaf_datasets(entry)
-
-
-def _local_paths(dataset: dict) -> Iterator[str]:
-    root = dataset.get('data_root') or ''
-    prefix = dataset.get('data_prefix') or {}
-    prefixes = list(prefix.values()) if isinstance(prefix, dict) else [prefix]
-    for part in [''] + prefixes + [dataset.get('ann_file')]:
-        if not isinstance(part, str):
-            continue
-        path = osp.join(root, part).rstrip('/') if part else root
-        if path and '://' not in path and ':' not in path.split('/')[0]:
-            yield path
-
-
-def _as_list(value: Any) -> list:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
 def run_tool(main: Callable[[], None], on_interrupt: str = '') -> None:
     """Run a tool's `main` and end the process with an exit code and a readable last line.
 
@@ -175,7 +91,7 @@ def run_tool(main: Callable[[], None], on_interrupt: str = '') -> None:
             print(f'\n{name}: interrupted. {on_interrupt}', file=sys.stderr)
         sys.exit(130)
     except _USER_ERRORS as error:
-        if os.environ.get('KD_DEBUG', '0') not in ('', '0') or not _raised_here(error):
+        if os.environ.get('KD_DEBUG', '0') not in ('', '0') or not raised_here(error):
             raise
         # str(KeyError) would put the sentence in quotes
         message = error.args[0] if len(error.args) == 1 else error
@@ -183,7 +99,8 @@ def run_tool(main: Callable[[], None], on_interrupt: str = '') -> None:
         sys.exit(1)
 
 
-def _raised_here(error: BaseException) -> bool:
+def raised_here(error: BaseException) -> bool:
+    """Whether this project itself raised an error, as opposed to a package below it."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = (str(REPO_ROOT / 'kd_methods') + os.sep, str(REPO_ROOT / 'tools') + os.sep)
     return bool(frames) and osp.abspath(frames[-1].filename).startswith(ours)

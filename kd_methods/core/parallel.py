@@ -3,9 +3,11 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any
 
 CHUNK = 8  # jobs that a process takes at once
@@ -44,18 +46,48 @@ def run_parallel(work: Callable[[Any], Any], jobs: Sequence[Any], workers: int |
         return
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context('fork'), initializer=_start_worker)
     try:
-        yield from _with_bar(pool.map(work, jobs, chunksize=CHUNK), len(jobs), title, unit)
+        with _single_thread():
+            results = pool.map(work, jobs, chunksize=CHUNK)
+        yield from _with_bar(results, len(jobs), title, unit)
     except BrokenProcessPool as error:
         raise RuntimeError(f'{title or "parallel work"}: a process was killed, most often for want of memory. Try --workers '
                            f'{workers // 2 or 1}') from error
     finally:
+        _shut_down(pool)
+
+
+@contextmanager
+def _single_thread() -> Iterator[None]:
+    """Fork processes in which OpenCV has one thread. Its threads do not survive a fork: a process that ends them there hangs."""
+    import cv2
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def _shut_down(pool: ProcessPoolExecutor) -> None:
+    """Let the processes finish their jobs; a second Ctrl-C meanwhile would leave them, and this process, waiting for ever."""
+    handled = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN) if handled else None
+    try:
         pool.shutdown(wait=True, cancel_futures=True)
+    finally:
+        if handled:
+            signal.signal(signal.SIGINT, before)
 
 
 def _start_worker() -> None:
-    import cv2
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's; a file that is being written is finished
-    cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot end its processes, and they would wait for work for ever."""
+    multiprocessing.parent_process().join()
+    os._exit(1)
 
 
 def _with_bar(results: Iterator[Any], count: int, title: str | None, unit: str) -> Iterator[Any]:

@@ -11,8 +11,8 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DATASETS
 
 from kd_methods.core.channels import ChannelLayout
-from kd_methods.core.cli import check_datasets
 from kd_methods.core.networks import load_config
+from kd_methods.data_check.places import check_places
 
 KEY = 'test_dataloader.dataset'
 
@@ -77,7 +77,7 @@ def pictures_by_index(cfg: Config, indices: Sequence[int]) -> list[Picture]:
         FileNotFoundError: The data is not there.
         ValueError: There is no such number.
     """
-    check_datasets(Config(dict(test_dataloader=cfg.test_dataloader)), 'test')  # no metric has a say here
+    check_places(Config(dict(test_dataloader=cfg.test_dataloader)), 'test')  # no metric has a say here
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     wrong = [i for i in indices if not 0 <= i < len(dataset)]
     if wrong:

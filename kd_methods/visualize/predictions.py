@@ -59,12 +59,14 @@ class Box:
         label (int): Class.
         corners (tuple[float, ...] | None): x1, y1, x2, y2 in pixels of the image; None where there is only a mask.
         score (float | None): None for truth.
-        mask (np.ndarray | None): Height x width of the image, bool.
+        mask (np.ndarray | None): Bool, over the whole image.
+        ignored (bool): Truth that neither a loss nor a metric counts, such as a crowd. Defaults to False.
     """
     label: int
     corners: tuple[float, ...] | None
     score: float | None = None
     mask: np.ndarray | None = None
+    ignored: bool = False
 
 
 def predict(column: Column, batch: dict) -> BaseDataElement:
@@ -93,7 +95,7 @@ def predicted_panel(sample: BaseDataElement, picture: np.ndarray, classes: Class
         title = ''
         if truth is not None and truth.shape == labels.shape and (truth != IGNORED).any():
             title = f'{100 * (labels == truth)[truth != IGNORED].mean():.1f} % of pixels right'
-        return Panel(classes.paint(labels), picture.shape[:2], title, labels=_present(labels))
+        return Panel(classes.paint(labels), picture.shape[:2], title, labels=present(labels))
     if 'pred_instances' in sample:
         boxes = [box for box in _boxes(sample.pred_instances) if box.score is None or box.score >= score]
         return Panel(picture, picture.shape[:2], f'objects with score ≥ {score:g}: {len(boxes)}', boxes)
@@ -109,6 +111,18 @@ def true_labels(sample: BaseDataElement) -> np.ndarray | None:
     return data.reshape(data.shape[-2:]).cpu().numpy().astype(np.int64)
 
 
+def true_boxes(sample: BaseDataElement, factor: Sequence[float] = (1.0, 1.0), field: str = 'gt_instances') -> list[Box] | None:
+    """The objects of a raw data sample; None where it has no such field.
+
+    Args:
+        sample (BaseDataElement): As the pipeline packed it.
+        factor (Sequence[float]): Width and height of what the boxes are in, as multiples of the image that they are drawn on.
+            Defaults to (1.0, 1.0).
+        field (str): ``'gt_instances'`` or ``'ignored_instances'``. Defaults to 'gt_instances'.
+    """
+    return _boxes(sample.get(field), factor) if field in sample and 'labels' in sample.get(field) else None
+
+
 def true_panel(sample: BaseDataElement, picture: np.ndarray, classes: Classes, scaled: bool = False) -> Panel | None:
     """The truth of a raw data sample as it is drawn; None where there is none.
 
@@ -120,14 +134,13 @@ def true_panel(sample: BaseDataElement, picture: np.ndarray, classes: Classes, s
     """
     labels = true_labels(sample)
     if labels is not None:
-        return Panel(classes.paint(labels), picture.shape[:2], labels=_present(labels))
-    if 'gt_instances' not in sample or 'labels' not in sample.gt_instances:
-        return None
-    factor = sample.metainfo.get('scale_factor', (1.0, 1.0)) if scaled else (1.0, 1.0)
-    return Panel(picture, picture.shape[:2], '', _boxes(sample.gt_instances, factor))
+        return Panel(classes.paint(labels), picture.shape[:2], labels=present(labels))
+    boxes = true_boxes(sample, sample.metainfo.get('scale_factor', (1.0, 1.0)) if scaled else (1.0, 1.0))
+    return None if boxes is None else Panel(picture, picture.shape[:2], '', boxes)
 
 
-def _present(labels: np.ndarray) -> list[int]:
+def present(labels: np.ndarray) -> list[int]:
+    """The classes of a label map, without ignored pixels."""
     return [int(label) for label in np.unique(labels) if 0 <= label < IGNORED]
 
 

@@ -195,7 +195,7 @@ def test_stopped_half_way(release, tmp_path, monkeypatch):
     assert (outcome.written, outcome.kept) == (7, 13) and outcome.exit_code == 0
 
 
-def test_a_few_unknown_colours_become_void(tmp_path, capsys):
+def test_a_few_unknown_colours_become_void(tmp_path):
     write_release(tmp_path / 'release')
     name, size = '0001TP_006690', (40, 30)
     colours = np.tile(PALETTE[21], (30, 40, 1))  # sky
@@ -208,7 +208,7 @@ def test_a_few_unknown_colours_become_void(tmp_path, capsys):
     expected[3, 4] = expected[5, 6] = 11
     np.testing.assert_array_equal(label, expected)
     assert outcome.exit_code == 0
-    said = capsys.readouterr().err
+    said = '\n'.join(outcome.notes)
     assert f"{name}_L.png: 2 of 1200 pixels have colours that are no label's, such as (26, 26, 26); they become void" in said
 
 

@@ -121,7 +121,7 @@ def test_a_truncated_file_is_named_left_out_and_repaired_later(voc, sbd, share):
     outcome = convert_voc_aug(voc, sbd)
     assert (outcome.written, list(outcome.failed), outcome.exit_code) == (7, [path], 1)
     assert re.match(f'{re.escape(str(path))} .* cannot be read as a MATLAB file', outcome.failed[path])
-    assert lists(voc) == without('2008_s2') and outcome.notes[-1].startswith('1 images are left out of the lists')
+    assert lists(voc) == without('2008_s2') and outcome.notes[-1].startswith('1 of 6 images are left out of the lists')
     path.write_bytes(whole)
     outcome = convert_voc_aug(voc, sbd)
     assert (outcome.written, outcome.kept, outcome.exit_code) == (1, 7, 0)

@@ -2,9 +2,14 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 
+import cv2
+import numpy as np
 import pytest
+from toys import ROOT
 
 from kd_methods.core.parallel import CHUNK, check_workers, run_parallel
 
@@ -85,3 +90,43 @@ def test_the_bar_says_what_and_how_much(capfd, workers):
 def test_no_bar_unless_asked(capfd):
     list(run_parallel(square, range(MANY), 2))
     assert capfd.readouterr().err == ''
+
+
+def test_who_is_killed_leaves_no_process():
+    script = ('import os, time\nfrom kd_methods.core.parallel import run_parallel\n'
+              'def work(job):\n    if job % 8 == 0:\n        print(os.getpid(), flush=True)\n    time.sleep(0.01)\n'
+              'list(run_parallel(work, range(100000), 2))\n')
+    parent = subprocess.Popen([sys.executable, '-c', script], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    workers = set()
+    while len(workers) < 2:
+        workers.add(int(parent.stdout.readline()))
+    parent.kill()
+    parent.communicate(timeout=60)  # ends when the last process that holds the pipe does
+
+
+def resized(number):
+    return cv2.getNumThreads(), cv2.resize(np.full((64, 64), number, np.uint8), (8, 8))[0, 0]
+
+
+def test_opencv_threads_of_the_parent_do_not_hang_the_processes():
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(4)
+    try:
+        cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.float32), (31, 31), 5)  # starts its threads
+        assert list(run_parallel(resized, range(MANY), 2)) == [(1, i) for i in range(MANY)]
+        assert cv2.getNumThreads() == 4
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def interrupt_twice(number):
+    if number in (2, 3):
+        os.kill(os.getppid(), signal.SIGINT)
+    time.sleep(0.1)
+
+
+def test_ctrl_c_twice_leaves_no_process():
+    with pytest.raises(KeyboardInterrupt):
+        list(run_parallel(interrupt_twice, range(MANY), 2))
+    assert not multiprocessing.active_children()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -145,3 +145,13 @@ def test_losses(load, capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert re.findall(row, printed, re.M) == ['blocks', 'dense', 'here', 'autograd']
     assert printed.count('value and gradient agree\n') == 2
+
+
+def test_data_check(load, capsys):
+    """Pairs a second of both ways, and the ratio that is returned, which is theirs."""
+    ratio = load('benchmark_data_check').main('--pairs 9 --size 16 32 --repeats 1 --workers 1'.split())
+    printed = capsys.readouterr().out
+    assert re.match(r'9 pairs of 16 x 32, \d\.\d\d MB an image, 1 process\(es\), median of 1 ', printed)
+    bare, ours = re.findall(r'^ *(?:bare decode|check): +(\d+\.\d) pairs/s \(\d+\.\d - \d+\.\d\)$', printed, re.M)
+    assert f'the check takes {ratio:.2f} times as long' in printed
+    assert ratio == pytest.approx(float(bare) / float(ours), rel=0.02)

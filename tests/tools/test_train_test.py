@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from toys import ROOT, load_tool, run_script
 
 from kd_methods.core import cli
+from kd_methods.data_check.quick import check_datasets
 
 
 def last_json(text: str) -> dict:
@@ -113,9 +114,9 @@ def test_data_inside_wrappers_is_checked(tiny_config):
         type='RepeatDataset', times=2,
         dataset=dict(type='ConcatDataset', datasets=[leaf, dict(leaf, ann_file='absent.txt')]))
     with pytest.raises(FileNotFoundError, match='absent.txt.*data/README.md|absent.txt'):
-        cli.check_datasets(cfg, 'train')
+        check_datasets(cfg, 'train')
     cfg.train_dataloader.dataset.dataset.datasets.pop()
-    cli.check_datasets(cfg, 'train', 'val', 'test')
+    check_datasets(cfg, 'train', 'val', 'test')
 
 
 def test_incomplete_config(tiny_config, tools):
@@ -147,7 +148,7 @@ def test_mistakes_end_in_one_sentence(tmp_path):
 
 def test_who_raised_decides_about_the_traceback(monkeypatch, capsys, tmp_path):
     def ours():
-        cli.check_datasets(Config(dict(val_dataloader=dict(dataset=dict(
+        check_datasets(Config(dict(val_dataloader=dict(dataset=dict(
             type='D', data_root=str(tmp_path / 'x'))))), 'val')
 
     def theirs():

@@ -6,7 +6,7 @@ from mmengine.structures import BaseDataElement, InstanceData, PixelData
 
 from kd_methods.visualize import draw
 from kd_methods.visualize.maps import Panel, Row
-from kd_methods.visualize.predictions import Classes, predicted_panel, true_panel
+from kd_methods.visualize.predictions import Box, Classes, predicted_panel, true_panel
 
 CLASSES = Classes(dict(classes=('sky', 'road'), palette=[[1, 2, 3], [40, 50, 60]]))
 PICTURE = np.random.default_rng(0).integers(0, 255, (6, 8, 3), np.uint8)
@@ -90,6 +90,44 @@ def test_marker_legend_bar_and_boxes_are_drawn():
     assert marked.shape == plain.shape and red[0] > 150
     explained = pixels_of(page_of(np.zeros((4, 4)), legend=[0, 1], classes=CLASSES))[0]
     assert explained.shape[0] > plain.shape[0] and (explained == (40, 50, 60)).all(2).any()
+
+
+def test_places_without_a_value_are_grey():
+    array = np.zeros((4, 4))
+    array[0, 0] = np.nan
+    pixels, plain = (pixels_of(page_of(values, bar='distance'))[0] for values in (array, np.zeros((4, 4))))
+    grey = (pixels == [0xd1, 0xd5, 0xdb]).all(2)
+    assert grey.sum() > 1000 and not (plain == [0xd1, 0xd5, 0xdb]).all(2).any()
+
+
+def test_the_legend_has_room_for_long_names():
+    """Fewer names a line, so that the page grows downwards and nothing is cut off at its sides."""
+    names = [f'a class of many words {i}' for i in range(6)]
+    long, short = (pixels_of(page_of(np.zeros((4, 4)), legend=list(range(6)), classes=Classes(dict(classes=given))))[0]
+                   for given in (names, None))
+    assert long.shape[0] > short.shape[0] and (long[-60:, [0, -1]] == 255).all()
+
+
+def test_boxes_that_do_not_count_are_dashed():
+    def page(**options):
+        box = Box(1, (1, 1, 7, 7), **options)
+        return draw.Page('', ['image'], [Row('', [Panel(np.zeros((8, 8, 3), np.uint8), (8, 8), boxes=[box])])], (8, 8),
+                         classes=CLASSES)
+
+    solid, dashed = ((pixels_of(page(ignored=ignored))[0][150:] == (40, 50, 60)).all(2).sum() for ignored in (False, True))
+    assert 0 < dashed < 0.9 * solid
+
+
+def test_a_mask_covers_what_its_panel_covers():
+    """A mask of half the image's size, on the upper half of the page."""
+    mask = np.ones((4, 2), bool)
+    panel = Panel(np.zeros((4, 8, 3), np.uint8), (4, 8), boxes=[Box(1, None, mask=mask)])
+    pixels, figure = pixels_of(draw.Page('', ['image'], [Row('', [panel])], (8, 8), classes=CLASSES))
+    box = figure.axes[0].get_window_extent()
+    tint = (0.45 * np.array((40, 50, 60))).round().astype(int)
+    ys, xs = np.nonzero((abs(pixels.astype(int) - tint) <= 1).all(2))
+    np.testing.assert_allclose([(xs.min() - box.x0) / box.width, np.ptp(xs) / box.width, np.ptp(ys) / box.height], [0, 1, 0.5],
+                               atol=0.02)
 
 
 def test_borders_of_the_truth_lie_on_the_image():

@@ -1,0 +1,82 @@
+"""What to do about data that is not as its loader reads it: a line for each data set that this project converts or ships."""
+import os.path as osp
+from pathlib import Path
+from typing import NamedTuple
+
+from kd_methods.datasets.scenes import scenes_command
+
+from .leaves import Leaf, owners
+
+PAGE = 'docs/datasets.md'
+
+
+class Cure(NamedTuple):
+    """Where a data set is described, and what makes its labels.
+
+    Attributes:
+        section (str): Of :data:`PAGE`.
+        command (str): Writes label files as the loader reads them; ``{root}`` is the data root, ``{devkit}`` the folder above.
+            '' where the download holds them.
+        ending (str): Behind the last ``_``, how the names of these label files end. Defaults to '', as those of the download.
+        sources (tuple[str]): In the same way, the files of the download that the command makes them of. Defaults to ().
+    """
+    section: str
+    command: str = ''
+    ending: str = ''
+    sources: tuple[str, ...] = ()
+
+
+CURES = {
+    'mmseg.CityscapesDataset': Cure('Cityscapes', 'python tools/data/cityscapes.py {root}', 'labelTrainIds.png',
+                                   ('polygons.json', 'labelIds.png')),
+    'mmseg.PascalVOCDataset': Cure('Pascal VOC 2012 + Aug', 'python tools/data/voc_aug.py {devkit} SBD'),
+    'kd_methods.CamVidDataset': Cure('CamVid', 'python tools/data/camvid.py DOWNLOADS --out {root}'),
+    'kd_methods.NYUv2Dataset': Cure('NYUv2', 'python tools/data/nyuv2.py --help'),
+    'mmseg.COCOStuffDataset': Cure('COCO-Stuff 10k', 'python tools/data/coco_stuff10k.py {root}'),
+    'mmseg.ADE20KDataset': Cure('ADE20K'),
+    'mmdet.CocoDataset': Cure('COCO 2017'),
+}
+
+
+def cure_of(leaf: Leaf) -> Cure | None:
+    """The line of a data set, or of the nearest one that it derives from; None where there is none."""
+    name = next((name for name in owners(leaf.cls) if name in CURES), '')
+    if name == 'mmseg.COCOStuffDataset' and not leaf.cfg.get('reduce_zero_label'):
+        return None  # COCO-Stuff 164k, by the same class
+    return CURES.get(name)
+
+
+def _is_scenes(leaf: Leaf) -> bool:
+    """Whether a data set's files are made by tools/data/make_scenes.py."""
+    return 'kd_methods.SceneDataset' in owners(leaf.cls) or Path(leaf.root).name.startswith('scenes')
+
+
+def how_to_get(leaf: Leaf, path: str = '') -> str:
+    """A sentence on where a missing file or folder comes from.
+
+    Args:
+        leaf (Leaf): The data set.
+        path (str): What is missing. Defaults to '', the whole data set.
+    """
+    if _is_scenes(leaf):
+        return f'Write the scenes first: {scenes_command(leaf.root or "DIR")}'
+    cure = cure_of(leaf)
+    if cure is None:
+        return f'{PAGE} says how to prepare each data set'
+    if path and osp.isdir(leaf.root) and _is_written(cure, path):
+        return f'Write it first: {command_of(leaf)} ({PAGE}, {cure.section})'
+    return f'{PAGE} ({cure.section}) says what to download and where it lands'
+
+
+def command_of(leaf: Leaf) -> str:
+    """The command that writes a data set's labels; '' where there is none."""
+    cure = cure_of(leaf)
+    root = leaf.root.rstrip('/') or 'DIR'
+    return cure.command.format(root=root, devkit=osp.dirname(root) or '.') if cure else ''
+
+
+def _is_written(cure: Cure, path: str) -> bool:
+    """Whether a converter writes this, as opposed to what is downloaded."""
+    if cure.ending:
+        return path.endswith(cure.ending)
+    return bool(cure.command) and ('voc_aug' not in cure.command or 'aug' in osp.basename(path).lower())
