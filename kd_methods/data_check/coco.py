@@ -61,8 +61,9 @@ def look_at_coco(leaf: Leaf, scope: str | None, effort: Effort) -> Split:
                   f'{share(len(missing), len(split.images), "images")} of {path!r} missing: {some(missing)}. '
                   f'{how_to_get(leaf, missing[0])}; or name their folder: --cfg-options {leaf.key}.data_prefix.img=DIR',
                   missing=True)
-    chosen = effort.choose([pair for pair in zip(split.images, content['images']) if pair[0] in folders])
-    split.looked = len(chosen)
+    there = [pair for pair in zip(split.images, content['images']) if pair[0] in folders]
+    chosen = effort.choose(there)
+    split.looked, split.sampled = len(chosen), len(chosen) < len(there)
     problems = []
     for seen, (image, entry) in zip(effort.read(leaf.key, [Sample(image) for image, _ in chosen], reading), chosen):
         problems += seen.problems

@@ -37,7 +37,7 @@ def check_data(cfg: Config, title: str, splits: Sequence[str], limit: int | None
         report.add(*_classes(group))
         report.notes += _never(group) if limit is None else []
     report.wrong += [finding.text for finding in seen.findings if finding.level != NOTE]
-    if limit is not None and any(split.looked < len(split.images) for split in seen.splits if not split.same_as):
+    if any(split.sampled for split in seen.splits):
         report.notes.append(f'At most {limit} samples of each data set were read (--limit); files were looked for in all of it.')
     return report
 

@@ -71,7 +71,7 @@ def _read(split: Split, samples: list[Sample], reading: Reading, labels: Labels,
             split.sizes[seen.size] += 1
         if seen.values is not None:
             labels.add(sample.label, seen.values)
-    split.looked = len(chosen)
+    split.looked, split.sampled = len(chosen), len(chosen) < len(samples)
     say_of_files(split, problems, _lived_with(reading))
     split.counts, split.with_class = labels.pixels[:len(labels.classes)], labels.images[:len(labels.classes)]
 

@@ -52,6 +52,7 @@ class Split:
         labels (int | None): Label files, or images with annotations; None where none are read.
         x (int | None): Files of X; None where none are read.
         looked (int): Samples that were read.
+        sampled (bool): There are more, and they were not read on purpose.
         sizes (Counter): Number of images of each (height, width).
         counts (np.ndarray | None): Pixels or objects of each class.
         with_class (np.ndarray | None): Images that contain each class.
@@ -66,6 +67,7 @@ class Split:
     labels: int | None = None
     x: int | None = None
     looked: int = 0
+    sampled: bool = False
     sizes: Counter = field(default_factory=Counter)
     counts: np.ndarray | None = None
     with_class: np.ndarray | None = None
@@ -74,7 +76,7 @@ class Split:
 
     def read_share(self, part: int, things: str) -> str:
         """So many of the files that were read: ``3 of 2,975 label files``, ``all 4 sampled label files``."""
-        return share(part, self.looked, f'sampled {things}' if self.looked < len(self.images) else things)
+        return share(part, self.looked, f'sampled {things}' if self.sampled else things)
 
     def say(self, level: str, text: str, missing: bool = False) -> None:
         """Add a finding about this data set; its key is put in front."""

@@ -266,5 +266,13 @@ def test_a_run_begins_with_the_same_sentence(mistake, quick):
         assert said.endswith('`python tools/data/check.py CONFIG` looks at every file.')
 
 
+def test_only_a_sample_is_called_one(tmp_path, wrong, quick):
+    cfg = cut_files(tmp_path)
+    (tmp_path / 'train/labels/001.png').unlink()
+    assert any('all 5 image files cannot be read' in text for text in wrong(cfg))
+    write_split(tmp_path, 'train', 6, high=7)
+    assert 'all 4 sampled label files' in quick(cfg)
+
+
 def test_there_is_nothing_to_say_of_a_good_data_set(small, wrong, notes, quick):
     assert wrong(small.cfg) == [] and notes(small.cfg) == [] and quick(small.cfg) == ''
