@@ -8,7 +8,6 @@ It writes nothing to disk. Exit code: 0 nothing wrong, 1 something is wrong, 2 t
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -17,8 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, i
 from mmengine.config import DictAction  # noqa: E402
 
 import kd_methods  # noqa: E402, F401  before any config is read
+from kd_methods.check.report import Report  # noqa: E402
 from kd_methods.check.run import check_config, check_places  # noqa: E402
-from kd_methods.core.cli import read_config, run_tool  # noqa: E402
+from kd_methods.core.cli import print_report, read_config, run_tool  # noqa: E402
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -41,21 +41,12 @@ def main(argv: list[str] | None = None) -> int:
     """Check as the command line says and return the exit code."""
     args = parse_args(argv)
     size = tuple(args.size) if args.size else None
-    try:
+
+    def look() -> Report | str:
         cfg = read_config(args)
-        if args.taps:
-            print(check_places(cfg, size))
-            return 0
-        report = check_config(cfg, args.config, args.no_data, args.batch, size)
-    except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
-        if os.environ.get('KD_DEBUG', '0') not in ('', '0'):
-            raise
-        # str(KeyError) would put the sentence in quotes
-        print(f'check.py: {error.args[0] if len(error.args) == 1 else error}\n(KD_DEBUG=1 shows where this was raised)',
-              file=sys.stderr)
-        return 2
-    print(report)
-    return report.exit_code
+        return check_places(cfg, size) if args.taps else check_config(cfg, args.config, args.no_data, args.batch, size)
+
+    return print_report('check.py', look)
 
 
 if __name__ == '__main__':

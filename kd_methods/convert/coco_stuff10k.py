@@ -1,12 +1,10 @@
 """Convert COCO-Stuff 10k v1.1 into the folders that ``COCOStuffDataset`` of mmseg reads."""
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
 
 from kd_methods.convert.frame import Outcome, check_folder, check_image, convert_files, read_mat, read_names, translate
-from kd_methods.core.files import replacing, save_png
+from kd_methods.core.files import link_or_copy, save_png
 
 SPLITS = ('train', 'test')
 FULL = 10000
@@ -68,9 +66,4 @@ def _place(source: Path, target: Path) -> None:
         there = target.stat()
         if there.st_size == original.st_size and there.st_mtime_ns >= original.st_mtime_ns:
             return
-    with replacing(target) as part:
-        part.unlink(missing_ok=True)  # what a killed run left may be a link: never write into it
-        try:
-            os.link(source.resolve(), part)  # a link to what a symbolic link points to, not to the link
-        except OSError:
-            shutil.copyfile(source, part)
+    link_or_copy(source, target)

@@ -5,11 +5,11 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from kd_methods.core.files import replacing, write_text
+from kd_methods.core.files import link_or_copy, write_text
+from kd_methods.core.record import is_made
 
 from .frame import LISTED, check_folder
 
@@ -114,34 +114,6 @@ def _choose_split(source: Path, split: str, count: int, seed: int, classes: Sequ
     return chosen
 
 
-def _place(source: Path, target: Path) -> None:
-    """Put an image where it takes no room if that is possible: a hard link, which unlike a symbolic one may be moved anywhere."""
-    with replacing(target) as part:
-        part.unlink(missing_ok=True)
-        try:
-            os.link(os.path.realpath(source), part)
-        except OSError:  # another disk, or one without links
-            shutil.copyfile(source, part)
-
-
-def _is_done(out: Path, record: dict, overwrite: bool) -> bool:
-    """Whether exactly this subset is there; an error if something else is."""
-    if out.exists() and not out.is_dir():
-        raise ValueError(f'out: {out} is a file, expected a directory')
-    if (out / RECORD).is_file():
-        have: dict[str, Any] = json.loads((out / RECORD).read_text())
-        if have != record and not overwrite:
-            changed = [f'{key} {have.get(key)} there, {record.get(key)} asked'
-                       for key in sorted({*have, *record}) if have.get(key) != record.get(key)]
-            raise ValueError(f'out: {out} holds another subset ({"; ".join(changed)}): pass another --out, or --overwrite to '
-                             'replace it')
-        return have == record
-    if out.exists() and not (out / STARTED).is_file() and any(out.iterdir()):
-        names = sorted(path.name for path in out.iterdir())
-        raise ValueError(f'out: {out} is not empty and holds no {RECORD} (found {names[:3]}): pass an empty or a new --out')
-    return False
-
-
 def write_subset(source: str | Path, out: str | Path, train: int = 1000, val: int = 200, classes: Sequence[str] | None = None,
                  seed: int = 0, overwrite: bool = False) -> bool:
     """Write ``{train,val}2017/*.jpg`` and ``annotations/instances_{train,val}2017.json`` of some images, and a record.
@@ -177,7 +149,7 @@ def write_subset(source: str | Path, out: str | Path, train: int = 1000, val: in
         raise ValueError(f'out: {out} is the source. Pass another directory')
     record = dict(version=VERSION, **counts, seed=seed, classes=sorted(set(classes)) if classes else None,
                   bytes=[(source / annotations_of(split)).stat().st_size for split in SPLITS])
-    if _is_done(out, record, overwrite):
+    if is_made(out, RECORD, record, 'another subset', overwrite, None if (out / STARTED).is_file() else ()):
         return False
     chosen = {split: _choose_split(source, split, count, seed, classes or None) for split, count in counts.items()}
 
@@ -187,7 +159,7 @@ def write_subset(source: str | Path, out: str | Path, train: int = 1000, val: in
         shutil.rmtree(out / folder, ignore_errors=True)
     for split, content in chosen.items():
         for image in content['images']:
-            _place(source / f'{split}2017' / image['file_name'], out / f'{split}2017' / image['file_name'])
+            link_or_copy(source / f'{split}2017' / image['file_name'], out / f'{split}2017' / image['file_name'])
     for split, content in chosen.items():
         write_text(out / annotations_of(split), json.dumps(content))
     os.replace(out / STARTED, out / RECORD)

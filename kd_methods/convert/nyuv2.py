@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kd_methods.core.record import is_made
 from kd_methods.datasets.nyuv2 import CLASSES, MEMBERS_OF_13
 
 RECORD = 'nyuv2.json'  # written last: a directory with it is complete
@@ -145,28 +146,6 @@ def _check_mat(path: Path, data: Any, depths: str) -> int:
     return len(data['images'])
 
 
-def _is_done(out: Path, record: dict, overwrite: bool) -> bool:
-    """Whether exactly this conversion is there; an error if something else is."""
-    if out.exists() and not out.is_dir():
-        raise ValueError(f'out: {out} is a file, expected a directory')
-    found = out / RECORD
-    if found.is_file():
-        have = json.loads(found.read_text())
-        if have != record and not overwrite:
-            changed = [f'{key} {have.get(key)} there, {record.get(key)} asked'
-                       for key in sorted({*have, *record}) if have.get(key) != record.get(key)]
-            raise ValueError(f'out: {out} holds another conversion ({"; ".join(changed)}): pass another --out, or --overwrite to '
-                             'replace it')
-        return have == record
-    if out.exists():
-        # A run that was stopped leaves PART, and perhaps some of the folders that it was moving out of there.
-        ours = {PART, *FOLDERS} if (out / PART).is_dir() else set()
-        foreign = sorted(path.name for path in out.iterdir() if path.name not in ours)
-        if foreign:
-            raise ValueError(f'out: {out} is not empty and holds no {RECORD} (found {foreign[:3]}): pass an empty or a new --out')
-    return False
-
-
 def _write_image(data: Any, number: int, to_40: np.ndarray, depths: str, folder: Path, split: str) -> None:
     from PIL import Image
     try:
@@ -214,7 +193,8 @@ def convert_nyuv2(mat: str | Path, classes: str | Path, splits: str | Path, out:
             version=VERSION, **counts, raw_depth=raw_depth, mat_bytes=mat.stat().st_size,
             classes_sha256=hashlib.sha256(to_40.tobytes()).hexdigest(),
             splits_sha256=hashlib.sha256(b''.join(numbers[split].tobytes() for split in INDICES)).hexdigest())
-        if _is_done(out, record, overwrite):
+        # A run that was stopped leaves PART, and perhaps some of the folders that it was moving out of there.
+        if is_made(out, RECORD, record, 'another conversion', overwrite, (PART, *FOLDERS) if (out / PART).is_dir() else ()):
             return False
         if counts != OFFICIAL:
             log(f'note: {counts["train"]} train and {counts["test"]} test images; the full data set has {OFFICIAL["train"]} and '

@@ -10,6 +10,7 @@ import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config, DictAction
 
@@ -93,10 +94,34 @@ def run_tool(main: Callable[[], None], on_interrupt: str = '') -> None:
     except _USER_ERRORS as error:
         if os.environ.get('KD_DEBUG', '0') not in ('', '0') or not raised_here(error):
             raise
-        # str(KeyError) would put the sentence in quotes
-        message = error.args[0] if len(error.args) == 1 else error
-        print(f'{name}: {message}\n(KD_DEBUG=1 shows where this was raised)', file=sys.stderr)
+        print(f'{name}: {_sentence(error)}', file=sys.stderr)
         sys.exit(1)
+
+
+def print_report(name: str, make: Callable[[], Any]) -> int:
+    """Print a report, or the sentence of an error that it raises, and return the exit code.
+
+    Args:
+        name (str): Of the tool.
+        make (Callable): Gives something to print; if that has an ``exit_code``, it is the one.
+
+    Returns:
+        int: 0 or 1 as the report says; 2 if there is none.
+    """
+    try:
+        report = make()
+    except _USER_ERRORS as error:
+        if os.environ.get('KD_DEBUG', '0') not in ('', '0'):
+            raise
+        print(f'{name}: {_sentence(error)}', file=sys.stderr)
+        return 2
+    print(report)
+    return getattr(report, 'exit_code', 0)
+
+
+def _sentence(error: Exception) -> str:
+    # str(KeyError) would put the sentence in quotes
+    return f'{error.args[0] if len(error.args) == 1 else error}\n(KD_DEBUG=1 shows where this was raised)'
 
 
 def raised_here(error: BaseException) -> bool:

@@ -1,5 +1,6 @@
 """Files that are there whole or not at all."""
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,19 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with replacing(path) as part:
         part.write_text(text, encoding='utf-8')
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Put a file at another place too, whole or not at all: as a hard link, which takes no room, or as a copy.
+
+    A copy is made where the disk has no links, or is another one. The link is to what a symbolic link points to.
+    """
+    with replacing(target) as part:
+        part.unlink(missing_ok=True)  # what a killed process left may be a link: never write into it
+        try:
+            os.link(source.resolve(), part)
+        except OSError:
+            shutil.copyfile(source, part)
 
 
 def save_png(path: str | Path, array: np.ndarray, palette: np.ndarray | None = None, level: int = 6) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from kd_methods.core.parallel import check_workers, run_parallel
+from kd_methods.core.record import is_made
 
 from .scene_forms import SceneForm, build_form
 from .scene_maker import DIFFICULTY, SIZE, look_of, scene_at
@@ -39,24 +40,12 @@ def _check(counts: dict, size: int, seed: int, difficulty: float, camouflage: fl
 
 def _prepare(out: Path, record: dict, form: SceneForm, overwrite: bool) -> bool:
     """Make room for the scenes; False if exactly these scenes are there already."""
-    if out.exists() and not out.is_dir():
-        raise ValueError(f'{out} is a file, expected a directory: pass another --out')
     found, started = out / RECORD, out / STARTED
+    # Folders of the right names are not enough: a real COCO has them too.
+    if is_made(out, RECORD, record, 'other scenes', overwrite, None if started.is_file() else ()):
+        return False
     if found.is_file():
-        have = json.loads(found.read_text())
-        if have == record:
-            return False
-        if not overwrite:
-            changed = [f'{key} {have.get(key)} there, {record.get(key)} asked'
-                       for key in sorted(set(have) | set(record))
-                       if have.get(key) != record.get(key)]
-            raise ValueError(f'{out} holds other scenes ({"; ".join(changed)}): '
-                             'pass another --out, or --overwrite to replace them')
         os.replace(found, started)  # from here on the directory is incomplete, and known to be ours
-    elif out.exists() and not started.is_file() and any(out.iterdir()):
-        # Folders of the right names are not enough: a real COCO has them too.
-        names = sorted(path.name for path in out.iterdir())
-        raise ValueError(f'{out} is not empty and holds no {RECORD} (found {names[:3]}): pass an empty or a new --out')
     forms = [form]
     if started.is_file():
         before = json.loads(started.read_text())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kd_methods.core.files import is_whole_png, replacing, save_png, write_text
+from kd_methods.core.files import is_whole_png, link_or_copy, replacing, save_png, write_text
 
 
 def names(folder):
@@ -105,3 +105,15 @@ def test_half_a_png_is_told_from_a_whole_one(tmp_path):
         assert not is_whole_png(path), length
     path.write_bytes(b'JFIF' + whole[4:])
     assert not is_whole_png(path)
+
+
+@pytest.mark.parametrize('links', [True, False])
+def test_a_file_at_another_place(tmp_path, monkeypatch, links):
+    source, pointer, target = tmp_path / 'a', tmp_path / 'pointer', tmp_path / 'below/b'
+    source.write_bytes(b'content')
+    pointer.symlink_to(source)
+    if not links:
+        monkeypatch.setattr(os, 'link', lambda *args: (_ for _ in ()).throw(OSError('no links')))
+    link_or_copy(pointer, target)
+    assert target.read_bytes() == b'content' and not target.is_symlink() and target.samefile(source) == links
+    assert [path.name for path in target.parent.iterdir()] == ['b']

@@ -9,7 +9,6 @@ labels classes, as many as the network's heads have? How often does each class o
 images and boxes fit? Nothing is written to disk. Exit code: 0 nothing wrong, 1 something is, 2 the config cannot be read.
 """
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -18,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this checkout, i
 from mmengine.config import DictAction  # noqa: E402
 
 import kd_methods  # noqa: E402, F401  before any config is read
-from kd_methods.core.cli import read_config, run_tool  # noqa: E402
+from kd_methods.core.cli import print_report, read_config, run_tool  # noqa: E402
 from kd_methods.data_check.look import SPLITS  # noqa: E402
 from kd_methods.data_check.page import check_data  # noqa: E402
 
@@ -44,17 +43,7 @@ def _positive(text: str) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Check as the command line says and return the exit code."""
     args = parse_args(argv)
-    try:
-        report = check_data(read_config(args), args.config, args.splits, args.limit, args.workers)
-    except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
-        if os.environ.get('KD_DEBUG', '0') not in ('', '0'):
-            raise
-        # str(KeyError) would put the sentence in quotes
-        print(f'check.py: {error.args[0] if len(error.args) == 1 else error}\n(KD_DEBUG=1 shows where this was raised)',
-              file=sys.stderr)
-        return 2
-    print(report)
-    return report.exit_code
+    return print_report('check.py', lambda: check_data(read_config(args), args.config, args.splits, args.limit, args.workers))
 
 
 if __name__ == '__main__':
