@@ -16,9 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, i
 from mmengine.config import DictAction  # noqa: E402
 
 import kd_methods  # noqa: E402, F401  before any config is read
-from kd_methods.check.report import Report  # noqa: E402
 from kd_methods.check.run import check_config, check_places  # noqa: E402
 from kd_methods.core.cli import print_report, read_config, run_tool  # noqa: E402
+from kd_methods.core.report import Report  # noqa: E402
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:

@@ -1,5 +1,6 @@
 """A look at a config before it is trained: what it is made of, what one step does, what is wrong with it."""
-from .report import Report
+from kd_methods.core.report import Report
+
 from .run import check_config, check_places
 
 __all__ = ['Report', 'check_config', 'check_places']

@@ -2,9 +2,8 @@
 from mmengine.model import BaseModel
 
 from kd_methods.core.probe import Probe, format_shape, probe_network
+from kd_methods.core.report import table
 from kd_methods.core.taps import INPUTS, resolve_tap
-
-from .report import table
 
 
 def describe_places(network: BaseModel, role: str, size: tuple[int, int]) -> str:

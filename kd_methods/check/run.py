@@ -18,6 +18,7 @@ from mmengine.runner import set_random_seed
 from kd_methods.core.algorithm import FrozenTeacherDistill
 from kd_methods.core.launch import fit_to_device
 from kd_methods.core.networks import build_network, is_distillation
+from kd_methods.core.report import Report
 
 from . import judge, sections
 from .batch import (
@@ -31,7 +32,6 @@ from .batch import (
 )
 from .networks import plain_network, segmentation_quality, skip_downloads
 from .places import describe_places
-from .report import Report
 from .step import run_step
 
 

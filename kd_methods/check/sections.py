@@ -5,12 +5,12 @@ from mmengine.model import BaseModel
 
 from kd_methods.core.networks import reads_weights
 from kd_methods.core.probe import format_shape
+from kd_methods.core.report import count, number, pairs, table
 from kd_methods.core.weights import LossSchedule
 
 from .batch import class_count
 from .judge import ratio_of, scale_of
 from .networks import Quality, count_flops, describe, describe_preprocessing, parameter_count, plain_network
-from .report import count, number, pairs, table
 from .step import Step
 
 

@@ -155,14 +155,13 @@ def convert_camvid(source: str | Path, out: str | Path, splits: str | Path | Non
     if min(size) < 1:
         raise ValueError(f'size: got {size[0]} {size[1]}, expected a width and a height of 1 or more')
     source, out = check_folder('source', source, [IMAGES, LABELS]), Path(out)
-    there = {path.stem for path in (source / IMAGES).glob('*.png')}
-    labelled = {_name(path) for path in (source / LABELS).glob('*_L.png')}
+    there = {path.stem for path in (source / IMAGES).glob('[!.]*.png')}
+    labelled = {_name(path) for path in (source / LABELS).glob('[!.]*_L.png')}
     if not there & labelled:
         raise ValueError(f'source: {source} has no image {IMAGES}/NAME.png with a label {LABELS}/NAME_L.png. Unpack both archives '
                          'again; --help says how')
-    wanted = _read_splits(splits) if splits is not None else _usual_splits(sorted(there | labelled))
-
     outcome, images, labels = Outcome(), [], []
+    wanted = _read_splits(splits) if splits is not None else _usual_splits(source, sorted(there | labelled), outcome)
     for split, names in wanted.items():
         for name in names:
             image, label = source / IMAGES / f'{name}.png', source / LABELS / f'{name}_L.png'
@@ -189,10 +188,14 @@ def convert_camvid(source: str | Path, out: str | Path, splits: str | Path | Non
     return outcome
 
 
-def _usual_splits(names: list[str]) -> dict[str, list[str]]:
+def _usual_splits(source: Path, names: list[str], outcome: Outcome) -> dict[str, list[str]]:
+    """Names of each split; those that belong to none are failures."""
     found: dict[str, list[str]] = {split: [] for split in OFFICIAL}
     for name in names:
-        found[split_of(name)].append(name)
+        try:
+            found[split_of(name)].append(name)
+        except ValueError as error:
+            outcome.failed[source / IMAGES / f'{name}.png'] = str(error)
     return found
 
 

@@ -30,7 +30,8 @@ def _convert(source: Path, target: Path) -> None:
 def convert_coco_stuff10k(root: str | Path, workers: int | None = None, overwrite: bool = False) -> Outcome:
     """Write ``annotations/{train,test}2014/*_labelTrainIds.png`` and link the images into ``images/{train,test}2014``.
 
-    An image is put there when its labels are there, since the loader takes every image of the folder.
+    An image is put there when its labels are there, since the loader takes every image of the folder. What an earlier run has put
+    there stays.
 
     Args:
         root (str | Path): Folder of the data set, with images, annotations and imageLists.

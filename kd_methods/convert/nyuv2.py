@@ -10,25 +10,13 @@ from typing import Any
 import numpy as np
 
 from kd_methods.core.record import is_made
-from kd_methods.datasets.nyuv2 import CLASSES, MEMBERS_OF_13
+from kd_methods.datasets.nyuv2 import CLASSES, FOLDERS, TO_13
 
 RECORD = 'nyuv2.json'  # written last: a directory with it is complete
 PART = 'unfinished'  # below the directory, so that it moves into place within one disk
 VERSION = 1  # raise it when the same files begin to give other images
-FOLDERS = ('images', 'depths', 'labels40', 'labels13')
 INDICES = dict(train='trainNdxs', test='testNdxs')
 OFFICIAL = dict(train=795, test=654)
-
-
-def _table_of_13() -> np.ndarray:
-    """Label of the 13 classes for each label of the 40; unlabelled stays so."""
-    table = np.zeros(len(CLASSES) + 1, np.uint8)
-    for label, members in enumerate(MEMBERS_OF_13.values(), 1):
-        table[[CLASSES.index(name) + 1 for name in members]] = label
-    return table
-
-
-TO_13 = _table_of_13()
 
 
 def millimetres(metres: np.ndarray) -> np.ndarray:

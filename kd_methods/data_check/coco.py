@@ -15,7 +15,7 @@ from .reading import reading_of
 from .scan import Sample
 from .splits import Effort, Split
 
-QUICK_BYTES = 16 * 2**20  # a larger JSON takes a quick look longer than a fifth of a second
+QUICK_BYTES = 2 * 2**20  # a larger JSON takes a quick look longer than a fifth of a second
 _NEEDED = dict(images=('id', 'file_name', 'height', 'width'), categories=('id', 'name'),
                annotations=('id', 'image_id', 'category_id', 'bbox', 'area'))
 
@@ -50,7 +50,8 @@ def look_at_coco(leaf: Leaf, scope: str | None, effort: Effort) -> Split:
     if content['annotations'] is not None:  # those of a test split are not public
         _check_objects(split, path, content, reading.masks)
     folder = leaf.path((leaf.cfg.get('data_prefix') or {}).get('img', ''))
-    split.images = [osp.join(folder, image['file_name']) for image in content['images']]
+    entries = _kept(leaf, content, split.classes)
+    split.images = [osp.join(folder, image['file_name']) for image in entries]
     if not reading.image:
         split.say(NOTE, 'the images are not looked at: the pipeline reads them in a way that is not known here.')
         return split
@@ -61,7 +62,7 @@ def look_at_coco(leaf: Leaf, scope: str | None, effort: Effort) -> Split:
                   f'{share(len(missing), len(split.images), "images")} of {path!r} missing: {some(missing)}. '
                   f'{how_to_get(leaf, missing[0])}; or name their folder: --cfg-options {leaf.key}.data_prefix.img=DIR',
                   missing=True)
-    there = [pair for pair in zip(split.images, content['images']) if pair[0] in folders]
+    there = [pair for pair in zip(split.images, entries) if pair[0] in folders]
     chosen = effort.choose(there)
     split.looked, split.sampled = len(chosen), len(chosen) < len(there)
     problems = []
@@ -103,15 +104,40 @@ def _lacking(content: Any) -> str:
     if missing:
         return f'no list of {" and ".join(missing)} (it has {listed(sorted(content))})'
     for name, keys in _NEEDED.items():
+        listed_images = {image['id'] for image in content['images']} if name == 'annotations' else ()
         for i, entry in enumerate(content[name] or []):
             if not isinstance(entry, dict):
                 return f'{name}[{i}] is {entry!r:.50}, expected an object'
+            if name == 'annotations' and 'image_id' in entry and (entry.get('ignore') or entry['image_id'] not in listed_images):
+                continue  # mmdet does not look at it
             gone = [key for key in keys if key not in entry]
             if gone:
                 return f'{name}[{i}] has no {" and ".join(gone)}'
-            if 'bbox' in entry and len(entry['bbox']) != 4:
+            if 'bbox' in entry and not _is_numbers(entry['bbox'], 4):
                 return f'{name}[{i}].bbox is {entry["bbox"]}, expected [x, y, width, height]'
+            if 'area' in entry and not _is_numbers([entry['area']], 1):
+                return f'{name}[{i}].area is {entry["area"]!r}, expected a number'
     return ''
+
+
+def _is_numbers(values: Any, count: int) -> bool:
+    return (isinstance(values, list) and len(values) == count
+            and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values))
+
+
+def _kept(leaf: Leaf, content: dict, classes: tuple[str, ...]) -> list[dict]:
+    """The images that mmdet reads: it filters them by ``filter_cfg`` and takes those of ``indices``."""
+    images, filters, indices = content['images'], leaf.cfg.get('filter_cfg') or {}, leaf.cfg.get('indices')
+    if filters and not leaf.cfg.get('test_mode'):
+        ids = {category['id'] for category in content['categories'] if category['name'] in classes}
+        used = {thing['image_id'] for thing in content['annotations'] or [] if thing.get('category_id') in ids}
+        images = [image for image in images if (image['id'] in used or not filters.get('filter_empty_gt', False))
+                  and min(image['width'], image['height']) >= filters.get('min_size', 0)]
+    if indices is None:
+        return images
+    if isinstance(indices, int):
+        return images[:indices] if indices >= 0 else images[indices:]
+    return [images[i] for i in indices]
 
 
 def _check_categories(split: Split, path: str, categories: list[dict]) -> None:
@@ -122,7 +148,8 @@ def _check_categories(split: Split, path: str, categories: list[dict]) -> None:
     split.used = len(shared)
     cure = f'Name the categories of the file as classes, in their order: {split.leaf.key}.metainfo=dict(classes=(...)).'
     if not shared:
-        split.say(STOPS, f'no category of {path!r} is a class, so no object is read: the file has {listed(names)}, the classes are '
+        level = STOPS if split.leaf.split == 'train' else WRONG
+        split.say(level, f'no category of {path!r} is a class, so no object is read: the file has {listed(names)}, the classes are '
                   f'{listed(split.classes)}. {cure}')
     elif unused:
         split.say(WRONG, f'{path!r} has no categories of the name {listed(unused)}, which {split.leaf.name} has as classes'
@@ -138,7 +165,7 @@ def _check_categories(split: Split, path: str, categories: list[dict]) -> None:
 
 def _check_objects(split: Split, path: str, content: dict, masks: bool) -> None:
     """Identities, boxes and images of the annotations; counts the objects of each class as mmdet takes them."""
-    objects = content['annotations']
+    objects = [thing for thing in content['annotations'] if not thing.get('ignore')]  # nor does mmdet look at the others
     images = {image['id']: image for image in content['images']}
     names = {category['id']: category['name'] for category in content['categories']}
     number = {name: i for i, name in enumerate(split.classes)}
@@ -146,11 +173,11 @@ def _check_objects(split: Split, path: str, content: dict, masks: bool) -> None:
     faults: dict[str, list[tuple[str, str]]] = {}
     containing = set()
     for thing in objects:
-        image, name = images.get(thing['image_id']), names.get(thing['category_id'])
+        image, name = images.get(thing['image_id']), names.get(thing.get('category_id'))
         fault = _fault(thing, image, name, masks and name in number)
         if fault:
             found = f'{fault}_id {thing[f"{fault}_id"]}' if fault in ('image', 'category') else f'bbox {thing["bbox"]}'
-            faults.setdefault(fault, []).append((f'annotation {thing["id"]}', found))
+            faults.setdefault(fault, []).append((f'annotation {thing.get("id")}', found))
         if fault in ('', 'beyond', 'mask') and name in number and not thing.get('iscrowd'):
             split.counts[number[name]] += 1
             containing.add((thing['image_id'], number[name]))
@@ -158,8 +185,8 @@ def _check_objects(split: Split, path: str, content: dict, masks: bool) -> None:
     for fault, found in faults.items():
         text, level, cure = _FAULTS[fault]
         split.say(level, f'{share(len(found), len(objects), "annotations")} of {path!r} {text}: {some(found)}. {cure}'.rstrip())
-    twice = [str(i) for i, times in Counter(thing['id'] for thing in objects).items() if times > 1]
-    if twice:
+    twice = [str(i) for i, times in Counter(thing.get('id') for thing in objects).items() if times > 1]
+    if twice and getattr(split.leaf.cls, 'ANN_ID_UNIQUE', True):
         split.say(STOPS, f'{path!r} has annotations with the same id: {some(twice)}. Number them anew.')
     split.labels = len({thing['image_id'] for thing in objects} & set(images))
     _say_what_is_empty(split, path, len(images) - split.labels)

@@ -1,9 +1,8 @@
 """What to do about data that is not as its loader reads it: a line for each data set that this project converts or ships."""
 import os.path as osp
-from pathlib import Path
 from typing import NamedTuple
 
-from kd_methods.datasets.scenes import scenes_command
+from kd_methods.datasets.scenes import is_scenes_folder, scenes_command
 
 from .leaves import Leaf, owners
 
@@ -48,7 +47,7 @@ def cure_of(leaf: Leaf) -> Cure | None:
 
 def _is_scenes(leaf: Leaf) -> bool:
     """Whether a data set's files are made by tools/data/make_scenes.py."""
-    return 'kd_methods.SceneDataset' in owners(leaf.cls) or Path(leaf.root).name.startswith('scenes')
+    return 'kd_methods.SceneDataset' in owners(leaf.cls) or is_scenes_folder(leaf.root)
 
 
 def how_to_get(leaf: Leaf, path: str = '') -> str:

@@ -20,12 +20,14 @@ class Leaf:
         cfg (dict): Its config.
         cls (type | None): Its class; None where that is not registered.
         steps (list[dict]): The transforms of its pipeline and of the wrappers around it, and those inside of them.
+        stray (str): Key of a wrapper around it that says where files are, which wrappers do not take; '' without one.
     """
     key: str
     split: str
     cfg: dict
     cls: type | None
     steps: list[dict] = field(default_factory=list)
+    stray: str = ''
 
     @property
     def name(self) -> str:
@@ -97,7 +99,7 @@ def as_list(value: Any) -> list:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def _inside(dataset: Any, key: str, split: str, scope: str | None, outer: list[dict]) -> Iterator[Leaf]:
+def _inside(dataset: Any, key: str, split: str, scope: str | None, outer: list[dict], stray: str = '') -> Iterator[Leaf]:
     if not isinstance(dataset, dict):
         return
     steps = [*_flatten(dataset.get('pipeline')), *outer]
@@ -105,9 +107,11 @@ def _inside(dataset: Any, key: str, split: str, scope: str | None, outer: list[d
     inner += [(entry, f'{key}.datasets.{i}') for i, entry in enumerate(as_list(dataset.get('datasets')))]
     inner = [(entry, place) for entry, place in inner if isinstance(entry, dict)]
     if not inner:
-        yield Leaf(key, split, dataset, resolve(dataset.get('type'), DATASETS, dataset.get('_scope_') or scope), steps)
+        yield Leaf(key, split, dataset, resolve(dataset.get('type'), DATASETS, dataset.get('_scope_') or scope), steps,
+                   stray)
+    stray = next((f'{key}.{name}' for name in ('data_root', 'data_prefix', 'ann_file') if name in dataset), stray)
     for entry, place in inner:
-        yield from _inside(entry, place, split, scope, steps)
+        yield from _inside(entry, place, split, scope, steps, stray)
 
 
 def _flatten(node: Any) -> Iterator[dict]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import numpy as np
 from mmengine.config import Config
 
-from kd_methods.check.report import Report, table
+from kd_methods.core.report import Report, table
 
 from .findings import NOTE, listed
 from .look import Look, look

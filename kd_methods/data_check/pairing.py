@@ -115,6 +115,8 @@ def _image_cure(leaf: Leaf, dataset: Any, missing: list[str], folders: Folders) 
     other = _other_kind(missing, suffix, folders)
     if suffix and missing[0].endswith(suffix + suffix):
         return f'The names in {dataset.ann_file!r} end in {suffix!r}, which the loader adds: take it off there.'
+    if osp.basename(missing[0]).startswith('\ufeff'):
+        return f'{dataset.ann_file!r} begins with a byte-order mark: save it as UTF-8 without one.'
     if suffix and any(osp.basename(path) == suffix for path in missing):
         return f'{dataset.ann_file!r} has empty lines: take them out.'
     if other:

@@ -30,7 +30,10 @@ def check_places(cfg: Config, *splits: str) -> None:
 
 
 def missing_place(leaf: Leaf) -> Finding | None:
-    """The first folder or list of a data set that is not there."""
+    """The first folder or list of a data set that is not there, or one that is named where nothing reads it."""
+    if leaf.stray:
+        return Finding(f'{leaf.stray}: a wrapper of data sets takes no such argument. Set that of each data set inside: '
+                       f'--cfg-options {leaf.key}.{leaf.stray.rpartition(".")[2]}=...', STOPS)
     for path in _local_paths(leaf):
         if not osp.exists(path):
             where = f' (data_root={leaf.root!r})' if leaf.root else ''

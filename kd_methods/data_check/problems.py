@@ -25,6 +25,8 @@ _KINDS = {
     'label colour': Kind('label files', 'with colours instead of classes', STOPS, _CHANNEL),
     'label size': Kind('label files', 'with another size (height x width) than the image', STOPS,
                        f'{_TOGETHER}; where one was resized, resize the other alike, labels by nearest neighbour'),
+    'label larger': Kind('label files', 'larger (height x width) than the image, so that they do not lie on it', WRONG,
+                         f'{_TOGETHER}; where one was resized, resize the other alike, labels by nearest neighbour'),
     'label wide': Kind('label files', 'with values that 8 bits do not hold, so that the loader changes them', WRONG,
                        f'{_CHANNEL}; files that number instances are no labels'),
     'label jpeg': Kind('label files', 'in JPEG, which changes values', WRONG, 'Write PNG from what they were made of'),

@@ -1,4 +1,4 @@
-"""A quick look at the data before a run: what can be seen in well under a second."""
+"""A quick look at the data before a run: what can be seen in about a second."""
 import warnings
 
 from mmengine.config import Config

@@ -43,8 +43,10 @@ def reading_of(leaf: Leaf, scope: str | None) -> Reading:
     labels = [i for i, name in enumerate(names) if name == 'mmseg.LoadAnnotations']
     foreign = [kind_of(step) for step, name in zip(leaf.steps, names) if name.split('.')[0] not in _KNOWN]
     annotations = [kind_of(step) for step in leaf.steps if 'Annotation' in kind_of(step)]
-    known_image = bool(images) and all(step.get('imdecode_backend', 'cv2') != 'tifffile' for step in images)
-    known_label = bool(labels) and len(labels) == len(annotations) and not foreign and all(
+    first = next((i for i, name in enumerate(names) if name == 'mmcv.LoadImageFromFile'), 0)
+    before = [kind_of(step) for step, name in zip(leaf.steps[:first], names) if name.split('.')[0] not in _KNOWN]
+    known_image = bool(images) and not before and all(step.get('imdecode_backend', 'cv2') != 'tifffile' for step in images)
+    known_label = known_image and bool(labels) and len(labels) == len(annotations) and not foreign and all(
         leaf.steps[i].get('imdecode_backend', 'pillow') == 'pillow' for i in labels)
     return Reading(
         image=known_image,

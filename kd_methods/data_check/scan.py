@@ -129,7 +129,8 @@ def _read_label(path: str, size: tuple[int, int] | None) -> tuple[np.ndarray | N
     problems = []
     own = image.size[::-1]
     if size is not None and own != size:
-        problems.append(('label size', f'{_text(own)}, the image {_text(size)}'))
+        larger = own[0] >= size[0] and own[1] >= size[1]  # a crop of the image's size can be taken of it
+        problems.append(('label larger' if larger else 'label size', f'{_text(own)}, the image {_text(size)}'))
     if image.format == 'JPEG':
         problems.append(('label jpeg', ''))
     if len(image.getbands()) > 1:

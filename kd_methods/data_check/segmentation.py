@@ -3,7 +3,9 @@ import copy
 import inspect
 from typing import Any
 
+import numpy as np
 from mmengine.registry import DefaultScope
+from mmseg.datasets import BaseSegDataset
 
 from kd_methods.core.cli import raised_here
 
@@ -36,7 +38,6 @@ def look_at_segmentation(leaf: Leaf, scope: str | None, heads: list[Head], effor
     reading = reading_of(leaf, scope)
     infos = [dataset.get_data_info(i) for i in range(len(dataset))]
     split.classes = tuple(dataset.metainfo.get('classes') or ())
-    split.used = len(split.classes)
     split.images = [info['img_path'] for info in infos if info.get('img_path')]
     samples = [Sample(info.get('img_path') if reading.image else None, info.get('seg_map_path') if reading.label else None,
                       info.get('x_path') if reading.x else None) for info in infos]
@@ -73,6 +74,8 @@ def _read(split: Split, samples: list[Sample], reading: Reading, labels: Labels,
             labels.add(sample.label, seen.values)
     split.looked, split.sampled = len(chosen), len(chosen) < len(samples)
     say_of_files(split, problems, _lived_with(reading))
+    seen = np.flatnonzero(labels.pixels[:len(labels.classes)])
+    split.used = int(seen.max()) + 1 if len(seen) else None
     split.counts, split.with_class = labels.pixels[:len(labels.classes)], labels.images[:len(labels.classes)]
 
 
@@ -84,6 +87,8 @@ def _lived_with(reading: Reading) -> set[str]:
 def _lists_simply(cls: type) -> bool:
     """Whether a data set's listing is mmseg's plain one or of this project: quick, and known to do nothing else."""
     listing = cls.load_data_list
+    if cls.prepare_data is not BaseSegDataset.prepare_data or cls.__getitem__ is not BaseSegDataset.__getitem__:
+        return False  # files may be other ones than listed
     return listing.__module__.split('.')[0] == 'kd_methods' or listing.__qualname__ == 'BaseSegDataset.load_data_list'
 
 

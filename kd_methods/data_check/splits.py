@@ -47,7 +47,7 @@ class Split:
         leaf (Leaf): Its place in the config.
         unit (str): What is counted for each class: 'pixels' or 'objects'; '' if nothing is.
         classes (tuple[str]): Names of its classes.
-        used (int | None): How many classes the data can use; None where that is not known.
+        used (int | None): How many classes the data uses, as far as it was read; None where that is not known.
         images (list[str]): Paths of its images.
         labels (int | None): Label files, or images with annotations; None where none are read.
         x (int | None): Files of X; None where none are read.

@@ -36,6 +36,20 @@ MEMBERS_OF_13 = dict(
     window=('window', 'blinds', 'curtain'))
 
 
+def _table_of_13() -> np.ndarray:
+    """Label of the 13 classes for each label of the 40; unlabelled stays so."""
+    table = np.zeros(len(CLASSES) + 1, np.uint8)
+    for label, members in enumerate(MEMBERS_OF_13.values(), 1):
+        table[[CLASSES.index(name) + 1 for name in members]] = label
+    return table
+
+
+#: Label of the 13 classes for each label of the 40; 0, unlabelled, stays so.
+TO_13 = _table_of_13()
+#: What lies below the root.
+FOLDERS = ('images', 'depths', 'labels40', 'labels13')
+
+
 @DATASETS.register_module()
 class NYUv2Dataset(RGBXDataset, BaseSegDataset):
     """NYUv2 with depth, 40 classes, as ``tools/data/nyuv2.py`` writes it (795 / 654 images; any subset works).

@@ -8,13 +8,24 @@ from mmseg.datasets import BaseSegDataset
 from kd_methods.rgbx.dataset import RGBXDataset
 
 
+def _scenes_folder(root: str) -> tuple[Path, str] | None:
+    """The folder that ``make_scenes.py --out`` names, and the options that belong to its name; None for any other name."""
+    from .scene_forms import FORMS
+    options = dict(scenes='', scenes_rgbd=' --depth --camouflage 0.5')
+    for name, form in FORMS.items():
+        options.setdefault(f'scenes_{name}', f' --format {name}' + ' --depth' * form.has_depth)
+    return next(((path, options[path.name]) for path in (Path(root), Path(root).parent) if path.name in options), None)
+
+
+def is_scenes_folder(root: str) -> bool:
+    """Whether a data root has a name that is given to sign scenes here, such as ``data/scenes_coco``."""
+    return _scenes_folder(root) is not None
+
+
 def scenes_command(root: str) -> str:
     """The command that writes the sign scenes which the shipped configs expect in a directory."""
-    from .scene_forms import FORMS
-    name = Path(root).name
-    form = name.removeprefix('scenes_')
-    options = ' --depth --camouflage 0.5' if 'rgbd' in name else f' --format {form}' if form in FORMS else ''
-    return f'python tools/data/make_scenes.py --out {root}{options}'
+    folder, options = _scenes_folder(root) or (root, ' --depth --camouflage 0.5' if 'rgbd' in Path(root).name else '')
+    return f'python tools/data/make_scenes.py --out {folder}{options}'
 
 
 @DATASETS.register_module()

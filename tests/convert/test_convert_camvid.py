@@ -251,3 +251,13 @@ def test_command_line(release, tmp_path, capsys):
     (source / 'LabeledApproved_full/0016E5_07959_L.png').unlink()
     assert tool.main(argv) == 1
     assert '0016E5_07959_L.png: no such file' in capsys.readouterr().out
+
+
+def test_foreign_files_are_named_and_the_rest_converted(release, tmp_path):
+    source, _ = release
+    for folder, ending in (('701_StillsRaw_full', '.png'), ('LabeledApproved_full', '_L.png')):
+        for name in ('contact_sheet', '._0001TP_006690'):  # what a Mac leaves beside a file
+            Image.new('RGB', FULL).save(source / folder / f'{name}{ending}')
+    outcome = convert_camvid(source, tmp_path / 'out', size=FULL)
+    assert outcome.written == 2 * len(NAMES) and [path.name for path in outcome.failed] == ['contact_sheet.png']
+    assert 'belongs to none of the sequences' in next(iter(outcome.failed.values()))

@@ -10,7 +10,8 @@ from raw_nyuv2 import COUNT, HEIGHT, MAPPING, TEST, TRAIN, WIDTH, official, writ
 from toys import load_tool
 
 from kd_methods.convert import nyuv2 as nyuv2_convert
-from kd_methods.convert.nyuv2 import RECORD, TO_13, convert_nyuv2, millimetres
+from kd_methods.convert.nyuv2 import RECORD, convert_nyuv2, millimetres
+from kd_methods.datasets.nyuv2 import TO_13
 
 
 @pytest.fixture

@@ -6,7 +6,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from mmdet.datasets import CocoDataset
 from mmengine.config import Config
+from mmengine.registry import DATASETS
 from raw_segmentation import put
 
 from kd_methods.data_check.look import look
@@ -58,8 +60,6 @@ def test_nothing_is_wrong_with_good_annotations(coco, wrong, notes, quick):
 
 def test_objects_are_counted_as_mmdet_reads_them(coco):
     """Without what it leaves out: crowds, boxes of no size, categories that are no class."""
-    from mmengine.registry import DATASETS
-
     def edit(content):
         content['annotations'][0]['iscrowd'] = 1
         content['annotations'][1]['bbox'] = [2, 3, 0, 5]
@@ -209,3 +209,60 @@ def test_the_metric_reads_the_same_file(coco, wrong, quick):
 def test_forms_with_a_parser_of_their_own_are_left_alone(coco, notes, quick):
     coco.train.type = 'CocoPanopticDataset'
     assert quick(coco.cfg) == '' and 'the type CocoPanopticDataset is not known here' in notes(coco.cfg)[0]
+
+
+def of_another_class(coco):
+    coco.train.metainfo = dict(classes=('dog', 'owl'))
+    coco.change(lambda content: [thing.update(category_id=10) for thing in content['annotations'] if thing['image_id'] == 2])
+
+
+def without_objects(coco):
+    coco.change(lambda content: content.update(annotations=[a for a in content['annotations'] if a['image_id'] != 2]))
+
+
+def too_small(coco):
+    coco.train.filter_cfg = dict(min_size=15)
+    coco.change(lambda content: content['images'][1].update(height=10))
+
+
+def beyond_the_indices(coco):
+    coco.train.indices = [0, 2, 3]
+
+
+@pytest.mark.parametrize('change', [of_another_class, without_objects, too_small, beyond_the_indices])
+def test_images_that_are_filtered_out_need_not_be_there(coco, quick, change):
+    change(coco)
+    assert 'missing' not in quick(coco.cfg) and 'not there' not in quick(coco.cfg)
+    (coco.root / 'train/001.jpg').unlink()
+    assert not quick(coco.cfg).startswith('refused')
+    coco.train.update(filter_cfg=None, indices=None, metainfo=dict(classes=CLASSES))
+    assert quick(coco.cfg).startswith('refused') and '001.jpg' in quick(coco.cfg)
+
+
+@DATASETS.register_module()
+class CocoWithRepeatedIds(CocoDataset):
+    """mmdet has such: of others, ids need not be unique."""
+    ANN_ID_UNIQUE = False
+
+
+def test_annotations_that_mmdet_does_not_look_at(coco, wrong, quick):
+    """Marked to be ignored, or of images that are not listed; and repeated ids where the class allows them."""
+    def edit(content):
+        content['annotations'][0] = dict(id=1, image_id=1, category_id=10, ignore=1, bbox=[2, 3, 10, 8])
+        content['annotations'].append(dict(id=99, image_id=77, category_id=10))
+
+    coco.change(edit)
+    assert quick(coco.cfg).startswith('warned') and '(image_id 77)' in quick(coco.cfg)
+    assert len(wrong(coco.cfg)) == 1
+    coco.change(lambda content: [a.update(id=5) for a in content['annotations'][5:7]])
+    assert 'refused' in quick(coco.cfg) and 'the same id: 5' in quick(coco.cfg)
+    coco.train.type = 'CocoWithRepeatedIds'
+    assert 'refused' not in quick(coco.cfg)
+
+
+@pytest.mark.parametrize('key, value, said', [('bbox', None, 'bbox is None'), ('bbox', [1, 2, '3', 4], "bbox is .1, 2, '3', 4."),
+                                              ('area', 'wide', "area is 'wide', expected a number")], ids=['none', 'text', 'area'])
+def test_values_of_another_kind_are_named(coco, quick, key, value, said):
+    coco.change(lambda content: content['annotations'][3].update({key: value}))
+    sentence = fr"refused: train_dataloader.dataset: '.*train.json' is not of COCO's form: annotations.3..{said}"
+    assert re.search(sentence, quick(coco.cfg))

@@ -42,6 +42,8 @@ def test_every_command_and_section_is_there(name):
     ('mmdet.CocoDataset', 'scenes_coco', [], {},
      r'Write the scenes first: python tools/data/make_scenes.py --out \S+ --format coco'),
     ('mmseg.CityscapesDataset', 'scenes_cityscapes', [], {}, r'make_scenes.py --out \S+ --format cityscapes'),
+    ('mmseg.PascalVOCDataset', 'scenes_voc/VOC2012', [], {}, r'make_scenes.py --out \S+/scenes_voc --format voc'),
+    ('mmseg.CityscapesDataset', 'scenes_of_my_city', [], {}, r'docs/datasets.md \(Cityscapes\) says what to download'),
     ('SceneDataset', 'rgbd', [], {}, r'make_scenes.py --out \S+ --depth --camouflage 0.5'),
     ('mmseg.LoveDADataset', 'x', [], {}, 'docs/datasets.md says how to prepare each data set'),
     ('NobodysDataset', 'x', [], {}, 'docs/datasets.md says how to prepare each data set'),

@@ -1,4 +1,5 @@
 """Data that a run can read: no sentence of the quick look stops it, and the whole check finds nothing wrong."""
+import re
 import warnings
 
 import numpy as np
@@ -239,3 +240,51 @@ def test_nothing_is_warned_about_on_a_good_data_set(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter('error')
         check_datasets(config(data_set(tmp_path, 'train')), 'train')
+
+
+def test_labels_of_few_classes_under_a_class_of_many_are_a_warning(small, quick):
+    """A data set class that is borrowed: a head for what the labels hold trains, one for less does not."""
+    for dataset in (small.train, small.val, small.cfg.test_dataloader.dataset):
+        dataset.metainfo = dict(classes=tuple('abcdefgh'))
+    assert re.match('warned: model.decode_head.num_classes=3, but .* have 8 classes', quick(small.cfg))
+    small.cfg.model.decode_head.num_classes = 2
+    assert re.match('refused: model.decode_head.num_classes=2, but .* have 8 classes', quick(small.cfg))
+
+
+def test_labels_larger_than_their_image_are_a_warning(small, quick):
+    """A crop of one size can be taken of both; nothing lies where it should."""
+    for path in (small.root / 'train/labels').iterdir():
+        put(path, np.tile(label_map(), (2, 2)))
+    assert 'warned' in quick(small.cfg) and 'larger (height x width) than the image' in quick(small.cfg)
+
+
+@TRANSFORMS.register_module()
+class ReadFromElsewhere(BaseTransform):
+    """Somebody's own transform, which says where an image really is."""
+
+    def transform(self, results):
+        return dict(results, img_path=results['img_path'].replace('nowhere', 'train'))
+
+
+def test_a_transform_that_moves_paths_is_trusted(small, quick):
+    names = [path.stem for path in (small.root / 'train/images').iterdir()]
+    (small.root / 'list.txt').write_text('\n'.join(f'absent_{name}' for name in names))
+    small.train.ann_file = 'list.txt'
+    assert quick(small.cfg).startswith('refused')
+    small.train.pipeline = [dict(type='ReadFromElsewhere'), *LOAD]
+    assert quick(small.cfg) == ''
+
+
+@DATASETS.register_module()
+class DatasetThatReadsItsOwnWay(BaseSegDataset):
+    """Somebody's own data set, whose list is not what is read."""
+
+    def prepare_data(self, idx):
+        raise NotImplementedError
+
+
+def test_a_data_set_that_reads_its_own_way_is_trusted(small, quick):
+    (small.root / 'train/labels/003.png').unlink()
+    assert quick(small.cfg).startswith('refused')
+    small.train.type = 'DatasetThatReadsItsOwnWay'
+    assert quick(small.cfg) == ''

@@ -276,3 +276,17 @@ def test_only_a_sample_is_called_one(tmp_path, wrong, quick):
 
 def test_there_is_nothing_to_say_of_a_good_data_set(small, wrong, notes, quick):
     assert wrong(small.cfg) == [] and notes(small.cfg) == [] and quick(small.cfg) == ''
+
+
+def test_a_root_for_a_wrapper_is_refused(small, quick, wrong):
+    """No wrapper takes it: the run would end in a TypeError, and the data sets inside would keep theirs."""
+    small.cfg.train_dataloader.dataset = dict(type='ConcatDataset', datasets=[small.train, small.train], data_root='elsewhere')
+    said = (r'train_dataloader.dataset.data_root: a wrapper of data sets takes no such argument. Set that of each data set inside: '
+            r'--cfg-options train_dataloader.dataset.datasets.0.data_root=')
+    assert re.match(f'refused: {said}', quick(small.cfg)) and re.search(said, wrong(small.cfg)[0])
+
+
+def test_a_byte_order_mark_is_named(small, quick):
+    (small.root / 'list.txt').write_text('\ufeff000\n001\n', encoding='utf-8')
+    small.train.ann_file = 'list.txt'
+    assert "list.txt' begins with a byte-order mark: save it as UTF-8 without one" in quick(small.cfg)

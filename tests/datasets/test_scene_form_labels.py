@@ -128,7 +128,7 @@ def test_nyuv2(roots, part, split, numbers):
 
 
 def test_nyuv2_gives_each_scene_label_a_class_of_its_own_in_13_too():
-    from kd_methods.convert.nyuv2 import TO_13
+    from kd_methods.datasets.nyuv2 import TO_13
     from kd_methods.datasets.scene_forms.nyuv2 import LABELS_40
     assert len(LABELS_40) == len(set(LABELS_40.tolist())) == len(set(TO_13[LABELS_40].tolist())) == 11
 

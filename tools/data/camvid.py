@@ -23,6 +23,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from kd_methods.convert.camvid import SIZE, convert_camvid  # noqa: E402
+from kd_methods.convert.frame import only_run  # noqa: E402
 from kd_methods.core.cli import run_tool  # noqa: E402
 
 
@@ -50,7 +51,8 @@ def main(argv: list[str] | None = None) -> int:
         int: Exit code: 1 if a file could not be converted.
     """
     args = parse_args(argv)
-    outcome = convert_camvid(args.source, args.out, args.splits, tuple(args.size), args.workers, args.overwrite)
+    with only_run(args.out):
+        outcome = convert_camvid(args.source, args.out, args.splits, tuple(args.size), args.workers, args.overwrite)
     print(outcome)
     return outcome.exit_code
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from kd_methods.convert.cityscapes import convert_cityscapes  # noqa: E402
+from kd_methods.convert.frame import only_run  # noqa: E402
 from kd_methods.core.cli import run_tool  # noqa: E402
 
 
@@ -35,7 +36,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Convert as the command line says and return the exit code."""
     args = parse_args(argv)
-    outcome = convert_cityscapes(**vars(args))
+    with only_run(args.root):
+        outcome = convert_cityscapes(**vars(args))
     print(f'{args.root}: {outcome}')
     return outcome.exit_code
 

@@ -8,7 +8,7 @@ What lands in ROOT:
   annotations/{train,test}2014/*_labelTrainIds.png   0 unlabelled (ignored in training), 1-171 the classes
   images/{train,test}2014/*.jpg                      hard links, which take no room, or copies where the disk has no links
 The labels of the .mat files, 1-182 with 11 numbers left out, are numbered without gaps, as mmseg does. A .mat or an image that
-is missing or broken is named, and the image is left out of the folders.
+is missing or broken is named, and the image is left out of the folders unless an earlier run has put it there.
 
 Calling it again converts only what is missing, half-written or older than its source. Exit code: 0 all is there, 1 something is
 not.
@@ -19,6 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from kd_methods.convert.coco_stuff10k import convert_coco_stuff10k  # noqa: E402
+from kd_methods.convert.frame import only_run  # noqa: E402
 from kd_methods.core.cli import run_tool  # noqa: E402
 
 
@@ -34,7 +35,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Convert as the command line says and return the exit code."""
     args = parse_args(argv)
-    outcome = convert_coco_stuff10k(**vars(args))
+    with only_run(args.root):
+        outcome = convert_coco_stuff10k(**vars(args))
     print(f'{args.root}: {outcome}')
     return outcome.exit_code
 

@@ -23,6 +23,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from kd_methods.convert.frame import only_run  # noqa: E402
 from kd_methods.convert.voc_aug import convert_voc_aug  # noqa: E402
 from kd_methods.core.cli import run_tool  # noqa: E402
 
@@ -40,7 +41,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Convert as the command line says and return the exit code."""
     args = parse_args(argv)
-    outcome = convert_voc_aug(**vars(args))
+    with only_run(args.devkit):
+        outcome = convert_voc_aug(**vars(args))
     print(f'{args.devkit}: {outcome}')
     return outcome.exit_code
 

@@ -3,10 +3,9 @@ from pathlib import Path
 
 import numpy as np
 
-from kd_methods.convert.nyuv2 import FOLDERS, TO_13
 from kd_methods.core.files import save_png
 
-from ..nyuv2 import CLASSES
+from ..nyuv2 import CLASSES, FOLDERS, TO_13
 from ..scene_maker import Scene
 from .base import SceneForm, sensed_depth, unlabelled_rows
 

@@ -1,5 +1,5 @@
 """Tables and figures of a report."""
-from kd_methods.check.report import Report, count, number, pairs, table
+from kd_methods.core.report import Report, count, number, pairs, table
 
 
 def test_table_aligns_and_drops_trailing_blanks():
