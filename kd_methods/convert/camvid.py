@@ -152,6 +152,7 @@ def convert_camvid(source: str | Path, out: str | Path, splits: str | Path | Non
     Raises:
         FileNotFoundError, ValueError: The folders or lists are not what they should be, or ``out`` holds images of another size.
     """
+    size = tuple(size)
     if min(size) < 1:
         raise ValueError(f'size: got {size[0]} {size[1]}, expected a width and a height of 1 or more')
     source, out = check_folder('source', source, [IMAGES, LABELS]), Path(out)
@@ -208,6 +209,6 @@ def _check_sizes(targets: list[Path], size: tuple[int, int]) -> None:
                 found = image.size
         except OSError:  # none there, or a broken one, which is written anew
             continue
-        if found != tuple(size):
+        if found != size:
             raise ValueError(f'out: {target} is {found[0]} x {found[1]} pixels, asked for {size[0]} x {size[1]} (width x height): '
                              'pass another --out, or --overwrite to convert everything anew')

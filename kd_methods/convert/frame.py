@@ -1,8 +1,5 @@
 """What converters of many files share: skip what is there, write whole files, name what failed and go on."""
-import fcntl
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -101,30 +98,6 @@ def _convert_one(convert: Callable[[Path, Path], str | None], pair: tuple[Path, 
     except (ValueError, OSError) as error:
         text = str(error)
         return None, text if str(source) in text else f'{source}: {text}'
-
-
-@contextmanager
-def only_run(folder: str | Path) -> Iterator[None]:
-    """Refuse a second conversion into the same folder at the same time; on a disk without locks there is no check.
-
-    Raises:
-        ValueError: Another process is writing there.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():  # of which the converter has something to say, or which it makes
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(f'{folder}: another conversion is writing here. Wait for its end and run this again') from error
-        except OSError:
-            pass
-        yield
-    finally:
-        os.close(handle)
 
 
 def check_folder(argument: str, folder: str | Path, needed: Sequence[str]) -> Path:

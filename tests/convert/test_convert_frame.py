@@ -13,7 +13,6 @@ from kd_methods.convert.frame import (
     check_image,
     convert_files,
     image_size,
-    only_run,
     read_label_image,
     read_mat,
     read_names,
@@ -219,11 +218,3 @@ def test_other_labels_are_named(labels, text):
     with pytest.raises(ValueError) as caught:
         translate(np.array(labels), np.array([255, 7, -1, 3]), 'a.png', 'ids')
     assert str(caught.value) == text
-
-
-def test_one_run_at_a_time_writes_into_a_folder(tmp_path):
-    with only_run(tmp_path):
-        with pytest.raises(ValueError, match='another conversion is writing here'), only_run(tmp_path):
-            pass
-    with only_run(tmp_path), only_run(tmp_path / 'absent'):
-        pass

@@ -17,44 +17,25 @@ What becomes of them:
 Split and classes are those of the 11-class release that papers use. How that one was made smaller is not known: labels may
 differ from it by a pixel along borders.
 """
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from kd_methods.convert.camvid import SIZE, convert_camvid  # noqa: E402
-from kd_methods.convert.frame import only_run  # noqa: E402
+from kd_methods.convert.command import converter_parser, run_converter  # noqa: E402
 from kd_methods.core.cli import run_tool  # noqa: E402
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(argv: list[str] | None = None) -> int:
+    """Convert as the command line says and return the exit code."""
+    parser = converter_parser(__doc__)
     parser.add_argument('source', help='folder with 701_StillsRaw_full and LabeledApproved_full')
     parser.add_argument('--out', required=True, help='directory of the data set')
     parser.add_argument('--splits', metavar='DIR', help='folder with train.txt, val.txt and test.txt, a name such as '
                         '0001TP_006690 a line, for another split')
     parser.add_argument('--size', type=int, nargs=2, default=SIZE, metavar=('W', 'H'),
                         help='width and height (default: 480 360; 960 720 leaves all pixels as they are)')
-    parser.add_argument('--workers', type=int, help='processes (default: number of cores)')
-    parser.add_argument('--overwrite', action='store_true', help='convert everything anew')
-    return parser.parse_args(argv)
-
-
-def main(argv: list[str] | None = None) -> int:
-    """Convert as the command line says.
-
-    Args:
-        argv (list[str], optional): Arguments; the process's own if None. Defaults to None.
-
-    Returns:
-        int: Exit code: 1 if a file could not be converted.
-    """
-    args = parse_args(argv)
-    with only_run(args.out):
-        outcome = convert_camvid(args.source, args.out, args.splits, tuple(args.size), args.workers, args.overwrite)
-    print(outcome)
-    return outcome.exit_code
+    return run_converter(convert_camvid, 'out', parser, argv)
 
 
 if __name__ == '__main__':

@@ -18,33 +18,21 @@ of the lists.
 Calling it again converts only what is missing, half-written or older than its source, and completes the lists. Exit code: 0 all
 is there, 1 something is not.
 """
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from kd_methods.convert.frame import only_run  # noqa: E402
+from kd_methods.convert.command import converter_parser, run_converter  # noqa: E402
 from kd_methods.convert.voc_aug import convert_voc_aug  # noqa: E402
 from kd_methods.core.cli import run_tool  # noqa: E402
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('devkit', metavar='VOCDEVKIT', help='folder that holds VOC2012')
-    parser.add_argument('sbd', metavar='SBD', help='benchmark_RELEASE, the folder that holds dataset')
-    parser.add_argument('--workers', type=int, help='processes (number of cores)')
-    parser.add_argument('--overwrite', action='store_true', help='convert all files anew')
-    return parser.parse_args(argv)
-
-
 def main(argv: list[str] | None = None) -> int:
     """Convert as the command line says and return the exit code."""
-    args = parse_args(argv)
-    with only_run(args.devkit):
-        outcome = convert_voc_aug(**vars(args))
-    print(f'{args.devkit}: {outcome}')
-    return outcome.exit_code
+    parser = converter_parser(__doc__)
+    parser.add_argument('devkit', metavar='VOCDEVKIT', help='folder that holds VOC2012')
+    parser.add_argument('sbd', metavar='SBD', help='benchmark_RELEASE, the folder that holds dataset')
+    return run_converter(convert_voc_aug, 'devkit', parser, argv)
 
 
 if __name__ == '__main__':
