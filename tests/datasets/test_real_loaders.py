@@ -30,6 +30,13 @@ CLASSES = dict(
 MOVES = ('RandomResize', 'RandomChoice', 'Resize', 'RandomCrop', 'RandomFlip')
 
 
+@pytest.fixture(autouse=True)
+def own_scope():
+    """Runners leave their scope behind, which other tests would then build in."""
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        yield
+
+
 @pytest.fixture(scope='module')
 def root_of(tmp_path_factory):
     """`root_of(form)`: a folder with the scenes in that form, written once."""
