@@ -24,6 +24,14 @@ def seeded():
     torch.manual_seed(0)
 
 
+@pytest.fixture
+def segmentation_scope():
+    """Look types up as a segmentation config would, and leave no scope behind: runners do, and other tests would build in it."""
+    from mmengine.registry import DefaultScope
+    with DefaultScope.overwrite_default_scope('mmseg'):
+        yield
+
+
 @pytest.fixture(scope='session')
 def tiny_scenes(tmp_path_factory) -> Path:
     """A folder with 16 training and 5 validation scenes of 64 x 64."""

@@ -74,8 +74,8 @@ def _read(split: Split, samples: list[Sample], reading: Reading, labels: Labels,
             labels.add(sample.label, seen.values)
     split.looked, split.sampled = len(chosen), len(chosen) < len(samples)
     say_of_files(split, problems, _lived_with(reading))
-    seen = np.flatnonzero(labels.pixels[:len(labels.classes)])
-    split.used = int(seen.max()) + 1 if len(seen) else None
+    occurring = np.flatnonzero(labels.pixels[:len(labels.classes)])
+    split.used = int(occurring.max()) + 1 if len(occurring) else None
     split.counts, split.with_class = labels.pixels[:len(labels.classes)], labels.images[:len(labels.classes)]
 
 

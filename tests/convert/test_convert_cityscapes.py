@@ -134,19 +134,9 @@ def test_a_second_run_changes_nothing(root):
 
 
 @pytest.mark.parametrize('error', [KeyboardInterrupt, MemoryError])
-def test_an_interrupted_run_leaves_no_half_file_and_the_next_one_goes_on(root, monkeypatch, error):
-    save, calls = Image.Image.save, []
-
-    def interrupted(image, path, **kwargs):
-        calls.append(path)
-        if len(calls) == 4:
-            path.write_bytes(b'\x89PNG half')
-            raise error
-        save(image, path, **kwargs)
-    with monkeypatch.context() as patch:
-        patch.setattr(Image.Image, 'save', interrupted)
-        with pytest.raises(error):
-            convert_cityscapes(root, workers=1)
+def test_an_interrupted_run_leaves_no_half_file_and_the_next_one_goes_on(root, interrupted_at, error):
+    with interrupted_at(4, error):
+        convert_cityscapes(root, workers=1)
     before = written(root)
     assert len(before) == 3 and all(is_whole_png(path) for path in before) and not leftovers(root)
     assert convert_cityscapes(root, workers=1) == Outcome(written=4, kept=3)

@@ -98,19 +98,9 @@ def test_a_second_run_changes_nothing(root):
     assert (outcome.written, outcome.kept, outcome.exit_code) == (0, 5, 0) and written(root) == before
 
 
-def test_an_interrupted_run_leaves_no_half_file_and_the_next_one_goes_on(root, monkeypatch):
-    save, calls = Image.Image.save, []
-
-    def interrupted(image, path, **kwargs):
-        calls.append(path)
-        if len(calls) == 3:
-            path.write_bytes(b'\x89PNG half')
-            raise KeyboardInterrupt
-        save(image, path, **kwargs)
-    with monkeypatch.context() as patch:
-        patch.setattr(Image.Image, 'save', interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            convert_coco_stuff10k(root, workers=1)
+def test_an_interrupted_run_leaves_no_half_file_and_the_next_one_goes_on(root, interrupted_at):
+    with interrupted_at(3):
+        convert_coco_stuff10k(root, workers=1)
     before = written(root)
     assert set(before) == {label(root, number) for number in TRAIN[:2]} and all(map(is_whole_png, before))
     outcome = convert_coco_stuff10k(root, workers=1)

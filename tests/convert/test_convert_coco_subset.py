@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mmengine.registry import DATASETS, METRICS, DefaultScope, init_default_scope
+from mmengine.registry import DATASETS, METRICS, init_default_scope
 from toys import ROOT, load_tool
 
 import kd_methods  # noqa: F401
@@ -17,13 +17,7 @@ from kd_methods.data_check.places import check_places
 from kd_methods.datasets.scene_writer import write_scenes
 
 ALL = dict(train=12, val=12)
-
-
-@pytest.fixture(autouse=True)
-def own_scope():
-    """Runners leave their scope behind, which other tests would then build in."""
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        yield
+pytestmark = pytest.mark.usefixtures('segmentation_scope')
 
 
 @pytest.fixture(scope='module')

@@ -80,19 +80,9 @@ def test_a_second_run_changes_nothing(voc, sbd):
     assert len(before) == 10 and written(voc) == before
 
 
-def test_an_interrupted_run_leaves_no_half_file_and_the_next_one_goes_on(voc, sbd, monkeypatch):
-    save, calls = Image.Image.save, []
-
-    def interrupted(image, path, **kwargs):
-        calls.append(path)
-        if len(calls) == 4:
-            path.write_bytes(b'\x89PNG half')
-            raise KeyboardInterrupt
-        save(image, path, **kwargs)
-    with monkeypatch.context() as patch:
-        patch.setattr(Image.Image, 'save', interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            convert_voc_aug(voc, sbd, workers=1)
+def test_an_interrupted_run_leaves_no_half_file_and_the_next_one_goes_on(voc, sbd, interrupted_at):
+    with interrupted_at(4):
+        convert_voc_aug(voc, sbd, workers=1)
     before = written(voc)
     assert len(before) == 3 and all(path.suffix == '.png' and is_whole_png(path) for path in before)
     outcome = convert_voc_aug(voc, sbd, workers=1)

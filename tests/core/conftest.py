@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 import torch
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import MODELS
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
@@ -15,10 +15,8 @@ MEAN, STD = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
 
 
 @pytest.fixture(autouse=True)
-def segmentation_scope():
-    """Look types up as a segmentation config would."""
-    with DefaultScope.overwrite_default_scope('mmseg'):  # other tests' runners leave scopes of their own
-        yield
+def segmentation_scope(segmentation_scope):
+    """In every test of this folder."""
 
 
 @pytest.fixture

@@ -28,13 +28,7 @@ CLASSES = dict(
     nyuv2_13=('wall', 'floor', 'furniture', 'bed', 'chair', 'sofa', 'table', 'window', 'picture', 'ceiling', 'books'),
     ade20k=('wall', 'building', 'sky', 'floor', 'tree', 'ceiling', 'road', 'bed ', 'windowpane', 'grass', 'cabinet'))
 MOVES = ('RandomResize', 'RandomChoice', 'Resize', 'RandomCrop', 'RandomFlip')
-
-
-@pytest.fixture(autouse=True)
-def own_scope():
-    """Runners leave their scope behind, which other tests would then build in."""
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        yield
+pytestmark = pytest.mark.usefixtures('segmentation_scope')
 
 
 @pytest.fixture(scope='module')

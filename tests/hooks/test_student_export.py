@@ -123,7 +123,7 @@ def test_files_of_a_distillation(distilled):
     assert meta['iter'] == 4 and meta['mmseg_version'] and meta['mmengine_version']
     assert type(meta['dataset_meta']['classes']) is list
     assert load(folder / 'best.pth')['state_dict'].keys() == expected.keys()
-    assert not list(folder.glob('*.tmp*'))
+    assert not list(folder.glob('*.tmp*')) and not list(folder.glob('.*.part'))
 
 
 def test_ema_weights(distilled):

@@ -1,17 +1,14 @@
 """What the tests of the methods' distillers share."""
 import pytest
 import torch
-from mmengine.registry import DefaultScope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from toys import SIZE
 
 
 @pytest.fixture(autouse=True)
-def segmentation_scope():
-    """Look types up as a segmentation config would."""
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        yield
+def segmentation_scope(segmentation_scope):
+    """In every test of this folder."""
 
 
 @pytest.fixture(scope='session')

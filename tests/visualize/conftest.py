@@ -1,16 +1,13 @@
 """What the tests of the pictures share."""
 import pytest
 import torch
-from mmengine.registry import DefaultScope
 
 import kd_methods  # noqa: F401
 
 
 @pytest.fixture(autouse=True)
-def segmentation_scope():
-    """Look types up as a segmentation config would."""
-    with DefaultScope.overwrite_default_scope('mmseg'):
-        yield
+def segmentation_scope(segmentation_scope):
+    """In every test of this folder."""
 
 
 @pytest.fixture
