@@ -24,9 +24,16 @@ def seeded():
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def no_scope():
+    """No default scope is left from the runner of another test: types would be looked up in it, in some orders only."""
+    from mmengine.registry import DefaultScope
+    DefaultScope._instance_dict.clear()
+
+
 @pytest.fixture
-def segmentation_scope():
-    """Look types up as a segmentation config would, and leave no scope behind: runners do, and other tests would build in it."""
+def segmentation_scope(no_scope):
+    """Look types up as a segmentation config would."""
     from mmengine.registry import DefaultScope
     with DefaultScope.overwrite_default_scope('mmseg'):
         yield

@@ -11,7 +11,7 @@ from mmengine import __version__ as mmengine_version
 from mmengine.config import Config
 from mmengine.fileio import get_file_backend
 from mmengine.fileio.backends import LocalBackend
-from mmengine.registry import DATASETS
+from mmengine.registry import DATASETS, DefaultScope
 
 from .checkpoint import extract_state_dict, load_strict, safe_load, student_state_dict
 from .files import replacing
@@ -129,7 +129,9 @@ def export_student(
     plain = plain_config(cfg)
     text = plain.pretty_text
     student = student_checkpoint(full, plain, text)
-    load_strict(build_network(plain.model, key='model'), student['state_dict'], what='student', path=source)
+    with DefaultScope.overwrite_default_scope(plain.get('default_scope')):  # the config's own, whatever ran before
+        network = build_network(plain.model, key='model')
+    load_strict(network, student['state_dict'], what='student', path=source)
     write_file(to_bytes(student), out)
     write_file(config_text(plain, text, config_out, str(out)), config_out)
     return str(out), config_out

@@ -5,6 +5,7 @@ import pickle
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from toys import load_tool
 
 from kd_methods.core.export import export_student, write_file
@@ -53,6 +54,13 @@ def test_distillation_checkpoint(tiny_teacher, tiny_config, tmp_path):
     assert file['state_dict'].keys() == weights.keys()
     assert len(file['meta']['dataset_meta']['classes']) == 11
     assert Config.fromfile(config_out).model.decode_head.type == 'PSPHead'
+
+
+def test_the_scope_of_the_process_does_not_matter(tiny_teacher, tmp_path):
+    """A segmentor is exported in a process that built a detector before."""
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        out, _ = export_student(tiny_teacher.config, tiny_teacher.checkpoint, tmp_path / 's.pth')
+    assert torch.load(out, weights_only=True)['state_dict']
 
 
 def test_wrong_config(tiny_teacher, tiny_config, tmp_path):
