@@ -128,8 +128,16 @@ def check_folder(argument: str, folder: str | Path, needed: Sequence[str]) -> Pa
 
 
 def read_names(path: Path) -> list[str]:
-    """The lines of a split list, without blank ones."""
-    names = [line.strip() for line in path.read_text(encoding='utf-8').splitlines() if line.strip()]
+    """The lines of a split list, without blank ones.
+
+    Raises:
+        ValueError: It is empty, or no text in UTF-8.
+    """
+    try:
+        text = path.read_text(encoding='utf-8-sig')  # with or without the mark that editors on Windows put in front
+    except UnicodeDecodeError as error:
+        raise ValueError(f'{path} is no text in UTF-8: {error}. Unpack it again, or save it as UTF-8') from error
+    names = [line.strip() for line in text.splitlines() if line.strip()]
     if not names:
         raise ValueError(f'{path} names no image. Unpack it again')
     return names

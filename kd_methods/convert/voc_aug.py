@@ -99,6 +99,6 @@ def convert_voc_aug(devkit: str | Path, sbd: str | Path, workers: int | None = N
 
 def _write_list(path: Path, names: list[str], full: int) -> str:
     text = ''.join(f'{name}\n' for name in names)
-    if not path.is_file() or path.read_text(encoding='utf-8') != text:
+    if not path.is_file() or path.read_bytes() != text.encode():  # an older one may be in another encoding
         write_text(path, text)
     return f'{path}: {len(names)} images' + ('' if len(names) == full else f' (the full data has {full})')

@@ -9,6 +9,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from kd_methods.core.launch import LAUNCHERS, close_distributed
 from kd_methods.core.networks import REPO_ROOT, load_config
 
 # Whose mistakes are reported in one line: errors that this project raises on purpose.
-_USER_ERRORS = (ValueError, KeyError, TypeError, FileNotFoundError, FloatingPointError)
+_USER_ERRORS = (ValueError, KeyError, TypeError, FileNotFoundError, FloatingPointError, BrokenExecutor)
 
 # Warnings that every run of the stack gives, whatever its config says: nothing to act on.
 _NOISE = (
@@ -75,7 +76,9 @@ def run_tool(main: Callable[[], None], on_interrupt: str = '') -> None:
     """Run a tool's `main` and end the process with an exit code and a readable last line.
 
     A mistake that this project itself reports (config, data, checkpoint) ends in its sentence
-    alone; KD_DEBUG=1 in the environment shows the traceback. Anything else keeps its traceback.
+    alone; KD_DEBUG=1 in the environment shows the traceback. Anything else keeps its traceback. A
+    reader of the output that has read enough (``| head``) ends the tool without a word, as it ends
+    any other: exit code 141.
 
     Args:
         main (Callable): The tool.
@@ -84,8 +87,14 @@ def run_tool(main: Callable[[], None], on_interrupt: str = '') -> None:
     rank = os.environ.get('RANK') or os.environ.get('SLURM_PROCID')
     name = Path(sys.argv[0]).name + (f' (rank {rank})' if rank else '')
     try:
-        main()
+        try:
+            main()
+        finally:
+            sys.stdout.flush()  # what is held back would fail after all handlers
         close_distributed()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # torchrun passes on what the terminal sent
         if rank in (None, '0'):

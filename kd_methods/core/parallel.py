@@ -38,7 +38,7 @@ def run_parallel(work: Callable[[Any], Any], jobs: Sequence[Any], workers: int |
         unit (str): What a job is, for the bar. Defaults to 'file'.
 
     Raises:
-        RuntimeError: A process was killed, most often for want of memory.
+        BrokenProcessPool: A process was killed, most often for want of memory.
     """
     workers = min(check_workers(workers), max(1, -(-len(jobs) // CHUNK)))
     if workers == 1:
@@ -50,8 +50,8 @@ def run_parallel(work: Callable[[Any], Any], jobs: Sequence[Any], workers: int |
             results = pool.map(work, jobs, chunksize=CHUNK)
         yield from _with_bar(results, len(jobs), title, unit)
     except BrokenProcessPool as error:
-        raise RuntimeError(f'{title or "parallel work"}: a process was killed, most often for want of memory. Try --workers '
-                           f'{workers // 2 or 1}') from error
+        raise BrokenProcessPool(f'{title or "parallel work"}: a process was killed, most often for want of memory. Try --workers '
+                                f'{workers // 2 or 1}') from error
     finally:
         _shut_down(pool)
 

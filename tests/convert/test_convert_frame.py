@@ -155,6 +155,11 @@ def test_names(tmp_path):
     path = tmp_path / 'train.txt'
     path.write_bytes(b'2007_000032\r\n\n 2007_000039 \n')
     assert read_names(path) == ['2007_000032', '2007_000039']
+    path.write_bytes('\ufeff2007_000032\r\n2007_000039\r\n'.encode())  # as saved by an editor on Windows
+    assert read_names(path) == ['2007_000032', '2007_000039']
+    path.write_bytes('2007_000032\n'.encode('utf-16'))
+    with pytest.raises(ValueError, match=f'{path} is no text in UTF-8: .*Unpack it again, or save it as UTF-8'):
+        read_names(path)
     path.write_text('\n \n')
     with pytest.raises(ValueError, match=re.escape(f'{path} names no image')):
         read_names(path)

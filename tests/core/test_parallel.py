@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 
 import cv2
 import numpy as np
@@ -61,7 +62,7 @@ def test_an_error_of_a_job_ends_everything(workers):
 
 
 def test_a_killed_worker_is_said():
-    with pytest.raises(RuntimeError, match='^Drawing: a process was killed.* Try --workers 1'):
+    with pytest.raises(BrokenProcessPool, match='^Drawing: a process was killed.* Try --workers 1'):
         list(run_parallel(die_at_20, range(MANY), 3, 'Drawing'))
     assert not multiprocessing.active_children()
 

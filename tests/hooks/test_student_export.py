@@ -73,7 +73,7 @@ def stock(distilled, tiny_scenes, tmp_path_factory):
     return json.loads(done.stdout.splitlines()[-1]), np.load(out / 'predictions.npz'), images
 
 
-def test_stock_mmseg_runs_it(distilled, stock):
+def test_stock_mmseg_runs_it(distilled, stock, segmentation_scope):
     """`mmseg.apis` loads config and weights, strictly, and predicts as the student here does."""
     from mmseg.apis import inference_model
 
