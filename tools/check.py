@@ -13,11 +13,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, installed or not
 
-from mmengine.config import DictAction  # noqa: E402
-
 import kd_methods  # noqa: E402, F401  before any config is read
 from kd_methods.check.run import check_config, check_places  # noqa: E402
-from kd_methods.core.cli import print_report, read_config, run_tool  # noqa: E402
+from kd_methods.core.cli import add_cfg_options, print_report, read_config, run_tool  # noqa: E402
 from kd_methods.core.report import Report  # noqa: E402
 
 
@@ -32,7 +30,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--size', type=int, nargs=2, metavar=('H', 'W'),
                         help="pixels for FLOPs, --taps and --no-data (default: the batch's, or the config's crop)")
     parser.add_argument('--batch', type=int, metavar='N', help="images in the batch (default: the config's)")
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override config keys')
+    add_cfg_options(parser)
     parser.set_defaults(work_dir=None, launcher='none', local_rank=0)
     return parser.parse_args(argv)
 

@@ -8,7 +8,7 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Any
@@ -29,13 +29,39 @@ _NOISE = (
 )
 
 
+class CfgOptions(DictAction):
+    """mmengine's ``KEY=VALUE`` options, but for two things: a value that is no list keeps its blanks (paths have some), and what is
+    no option is refused in a sentence."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Sequence[str],
+                 option_string: str | None = None) -> None:
+        """Add the options to those that are there."""
+        options = dict(getattr(namespace, self.dest) or {})
+        for option in values:
+            key, equals, text = option.partition('=')
+            if not key or not equals:
+                parser.error(f'{option_string}: got {option!r}, expected KEY=VALUE, without blanks around =')
+            text = text.strip('\'"')
+            try:
+                is_list = ',' in text or text[:1] in ('(', '[')
+                options[key] = self._parse_iterable(text) if is_list else self._parse_int_float_bool(text)
+            except AssertionError:
+                parser.error(f'{option_string}: the brackets of {option!r} do not match')
+        setattr(namespace, self.dest, options)
+
+
+def add_cfg_options(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that overrides keys of the config."""
+    parser.add_argument('--cfg-options', nargs='+', action=CfgOptions, metavar='KEY=VALUE',
+                        help='override config keys: a.b=1 list=[1,2] nested="[(a,b),(c,d)]" "path=/with a blank" '
+                        '(no blanks around =)')
+
+
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that every tool which runs a config takes."""
     parser.add_argument('--work-dir', help='where logs and results go; work_dirs/<config name> '
                         'where neither this nor the config says')
-    parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-        help='override config keys: a.b=1 list=[1,2] nested="[(a,b),(c,d)]" (no blanks around =)')
+    add_cfg_options(parser)
     parser.add_argument('--launcher', choices=LAUNCHERS, default='none',
                         help='what started this process (default: none, a single process)')
     # torch.distributed.launch passes one spelling up to torch 1.x and the other from 2.0 on.

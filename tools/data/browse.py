@@ -14,10 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this checkout, installed or not
 
-from mmengine.config import DictAction  # noqa: E402
-
 import kd_methods  # noqa: E402, F401  before any config is read
-from kd_methods.core.cli import read_config, run_tool  # noqa: E402
+from kd_methods.core.cli import add_cfg_options, read_config, run_tool  # noqa: E402
 from kd_methods.visualize.browse import browse  # noqa: E402
 
 
@@ -30,7 +28,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--columns', type=int, default=4, help='samples beside one another (default: 4)')
     parser.add_argument('--seed', type=int, default=0, help='seed of the choice and of the augmentation (default: 0)')
     parser.add_argument('--out', metavar='FILE.png', help='the picture (default: work_dirs/CONFIG/browse_SPLIT.png)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override config keys')
+    add_cfg_options(parser)
     parser.set_defaults(work_dir=None, launcher='none', local_rank=0)
     return parser.parse_args(argv)
 

@@ -14,10 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this checkout, installed or not
 
-from mmengine.config import DictAction  # noqa: E402
-
 import kd_methods  # noqa: E402, F401  before any config is read
-from kd_methods.core.cli import print_report, read_config, run_tool  # noqa: E402
+from kd_methods.core.cli import add_cfg_options, print_report, read_config, run_tool  # noqa: E402
 from kd_methods.data_check.look import SPLITS  # noqa: E402
 from kd_methods.data_check.page import check_data  # noqa: E402
 
@@ -29,7 +27,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--splits', nargs='+', choices=SPLITS, default=list(SPLITS), help='which dataloaders (default: all)')
     parser.add_argument('--limit', type=_positive, metavar='N', help='samples of each data set to read (default: all)')
     parser.add_argument('--workers', type=_positive, metavar='N', help='processes (default: number of cores)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE', help='override config keys')
+    add_cfg_options(parser)
     parser.set_defaults(work_dir=None, launcher='none', local_rank=0)
     return parser.parse_args(argv)
 
