@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from kd_methods.core.files import save_png, write_text
+from kd_methods.core.files import only_run, save_png, write_text
 from kd_methods.datasets.camvid import CamVidDataset
 
 from .frame import Outcome, check_folder, check_image, convert_files, read_colours, read_names
@@ -117,7 +117,7 @@ def _convert_image(source: Path, target: Path, size: tuple[int, int]) -> None:
 
 def _convert_label(source: Path, target: Path, images: Path, size: tuple[int, int]) -> str | None:
     colours = read_colours(source)
-    check_image(images / f'{_name(source)}.png', colours.shape[:2])
+    check_image(images / f'{_name(source)}.png', colours.shape[:2], decode=False)  # its own conversion does
     labels, known = classes_of(colours)
     others, note = known.size - np.count_nonzero(known), None
     if others:
@@ -173,15 +173,16 @@ def convert_camvid(source: str | Path, out: str | Path, splits: str | Path | Non
             else:
                 images.append((image, out / split / image.name))
                 labels.append((label, out / f'{split}annot' / image.name))
-    if not overwrite:
-        _check_sizes([target for _, target in images + labels], size)
-    outcome += convert_files(partial(_convert_image, size=size), images, 'images', workers, overwrite)
-    outcome += convert_files(partial(_convert_label, images=source / IMAGES, size=size), labels, 'labels', workers, overwrite)
+    with only_run(out):
+        if not overwrite:
+            _check_sizes([target for _, target in images + labels], size)
+        outcome += convert_files(partial(_convert_image, size=size), images, 'images', workers, overwrite, channels=3)
+        outcome += convert_files(partial(_convert_label, images=source / IMAGES, size=size), labels, 'labels', workers, overwrite)
 
-    done = [image for (image, _), (label, _) in zip(images, labels) if not {image, label} & outcome.failed.keys()]
-    whole = {image.stem for image in done}
-    for split, names in wanted.items():
-        write_text(out / f'{split}.txt', ''.join(f'{split}/{n}.png {split}annot/{n}.png\n' for n in names if n in whole))
+        done = [image for (image, _), (label, _) in zip(images, labels) if not {image, label} & outcome.failed.keys()]
+        whole = {image.stem for image in done}
+        for split, names in wanted.items():
+            write_text(out / f'{split}.txt', ''.join(f'{split}/{n}.png {split}annot/{n}.png\n' for n in names if n in whole))
     counts = {split: len(whole.intersection(names)) for split, names in wanted.items()}
     outcome.notes.append(f'{out}: {counts["train"]} train, {counts["val"]} val and {counts["test"]} test images with labels')
     if splits is None and counts != OFFICIAL:

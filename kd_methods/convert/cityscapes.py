@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from kd_methods.convert.frame import Outcome, check_folder, convert_files, read_label_image, translate
-from kd_methods.core.files import save_png
+from kd_methods.core.files import only_run, save_png
 from kd_methods.datasets.cityscapes_labels import BY_NAME, IGNORED, LABELS
 
 _POLYGONS, _IDS, _TRAIN_IDS = 'polygons.json', 'labelIds.png', 'labelTrainIds.png'
@@ -81,7 +81,8 @@ def convert_cityscapes(root: str | Path, annotations: str = 'gtFine', workers: i
     Raises:
         FileNotFoundError: ``root`` is another folder, or holds nothing to convert.
     """
-    folder = check_folder('ROOT', root, [annotations]) / annotations
+    root = check_folder('ROOT', root, [annotations])
+    folder = root / annotations
     sources = {}
     for kind in (_IDS, _POLYGONS):  # polygons, found last, replace the label ids of the same image
         for path in sorted(folder.glob(f'*/*/[!.]*_{kind}')):
@@ -90,4 +91,5 @@ def convert_cityscapes(root: str | Path, annotations: str = 'gtFine', workers: i
         raise FileNotFoundError(f'ROOT: no SPLIT/CITY/*_{_POLYGONS} (nor *_{_IDS}) below {str(folder)!r}, such as '
                                 f'train/aachen/aachen_000000_000019_{annotations}_{_POLYGONS}. --help says where they come from')
     pairs = [(source, target) for target, source in sorted(sources.items())]
-    return convert_files(_convert, pairs, f'{annotations} to train ids', workers, overwrite)
+    with only_run(root):
+        return convert_files(_convert, pairs, f'{annotations} to train ids', workers, overwrite)

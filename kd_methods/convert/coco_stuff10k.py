@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 
 from kd_methods.convert.frame import Outcome, check_folder, check_image, convert_files, read_mat, read_names, translate
-from kd_methods.core.files import link_or_copy, save_png
+from kd_methods.core.files import link_or_copy, only_run, save_png
 
 SPLITS = ('train', 'test')
 FULL = 10000
@@ -14,6 +14,11 @@ ABSENT = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)  # numbers that no class h
 TRAIN_ID_OF_LABEL = np.full(LABELS + 1, -1, np.int16)
 _present = [label for label in range(LABELS + 1) if label not in ABSENT]
 TRAIN_ID_OF_LABEL[_present] = range(len(_present))
+
+
+def _read_list(path: Path) -> list[str]:
+    """Names of a split, each once; other lists than the official ones have them with the suffix of the image."""
+    return list(dict.fromkeys(line.removesuffix('.jpg') for line in read_names(path)))
 
 
 def _image_of(source: Path) -> Path:
@@ -43,16 +48,17 @@ def convert_coco_stuff10k(root: str | Path, workers: int | None = None, overwrit
     """
     root = check_folder('ROOT', root, [*(f'imageLists/{split}.txt' for split in SPLITS), 'annotations', 'images'])
     pairs = [(root / f'annotations/{name}.mat', root / f'annotations/{split}2014/{name}_labelTrainIds.png')
-             for split in SPLITS for name in read_names(root / f'imageLists/{split}.txt')]
-    outcome = convert_files(_convert, pairs, 'labels to PNG', workers, overwrite)
-    for source, target in pairs:
-        if source in outcome.failed:
-            continue
-        image = _image_of(source)
-        try:
-            _place(image, root / 'images' / target.parent.name / image.name)
-        except OSError as error:
-            outcome.failed[image] = str(error) if str(image) in str(error) else f'{image}: {error}'
+             for split in SPLITS for name in _read_list(root / f'imageLists/{split}.txt')]
+    with only_run(root):
+        outcome = convert_files(_convert, pairs, 'labels to PNG', workers, overwrite)
+        for source, target in pairs:
+            if source in outcome.failed:
+                continue
+            image = _image_of(source)
+            try:
+                _place(image, root / 'images' / target.parent.name / image.name)
+            except OSError as error:
+                outcome.failed[image] = str(error) if str(image) in str(error) else f'{image}: {error}'
     if len(pairs) != FULL:
         outcome.notes.append(f'{len(pairs)} images are in the lists (the full data has {FULL})')
     return outcome

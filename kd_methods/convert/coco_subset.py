@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kd_methods.core.files import link_or_copy, write_text
+from kd_methods.core.files import link_or_copy, only_run, write_text
 from kd_methods.core.record import is_made
 
 from .frame import LISTED, check_folder
@@ -88,7 +88,8 @@ def choose(content: dict, count: int, seed: int, classes: Sequence[str] | None =
     images = [image for image in content['images'] if image['id'] in usable]
     if count > len(images):
         raise ValueError(f'asked for {count} images, but {len(images)} of {len(content["images"])} have an object'
-                         + (f' of {", ".join(classes)}' if classes else ''))
+                         + (f' of {", ".join(classes)}' if classes else '')
+                         + (f'. Ask for {len(images)} or fewer' if images else ''))
     drawn = np.random.default_rng(seed).permutation(len(images))[:count]
     images = [images[i] for i in sorted(drawn)]
     chosen = {image['id'] for image in images}
@@ -104,7 +105,7 @@ def _choose_split(source: Path, split: str, count: int, seed: int, classes: Sequ
     try:
         chosen = choose(content, count, seed, classes)
     except ValueError as error:
-        raise ValueError(f'{split}: {error} ({path})') from error
+        raise ValueError(f'{split}: {error} (--{split}, {path})') from error
     files = [source / f'{split}2017' / image['file_name'] for image in chosen['images']]
     absent = [str(file) for file in files if not file.is_file() or not file.stat().st_size]
     if absent:
@@ -149,10 +150,21 @@ def write_subset(source: str | Path, out: str | Path, train: int = 1000, val: in
         raise ValueError(f'out: {out} is the source. Pass another directory')
     record = dict(version=VERSION, **counts, seed=seed, classes=sorted(set(classes)) if classes else None,
                   bytes=[(source / annotations_of(split)).stat().st_size for split in SPLITS])
-    if is_made(out, RECORD, record, 'another subset', overwrite, None if (out / STARTED).is_file() else ()):
+    if _is_there(out, record, overwrite):
         return False
     chosen = {split: _choose_split(source, split, count, seed, classes or None) for split, count in counts.items()}
+    with only_run(out):
+        if _is_there(out, record, overwrite):  # since another run has ended
+            return False
+        _write(source, out, record, chosen)
+    return True
 
+
+def _is_there(out: Path, record: dict, overwrite: bool) -> bool:
+    return is_made(out, RECORD, record, 'another subset', overwrite, None if (out / STARTED).is_file() else ())
+
+
+def _write(source: Path, out: Path, record: dict, chosen: dict[str, dict]) -> None:
     write_text(out / STARTED, json.dumps(record, indent=2) + '\n')
     (out / RECORD).unlink(missing_ok=True)
     for folder in (*(f'{split}2017' for split in SPLITS), 'annotations'):
@@ -163,4 +175,3 @@ def write_subset(source: str | Path, out: str | Path, train: int = 1000, val: in
     for split, content in chosen.items():
         write_text(out / annotations_of(split), json.dumps(content))
     os.replace(out / STARTED, out / RECORD)
-    return True

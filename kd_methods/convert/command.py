@@ -1,10 +1,6 @@
 """What the command lines of converters of many files share."""
 import argparse
-import fcntl
-import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
 from .frame import Outcome
 
@@ -17,7 +13,7 @@ def converter_parser(text: str) -> argparse.ArgumentParser:
     """
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--workers', type=int, help='processes (number of cores)')
-    parser.add_argument('--overwrite', action='store_true', help='convert all files anew')
+    parser.add_argument('--overwrite', action='store_true', help='convert all files anew, also those that look done')
     return parser
 
 
@@ -32,31 +28,6 @@ def run_converter(convert: Callable[..., Outcome], folder: str, parser: argparse
         argv (Sequence[str] | None): Arguments; the process's own if None. Defaults to None.
     """
     args = vars(parser.parse_args(argv))
-    with only_run(args[folder]):
-        outcome = convert(**args)
+    outcome = convert(**args)
     print(f'{args[folder]}: {outcome}')
     return outcome.exit_code
-
-
-@contextmanager
-def only_run(folder: str | Path) -> Iterator[None]:
-    """Refuse a second conversion into the same folder at the same time; on a disk without locks there is no check.
-
-    Raises:
-        ValueError: Another process is writing there.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():  # of which the converter has something to say, or which it makes
-        yield
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(f'{folder}: another conversion is writing here. Wait for its end and run this again') from error
-        except OSError:
-            pass
-        yield
-    finally:
-        os.close(handle)

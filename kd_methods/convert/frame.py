@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from kd_methods.core.files import is_whole_png
+from kd_methods.core.files import is_whole_png, nearby
 from kd_methods.core.parallel import run_parallel
 
 SHOWN = 10  # failed files that are printed
@@ -50,11 +50,11 @@ class Outcome:
 
 
 def convert_files(convert: Callable[[Path, Path], str | None], pairs: Sequence[tuple[Path, Path]], title: str,
-                  workers: int | None = None, overwrite: bool = False) -> Outcome:
+                  workers: int | None = None, overwrite: bool = False, channels: int = 1) -> Outcome:
     """Convert each source to its target, in several processes.
 
-    Targets are PNG files. One that is whole and not older than its source is left alone, so that a second run converts what a
-    first one could not; targets are written whole or not at all.
+    Targets are PNG files. One that is whole, of the right kind and not older than its source is left alone, so that a second run
+    converts what a first one could not; targets are written whole or not at all.
 
     Args:
         convert (Callable): Takes a source and a target and writes the target (:func:`kd_methods.core.files.save_png`). A
@@ -64,11 +64,12 @@ def convert_files(convert: Callable[[Path, Path], str | None], pairs: Sequence[t
         title (str): Title of the progress bar.
         workers (int | None): Processes. Defaults to None, the number of cores.
         overwrite (bool): Convert all files anew. Defaults to False.
+        channels (int): Of the targets: 1 for labels, 3 for images. Defaults to 1.
     """
     outcome = Outcome()
     todo = []
     for source, target in pairs:
-        if not overwrite and _is_done(source, target):
+        if not overwrite and _is_done(source, target, channels):
             outcome.kept += 1
         else:
             todo.append((source, target))
@@ -83,9 +84,9 @@ def convert_files(convert: Callable[[Path, Path], str | None], pairs: Sequence[t
     return outcome
 
 
-def _is_done(source: Path, target: Path) -> bool:
+def _is_done(source: Path, target: Path, channels: int) -> bool:
     try:
-        return target.stat().st_mtime_ns >= source.stat().st_mtime_ns and is_whole_png(target)
+        return target.stat().st_mtime_ns >= source.stat().st_mtime_ns and is_whole_png(target, channels)
     except FileNotFoundError:  # of the source too: the conversion says so
         return False
 
@@ -120,9 +121,7 @@ def check_folder(argument: str, folder: str | Path, needed: Sequence[str]) -> Pa
         return folder
     names = sorted(path.name for path in folder.iterdir() if not path.name.startswith('.'))
     holds = ', '.join(names[:LISTED]) + (f', ... ({len(names)} in all)' if len(names) > LISTED else '') if names else 'nothing'
-    near = [folder.resolve().parent, folder.resolve().parent.parent,
-            *(path for pattern in ('*', '*/*') for path in sorted(folder.glob(pattern)))]
-    meant = next((path for path in near if all((path / name).exists() for name in needed)), None)
+    meant = nearby(folder, needed)
     cure = f'Did you mean {str(meant)!r}?' if meant else '--help says where the files come from and how they lie'
     raise FileNotFoundError(f'{argument}: {str(folder)!r} has no {" and no ".join(missing)}, it holds {holds}. {cure}')
 
@@ -190,15 +189,22 @@ def image_size(path: Path) -> tuple[int, int]:
     return height, width
 
 
-def check_image(path: Path, size: tuple[int, int]) -> None:
+def check_image(path: Path, size: tuple[int, int], decode: bool = True) -> None:
     """Check that there is an image of the height and width of its labels.
 
+    Args:
+        path (Path): The image.
+        size (tuple[int, int]): Height and width of its labels.
+        decode (bool): Read all of it, so that a truncated one is noticed, in place of its header alone. Defaults to True.
+
     Raises:
-        FileNotFoundError, ValueError: There is none, or it has another size.
+        FileNotFoundError, ValueError: There is none, it is broken or truncated, or it has another size.
     """
     found = image_size(path)
     if found != tuple(size):
         raise ValueError(f'{path}: the image is {found[0]} x {found[1]} (height x width), its labels are {size[0]} x {size[1]}')
+    if decode:
+        _open_image(path, lambda image: image.load())
 
 
 def _open_image(path: Path, read: Callable[[Any], Any]) -> Any:

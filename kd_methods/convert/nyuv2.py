@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kd_methods.core.files import only_run
 from kd_methods.core.record import is_made
 from kd_methods.datasets.nyuv2 import CLASSES, FOLDERS, TO_13
 
@@ -181,22 +182,34 @@ def convert_nyuv2(mat: str | Path, classes: str | Path, splits: str | Path, out:
             version=VERSION, **counts, raw_depth=raw_depth, mat_bytes=mat.stat().st_size,
             classes_sha256=hashlib.sha256(to_40.tobytes()).hexdigest(),
             splits_sha256=hashlib.sha256(b''.join(numbers[split].tobytes() for split in INDICES)).hexdigest())
-        # A run that was stopped leaves PART, and perhaps some of the folders that it was moving out of there.
-        if is_made(out, RECORD, record, 'another conversion', overwrite, (PART, *FOLDERS) if (out / PART).is_dir() else ()):
-            return False
-        if counts != OFFICIAL:
-            log(f'note: {counts["train"]} train and {counts["test"]} test images; the full data set has {OFFICIAL["train"]} and '
-                f'{OFFICIAL["test"]}')
-        part = out / PART
-        shutil.rmtree(part, ignore_errors=True)
-        for folder in FOLDERS:
-            for split in INDICES:
-                (part / folder / split).mkdir(parents=True)
-        split_of = {int(number): split for split in INDICES for number in numbers[split]}
-        for number in sorted(split_of):  # in the order of the file
-            _write_image(data, number, to_40, depths, part, split_of[number])
-            if number % 100 == 0:
-                log(f'{number} of {len(split_of)} images')
+        with only_run(out):
+            # A run that was stopped leaves PART, and perhaps some of the folders that it was moving out of there.
+            if is_made(out, RECORD, record, 'another conversion', overwrite, (PART, *FOLDERS) if (out / PART).is_dir() else ()):
+                return False
+            if counts != OFFICIAL:
+                log(f'note: {counts["train"]} train and {counts["test"]} test images; the full data set has {OFFICIAL["train"]} '
+                    f'and {OFFICIAL["test"]}')
+            _write_images(data, numbers, to_40, depths, out / PART, log)
+            _move_out(out, record)
+    return True
+
+
+def _write_images(data: Any, numbers: dict[str, np.ndarray], to_40: np.ndarray, depths: str, part: Path,
+                  log: Callable[[str], Any]) -> None:
+    shutil.rmtree(part, ignore_errors=True)
+    for folder in FOLDERS:
+        for split in INDICES:
+            (part / folder / split).mkdir(parents=True)
+    split_of = {int(number): split for split in INDICES for number in numbers[split]}
+    for number in sorted(split_of):  # in the order of the file
+        _write_image(data, number, to_40, depths, part, split_of[number])
+        if number % 100 == 0:
+            log(f'{number} of {len(split_of)} images')
+
+
+def _move_out(out: Path, record: dict) -> None:
+    """Move the folders out of PART to their place, the record last."""
+    part = out / PART
     (part / RECORD).write_text(json.dumps(record, indent=2) + '\n')
     (out / RECORD).unlink(missing_ok=True)
     for folder in FOLDERS:
@@ -204,4 +217,3 @@ def convert_nyuv2(mat: str | Path, classes: str | Path, splits: str | Path, out:
         os.replace(part / folder, out / folder)
     os.replace(part / RECORD, out / RECORD)
     part.rmdir()
-    return True

@@ -1,13 +1,16 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and folders into which one process writes at a time."""
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 _PNG_HEAD, _PNG_END = b'\x89PNG\r\n\x1a\n', b'\x00\x00\x00\x00IEND\xaeB`\x82'
+# Channels -> bits and kind of colour, as the header has them. The numbers of a short palette take less than 8 bits.
+_PNG_KINDS = {1: ((8, 0), (1, 3), (2, 3), (4, 3), (8, 3)), 3: ((8, 2),)}
 
 
 @contextmanager
@@ -28,6 +31,56 @@ def replacing(path: str | Path) -> Iterator[Path]:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def only_run(folder: str | Path) -> Iterator[None]:
+    """Make a folder, and refuse a second run that writes into it at the same time; on a disk without locks there is no check.
+
+    Args:
+        folder (str | Path): The folder. A mistyped one would be made too: check first where it has to be there already.
+
+    Raises:
+        ValueError: Another process is writing there, or it is a file.
+    """
+    import fcntl
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ValueError(f'{folder} is a file or lies below one, expected a folder: {error}') from error
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(f'{folder}: another process is writing here. Wait for its end and run this again') from error
+        except OSError:
+            pass
+        yield
+    finally:
+        os.close(handle)
+
+
+def nearby(folder: str | Path, needed: Sequence[str]) -> Path | None:
+    """The folder that was meant, where one was named that lies one or two levels too high or too deep.
+
+    Args:
+        folder (str | Path): The folder that was named; need not exist.
+        needed (Sequence[str]): Files and folders that the right one holds.
+    """
+    above = list(Path(folder).resolve().parents[:2])
+    below = _folders(folder)
+    places = chain(above, below, (inner for place in below for inner in _folders(place)))
+    return next((place for place in places if all((place / name).exists() for name in needed)), None)
+
+
+def _folders(folder: str | Path) -> list[Path]:
+    """The folders in a folder; none if it cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(Path(entry.path) for entry in entries if entry.is_dir())
+    except OSError:
+        return []
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -66,10 +119,16 @@ def save_png(path: str | Path, array: np.ndarray, palette: np.ndarray | None = N
         image.save(part, format='PNG', compress_level=level)
 
 
-def is_whole_png(path: str | Path) -> bool:
-    """Whether a file begins and ends as a PNG does; one that stopped half-way does not."""
+def is_whole_png(path: str | Path, channels: int = 1) -> bool:
+    """Whether a file is a PNG of that kind by its header, and ends as a PNG does; one that stopped half-way does not.
+
+    Args:
+        path (str | Path): The file.
+        channels (int): 1, grey or numbers of a palette, or 3, red, green and blue; of 8 bits. Defaults to 1.
+    """
     with open(path, 'rb') as file:
-        if file.read(len(_PNG_HEAD)) != _PNG_HEAD:
+        head = file.read(26)
+        if not head.startswith(_PNG_HEAD) or tuple(head[24:]) not in _PNG_KINDS[channels]:
             return False
         size = file.seek(0, os.SEEK_END)
         file.seek(max(size - len(_PNG_END), 0))

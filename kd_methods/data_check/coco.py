@@ -1,14 +1,13 @@
 """Look at a data set of objects whose annotations are one JSON file in COCO's form."""
-import json
 import os.path as osp
-from collections import Counter
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
+from .coco_entries import read_coco, repeated
 from .cures import how_to_get
 from .findings import NOTE, STOPS, WRONG, listed, share, some
-from .leaves import Leaf, owners
+from .leaves import Leaf, kind_of, owners
 from .pairing import Folders
 from .problems import say_of_files
 from .reading import reading_of
@@ -16,8 +15,6 @@ from .scan import Sample
 from .splits import Effort, Split
 
 QUICK_BYTES = 2 * 2**20  # a larger JSON takes a quick look longer than a fifth of a second
-_NEEDED = dict(images=('id', 'file_name', 'height', 'width'), categories=('id', 'name'),
-               annotations=('id', 'image_id', 'category_id', 'bbox', 'area'))
 
 
 def is_coco(cls: type | None) -> bool:
@@ -26,31 +23,37 @@ def is_coco(cls: type | None) -> bool:
     return 'mmdet.CocoDataset' in owners(cls) and names == ['CocoDataset.load_data_list', 'CocoDataset.parse_data_info']
 
 
-def look_at_coco(leaf: Leaf, scope: str | None, effort: Effort) -> Split:
+def look_at_coco(leaf: Leaf, scope: str | None, effort: Effort, metrics: Sequence[dict]) -> Split:
     """Check the annotations of a data set against its classes and its images.
 
     Args:
         leaf (Leaf): Its place in the config.
         scope (str | None): Registry scope of the config.
         effort (Effort): How much is looked at.
+        metrics (Sequence[dict]): Configs of the metrics of its split.
     """
     split = Split(leaf, unit='objects')
-    split.classes = tuple(leaf.cls._load_metainfo(leaf.cfg.get('metainfo')).get('classes') or ())
+    split.classes = _classes(split)
     path = leaf.path(leaf.cfg.get('ann_file') or '')
     if not osp.isfile(path):
         split.say(STOPS, f'ann_file={leaf.cfg.get("ann_file")!r} names no file. {how_to_get(leaf)}.', missing=True)
         return split
     if effort.quick and osp.getsize(path) > QUICK_BYTES:
         return split
-    content = _read(split, path)
+    content = read_coco(split, path)
     if content is None:
         return split
     reading = reading_of(leaf, scope)
+    _check_ids(split, path, content)
     _check_categories(split, path, content['categories'])
     if content['annotations'] is not None:  # those of a test split are not public
         _check_objects(split, path, content, reading.masks)
+        _check_crowds(split, path, content, metrics)
     folder = leaf.path((leaf.cfg.get('data_prefix') or {}).get('img', ''))
     entries = _kept(leaf, content, split.classes)
+    if not entries:
+        split.say(STOPS, f'no image of {path!r} is read: {_why_none(leaf, content["images"])}')
+        return split
     split.images = [osp.join(folder, image['file_name']) for image in entries]
     if not reading.image:
         split.say(NOTE, 'the images are not looked at: the pipeline reads them in a way that is not known here.')
@@ -77,67 +80,54 @@ def look_at_coco(leaf: Leaf, scope: str | None, effort: Effort) -> Split:
     return split
 
 
-def _read(split: Split, path: str) -> dict | None:
-    """The JSON file; None, and a finding, where it is not one of COCO's form."""
-    with open(path, encoding='utf-8', errors='replace') as file:
-        text = file.read()
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        what = 'is cut off' if error.pos >= len(text.rstrip()) - 1 or 'Unterminated' in error.msg else 'is no valid JSON'
-        split.say(STOPS, f'{path!r} {what}: {error.msg} at character {error.pos:,} of {len(text):,}. Copy or write it again. '
-                  f'{how_to_get(split.leaf, path)}.')
-        return None
-    lacking = _lacking(content)
-    if lacking:
-        split.say(STOPS, f"{path!r} is not of COCO's form: {lacking}. Convert the annotations to that form.")
-        return None
-    return content
+def _classes(split: Split) -> tuple[str, ...]:
+    classes = split.leaf.cls._load_metainfo(split.leaf.cfg.get('metainfo')).get('classes') or ()
+    if isinstance(classes, str):
+        split.say(WRONG, f'metainfo.classes={classes!r} is a text: mmdet reads the objects of that one class, and takes its '
+                  f'letters for names of classes elsewhere. Write classes=({classes!r},).')
+        return (classes, )
+    return tuple(classes)
 
 
-def _lacking(content: Any) -> str:
-    """What a JSON file lacks of COCO's form, in words; '' if nothing."""
-    if not isinstance(content, dict):
-        return f'expected an object with {", ".join(_NEEDED)}, got a {type(content).__name__}'
-    content.setdefault('annotations', None)
-    missing = [name for name in ('images', 'categories') if not isinstance(content.get(name), list)]
-    if missing:
-        return f'no list of {" and ".join(missing)} (it has {listed(sorted(content))})'
-    for name, keys in _NEEDED.items():
-        listed_images = {image['id'] for image in content['images']} if name == 'annotations' else ()
-        for i, entry in enumerate(content[name] or []):
-            if not isinstance(entry, dict):
-                return f'{name}[{i}] is {entry!r:.50}, expected an object'
-            if name == 'annotations' and 'image_id' in entry and (entry.get('ignore') or entry['image_id'] not in listed_images):
-                continue  # mmdet does not look at it
-            gone = [key for key in keys if key not in entry]
-            if gone:
-                return f'{name}[{i}] has no {" and ".join(gone)}'
-            if 'bbox' in entry and not _is_numbers(entry['bbox'], 4):
-                return f'{name}[{i}].bbox is {entry["bbox"]}, expected [x, y, width, height]'
-            if 'area' in entry and not _is_numbers([entry['area']], 1):
-                return f'{name}[{i}].area is {entry["area"]!r}, expected a number'
-    return ''
-
-
-def _is_numbers(values: Any, count: int) -> bool:
-    return (isinstance(values, list) and len(values) == count
-            and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values))
+def _check_ids(split: Split, path: str, content: dict) -> None:
+    """Identities of images and categories; of images with the same one, only that which mmdet reads is kept."""
+    for name in ('images', 'categories'):
+        twice = repeated(content[name])
+        if twice:
+            split.say(WRONG, f'{path!r} has {name} with the same id, which mmdet takes for one: {some(twice)}. Number them anew, '
+                      'and what the annotations say of them.')
+    content['images'] = list({image['id']: image for image in content['images']}.values())
 
 
 def _kept(leaf: Leaf, content: dict, classes: tuple[str, ...]) -> list[dict]:
     """The images that mmdet reads: it filters them by ``filter_cfg`` and takes those of ``indices``."""
     images, filters, indices = content['images'], leaf.cfg.get('filter_cfg') or {}, leaf.cfg.get('indices')
-    if filters and not leaf.cfg.get('test_mode'):
+    if not leaf.cfg.get('test_mode'):
         ids = {category['id'] for category in content['categories'] if category['name'] in classes}
-        used = {thing['image_id'] for thing in content['annotations'] or [] if thing.get('category_id') in ids}
+        used = {thing['image_id'] for thing in content['annotations'] or [] if thing['category_id'] in ids}
         images = [image for image in images if (image['id'] in used or not filters.get('filter_empty_gt', False))
                   and min(image['width'], image['height']) >= filters.get('min_size', 0)]
-    if indices is None:
+    if indices is None or not images:
         return images
     if isinstance(indices, int):
         return images[:indices] if indices >= 0 else images[indices:]
     return [images[i] for i in indices]
+
+
+def _why_none(leaf: Leaf, images: list[dict]) -> str:
+    """Why no image is read, and the cure."""
+    filters, indices = leaf.cfg.get('filter_cfg') or {}, leaf.cfg.get('indices')
+    if not images:
+        return 'it lists none. Convert the annotations again.'
+    if indices is not None and not indices:
+        return f'indices={indices!r} takes none. Leave it out.'
+    side = max(min(image['width'], image['height']) for image in images)
+    if side < filters.get('min_size', 0):
+        return (f'filter_cfg.min_size={filters["min_size"]}, but their shorter sides have {side} pixels at most. Take smaller ones '
+                f'too: --cfg-options {leaf.key}.filter_cfg.min_size={side}')
+    return (f'filter_cfg={dict(filters)} leaves out all {len(images):,}, for want of objects of a class. Give the annotations '
+            'the ids of the categories, and the categories the names of the classes. To read images without objects: '
+            f'--cfg-options {leaf.key}.filter_cfg.filter_empty_gt=False')
 
 
 def _check_categories(split: Split, path: str, categories: list[dict]) -> None:
@@ -173,11 +163,11 @@ def _check_objects(split: Split, path: str, content: dict, masks: bool) -> None:
     faults: dict[str, list[tuple[str, str]]] = {}
     containing = set()
     for thing in objects:
-        image, name = images.get(thing['image_id']), names.get(thing.get('category_id'))
+        image, name = images.get(thing['image_id']), names.get(thing['category_id'])
         fault = _fault(thing, image, name, masks and name in number)
         if fault:
             found = f'{fault}_id {thing[f"{fault}_id"]}' if fault in ('image', 'category') else f'bbox {thing["bbox"]}'
-            faults.setdefault(fault, []).append((f'annotation {thing.get("id")}', found))
+            faults.setdefault(fault, []).append((f'annotation {thing["id"]}', found))
         if fault in ('', 'beyond', 'mask') and name in number and not thing.get('iscrowd'):
             split.counts[number[name]] += 1
             containing.add((thing['image_id'], number[name]))
@@ -185,11 +175,25 @@ def _check_objects(split: Split, path: str, content: dict, masks: bool) -> None:
     for fault, found in faults.items():
         text, level, cure = _FAULTS[fault]
         split.say(level, f'{share(len(found), len(objects), "annotations")} of {path!r} {text}: {some(found)}. {cure}'.rstrip())
-    twice = [str(i) for i, times in Counter(thing.get('id') for thing in objects).items() if times > 1]
+    twice = repeated(thing for thing in content['annotations'] if thing['image_id'] in images)
     if twice and getattr(split.leaf.cls, 'ANN_ID_UNIQUE', True):
         split.say(STOPS, f'{path!r} has annotations with the same id: {some(twice)}. Number them anew.')
     split.labels = len({thing['image_id'] for thing in objects} & set(images))
     _say_what_is_empty(split, path, len(images) - split.labels)
+
+
+def _check_crowds(split: Split, path: str, content: dict, metrics: Sequence[dict]) -> None:
+    """Training does without ``iscrowd``, the metric of COCO does not."""
+    if not any(kind_of(metric) == 'CocoMetric' and metric.get('ann_file') and not metric.get('format_only')
+               and osp.realpath(metric['ann_file']) == osp.realpath(path) for metric in metrics):
+        return
+    images = {image['id'] for image in content['images']}
+    kinds = {category['id'] for category in content['categories'] if category['name'] in split.classes}
+    without = [f'annotation {thing["id"]}' for thing in content['annotations']
+               if thing.get('iscrowd') is None and thing['image_id'] in images and thing['category_id'] in kinds]
+    if without:
+        split.say(STOPS, f'{share(len(without), len(content["annotations"]), "annotations")} of {path!r} without iscrowd, which '
+                  f'CocoMetric reads ({split.leaf.split}_evaluator): {some(without)}. Give each iscrowd=0, a box around many 1.')
 
 
 def _fault(thing: dict, image: dict | None, name: str | None, masked: bool) -> str:

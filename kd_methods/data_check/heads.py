@@ -14,6 +14,7 @@ _PLACES = dict(pixels=('decode_head', 'auxiliary_head'),
                objects=('bbox_head', 'mask_head', 'roi_head.bbox_head', 'roi_head.mask_head'))
 _OTHER_CLASSES = ('STDCHead', )  # learns edges, whatever the data set's classes
 _BY_TEXT = ('text_encoder', 'language_model')  # classes are words there, and num_classes their largest number
+IGNORED = 255  # where no ignore_index is given, in mmseg
 
 
 class Head(NamedTuple):
@@ -33,11 +34,15 @@ class Head(NamedTuple):
     teacher: bool = False
 
     @property
-    def refuses_more(self) -> bool:
-        """Whether its loss ends a training at a label beyond the classes."""
-        losses = [loss for loss in as_list(self.cfg.get('loss_decode')) if isinstance(loss, dict)]
-        return any(kind_of(loss) == 'CrossEntropyLoss' and not loss.get('use_sigmoid') and not loss.get('use_mask')
-                   for loss in losses)
+    def ignored(self) -> Any:
+        """The label that its losses leave out."""
+        return self.cfg.get('ignore_index', IGNORED)
+
+    def refuses(self, label: int) -> bool:
+        """Whether its loss ends a training at a label: cross entropy does, which mmseg's heads take where none is given."""
+        losses = [kind_of(loss) for loss in as_list(self.cfg.get('loss_decode')) if isinstance(loss, dict)]
+        strict = 'CrossEntropyLoss' in losses or not any(key.startswith('loss') for key in self.cfg)
+        return strict and label != self.ignored and label >= self.classes
 
 
 def heads_of(cfg: Config, teacher: bool = True) -> list[Head]:
@@ -58,6 +63,32 @@ def heads_of(cfg: Config, teacher: bool = True) -> list[Head]:
         heads += [head._replace(teacher=name == 'teacher')
                   for head in _heads(resolve_model_cfg(entry, f'model.{name}'), f'model.{name}')]
     return heads
+
+
+def ignored_by(cfg: Config, split: str, heads: Sequence[Head]) -> dict[str, Any]:
+    """The label that is ignored by each of those who get the labels of a split, by config key.
+
+    In training these are the student's heads, else the metrics. mmseg's data sets have an ``ignore_index`` too, which nobody asks.
+    """
+    if split == 'train':
+        return {f'{head.key.removesuffix("num_classes")}ignore_index': head.ignored for head in heads}
+    key = f'{split}_evaluator'
+    metrics = cfg.get(key)
+    many = isinstance(metrics, (list, tuple))
+    return {f'{key}{f".{i}" if many else ""}.ignore_index': metric.get('ignore_index', IGNORED)
+            for i, metric in enumerate(as_list(metrics)) if kind_of(metric).endswith('IoUMetric')}
+
+
+def judge_padding(cfg: Config, heads: Sequence[Head]) -> list[Finding]:
+    """A note where small images would be padded with a label that ends the training."""
+    entry = (cfg.get('model') or {}).get('data_preprocessor') or {}
+    value = entry.get('seg_pad_val', 255)  # mmseg's default
+    others = [head for head in heads if head.unit == 'pixels' and not head.teacher and head.refuses(value)]
+    if not others or not (entry.get('size') or entry.get('size_divisor')):
+        return []
+    return [Finding(f'where an image has to be padded, its label gets model.data_preprocessor.seg_pad_val={value}, at which the '
+                    f'loss of {others[0].key.rpartition(".")[0]} (ignore_index={others[0].ignored}) would stop. '
+                    f'Set --cfg-options model.data_preprocessor.seg_pad_val={others[0].ignored}.', NOTE)]
 
 
 def judge_heads(heads: Sequence[Head], classes: Sequence[str], keys: Sequence[str], name: str, labels: int | None) -> list[Finding]:

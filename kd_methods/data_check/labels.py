@@ -1,16 +1,19 @@
 """What the values in label maps stand for, and which of them no class has."""
+import os.path as osp
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from kd_methods.datasets.cityscapes_labels import LABELS
 
-from .cures import command_of, cure_of
+from .cures import cure_of, how_to_remake
 from .findings import STOPS, WRONG, listed, some
-from .leaves import Leaf
+from .heads import IGNORED, Head
+from .leaves import Leaf, is_local
 from .splits import Split
 
-IGNORED = 255
 _HIGHEST_ID = max(label.id for label in LABELS)  # of Cityscapes
 
 
@@ -22,26 +25,28 @@ class Labels:
         classes (tuple[str]): Their names; none where the data set does not say.
         zero (bool): ``reduce_zero_label``: 0 is ignored, classes begin at 1.
         label_map (dict[int, int] | None): Values that stand for another one.
-        ignored (set[int]): Values, after these two, that are no class on purpose.
+        ignoring (dict[str, int]): Which value, after these two, each of those who get the labels ignores, by config key.
+        others (set[int]): Values that somebody else means to be ignored.
         pixels (np.ndarray): Number of pixels of each value after these two.
         images (np.ndarray): Number of images with it.
         raw (np.ndarray): Number of pixels of each value in the files.
         beyond (list[tuple[str, str]]): Files with other values, and those.
-        highest (int): The highest of those, as the network gets them; -1 without any.
     """
     classes: tuple[str, ...]
     zero: bool = False
     label_map: dict[int, int] | None = None
-    ignored: set[int] = field(default_factory=lambda: {IGNORED})
+    ignoring: dict[str, int] = field(default_factory=dict)
+    others: set[int] = field(default_factory=set)
     pixels: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
     images: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
     raw: np.ndarray = field(default_factory=lambda: np.zeros(256, np.int64))
     beyond: list[tuple[str, str]] = field(default_factory=list)
-    highest: int = -1
 
     def __post_init__(self) -> None:
         self.meaning = meanings(self.zero, self.label_map)
-        allowed = np.isin(self.meaning, [*range(len(self.classes)), *self.ignored])
+        values = set(self.ignoring.values()) or {IGNORED}
+        self.ignored = values.pop() if len(values) == 1 else None  # what one ignores and another does not is not ignored
+        allowed = (self.meaning < len(self.classes)) | (self.meaning == self.ignored)
         self.foreign = ~allowed if self.classes else np.zeros(256, bool)
 
     def add(self, path: str, values: np.ndarray) -> None:
@@ -53,15 +58,35 @@ class Labels:
         foreign = np.flatnonzero(self.foreign & (values > 0))
         if len(foreign):
             self.beyond.append((path, listed(foreign.tolist(), 6)))
-            self.highest = max(self.highest, int(self.meaning[foreign].max()))
 
     @property
     def expected(self) -> str:
         """The values that files may hold, in words."""
-        k = len(self.classes)
+        k, first = len(self.classes), int(self.zero)
         if self.label_map:
             return f'those of its label_map, for {k} classes'
-        return f'1 to {k}, and 0 or 255 for ignored' if self.zero else f'0 to {k - 1}, and 255 for ignored'
+        ignored = np.flatnonzero((self.meaning == self.ignored) & (self.meaning >= k))
+        return f'{first} to {k - 1 + first}' + (f', and {" or ".join(map(str, ignored))} for ignored' if len(ignored) else '')
+
+    @property
+    def strange(self) -> list[int]:
+        """The values that were seen, after the two, that are neither a class nor ignored."""
+        return [value for value in np.flatnonzero(self.pixels).tolist() if value >= len(self.classes) and value != self.ignored]
+
+
+def class_names(split: Split, metainfo: dict[str, Any]) -> tuple[str, ...]:
+    """Names of a data set's classes; none, and a finding, where its config has one text for all of them.
+
+    Args:
+        split (Split): Gets the finding.
+        metainfo (dict): Of the data set, as it was read.
+    """
+    given = (split.leaf.cfg.get('metainfo') or {}).get('classes')
+    if not isinstance(given, str) or not is_local(given) or osp.isfile(given):  # a list of names
+        return tuple(metainfo.get('classes') or ())
+    split.say(WRONG, f'metainfo.classes={given!r} is one text and no file, so that each of its letters would be a class. For one '
+              f'class, write classes=({given!r},) with a comma.')
+    return ()
 
 
 def meanings(zero: bool, label_map: dict[int, int] | None) -> np.ndarray:
@@ -75,16 +100,17 @@ def meanings(zero: bool, label_map: dict[int, int] | None) -> np.ndarray:
     return result.clip(0, 255)
 
 
-def judge(split: Split, labels: Labels, limit: int | None) -> None:
+def judge(split: Split, labels: Labels, heads: Sequence[Head]) -> None:
     """Say what is wrong with the values of a split's labels.
 
     Args:
         split (Split): Gets the sentences.
         labels (Labels): All that was seen.
-        limit (int | None): A label from here on stops the training; None where that is not known.
+        heads (Sequence[Head]): Those that would be trained with them.
     """
     if labels.beyond:
-        level = STOPS if limit is not None and labels.highest >= limit and split.leaf.split == 'train' else WRONG
+        refused = any(head.refuses(label) for head in heads for label in np.flatnonzero(labels.pixels).tolist())
+        level = STOPS if refused and split.leaf.split == 'train' else WRONG
         split.say(level, f'{split.read_share(len(labels.beyond), "label files")} with values that are no class: '
                   f'{some(labels.beyond)}. Expected: {labels.expected} ({split.leaf.name}, reduce_zero_label={labels.zero}). '
                   f'{_why_beyond(split.leaf, labels)}.')
@@ -114,14 +140,17 @@ def _why_beyond(leaf: Leaf, labels: Labels) -> str:
         return _BINARY
     if path.lower().endswith(('.jpg', '.jpeg')):
         return 'JPEG changes the values of labels: write PNG from what they were made of'
-    if cure and cure.ending and labels.highest <= _HIGHEST_ID:
-        if not path.endswith(cure.ending):
-            return f'These are ids, not train ids. Leave seg_map_suffix out, to read *_{cure.ending}; {command_of(leaf)} writes it'
-        return f'These are ids under the name of train ids: {command_of(leaf)} --overwrite writes train ids'
-    if not labels.zero and labels.highest == count and 0 in raw and not labels.label_map:
+    if labels.ignoring and labels.others.issuperset(labels.strange):
+        value = labels.strange[0]
+        asked = [f'{key}={ignored}' for key, ignored in labels.ignoring.items()]
+        return (f'{listed(asked)} alone decides what is ignored, not the data set. If {value} is no class, set --cfg-options '
+                f'{" ".join(f"{key}={value}" for key in labels.ignoring)}, and have one such value in the label files')
+    if cure and cure.ending and labels.strange[-1] <= _HIGHEST_ID:
+        what = 'under the name of train ids' if path.endswith(cure.ending) else 'not train ids'
+        return f'These are ids, {what}. {how_to_remake(leaf, path)}'
+    if not labels.zero and labels.strange[-1] == count and 0 in raw and not labels.label_map:
         return (f'There are {count + 1} values for {count} classes. If 0 is unlabelled, set reduce_zero_label=True, of the data '
                 'set and of LoadAnnotations; if it is a class (background), name it in metainfo.classes and add 1 to num_classes')
-    if command_of(leaf):
-        return f'{command_of(leaf)} writes labels as they are expected'
-    return (f'Number the classes in the label files from {int(labels.zero)} on, without gaps; or name all of them in '
+    return how_to_remake(leaf, path) or (
+        f'Number the classes in the label files from {int(labels.zero)} on, without gaps; or name all of them in '
             'metainfo.classes of the data set, with as many num_classes in the heads')

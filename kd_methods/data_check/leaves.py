@@ -1,4 +1,5 @@
 """The data sets that a config names, inside of wrappers and lists of loaders."""
+import inspect
 import os.path as osp
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -8,11 +9,13 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 _FOREIGN = ('Albu', )  # its transforms are another package's
+_LOCAL = ('local', 'disk')  # the file system's names among mmengine's backends, new and old
+_PLACES = ('data_root', 'data_prefix', 'ann_file')
 
 
 @dataclass
 class Leaf:
-    """A data set without wrappers around it.
+    """A data set without wrappers around it; a wrapper that says itself where files are counts as one.
 
     Attributes:
         key (str): Its place in the config: ``'train_dataloader.dataset.datasets.1'``.
@@ -37,7 +40,7 @@ class Leaf:
     @property
     def root(self) -> str:
         """The data root as the config has it; '' where it has none."""
-        return self.cfg.get('data_root') or ''
+        return str(self.cfg.get('data_root') or '')  # mmseg takes a pathlib.Path as well
 
     @property
     def loads_labels(self) -> bool:
@@ -47,10 +50,10 @@ class Leaf:
     @property
     def remote(self) -> bool:
         """Whether the files are read through anything but the file system."""
-        backends = [part.get('backend_args') for part in (self.cfg, *self.steps)]
+        backends = [part.get(key) for part in (self.cfg, *self.steps) for key in ('backend_args', 'file_client_args')]
         prefix = self.cfg.get('data_prefix') or {}
         paths = [self.root, self.cfg.get('ann_file'), *(prefix.values() if isinstance(prefix, dict) else [prefix])]
-        return (any((args or {}).get('backend', 'local') != 'local' for args in backends)
+        return (any((args or {}).get('backend', 'local') not in _LOCAL for args in backends)
                 or any(isinstance(path, str) and not is_local(path) for path in paths))
 
     def path(self, part: str) -> str:
@@ -88,8 +91,8 @@ def kind_of(step: dict) -> str:
 
 
 def is_local(path: str) -> bool:
-    """Whether a path is one of the file system, not ``s3://...`` or ``cluster:...``."""
-    return '://' not in path and ':' not in path.split('/')[0]
+    """Whether a path is one of the file system, not ``s3://...`` or ``cluster:s3://...``."""
+    return '://' not in path
 
 
 def as_list(value: Any) -> list:
@@ -102,16 +105,26 @@ def as_list(value: Any) -> list:
 def _inside(dataset: Any, key: str, split: str, scope: str | None, outer: list[dict], stray: str = '') -> Iterator[Leaf]:
     if not isinstance(dataset, dict):
         return
+    cls = resolve(dataset.get('type'), DATASETS, dataset.get('_scope_') or scope)
     steps = [*_flatten(dataset.get('pipeline')), *outer]
     inner = [(dataset.get('dataset'), f'{key}.dataset')]
     inner += [(entry, f'{key}.datasets.{i}') for i, entry in enumerate(as_list(dataset.get('datasets')))]
     inner = [(entry, place) for entry, place in inner if isinstance(entry, dict)]
-    if not inner:
-        yield Leaf(key, split, dataset, resolve(dataset.get('type'), DATASETS, dataset.get('_scope_') or scope), steps,
-                   stray)
-    stray = next((f'{key}.{name}' for name in ('data_root', 'data_prefix', 'ann_file') if name in dataset), stray)
+    places = [name for name in _PLACES if name in dataset]
+    if not inner or places and all(_takes(cls, name) for name in places):
+        yield Leaf(key, split, dataset, cls, steps, stray)
+        return
+    stray = next((f'{key}.{name}' for name in places if not _takes(cls, name)), stray)
     for entry, place in inner:
         yield from _inside(entry, place, split, scope, steps, stray)
+
+
+def _takes(cls: type | None, name: str) -> bool:
+    """Whether a class may take an argument; one that is not known may."""
+    if cls is None:
+        return True
+    parameters = inspect.signature(cls).parameters
+    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def _flatten(node: Any) -> Iterator[dict]:

@@ -6,8 +6,8 @@ from mmengine.config import Config
 
 from .coco import is_coco, look_at_coco
 from .findings import NOTE, Finding
-from .heads import Head, heads_of, judge_heads
-from .leaves import Leaf, loaders, owners
+from .heads import Head, heads_of, ignored_by, judge_heads, judge_padding
+from .leaves import Leaf, as_list, loaders, owners
 from .pairing import shared_images
 from .places import missing_place, other_annotations
 from .segmentation import look_at_segmentation
@@ -49,7 +49,7 @@ def look(cfg: Config, splits: Sequence[str], effort: Effort) -> Look:
                 seen.splits.append(_same(leaf, seen.splits) or _look_at(leaf, cfg, heads, effort))
             found = other_annotations(cfg, leaves)
             seen.others += [found] if found else []
-    seen.others += _heads(seen.splits, heads)
+    seen.others += _heads(seen.splits, heads) + judge_padding(cfg, heads)
     if not effort.quick:
         for first in seen.splits:
             for second in seen.splits:
@@ -71,7 +71,10 @@ def _look_at(leaf: Leaf, cfg: Config, heads: list[Head], effort: Effort) -> Spli
     if missing:
         split.findings.append(missing)
         return split
-    return look_at_segmentation(leaf, scope, heads, effort) if segmentation else look_at_coco(leaf, scope, effort)
+    if not segmentation:
+        return look_at_coco(leaf, scope, effort, as_list(cfg.get(f'{leaf.split}_evaluator')))
+    trained = [head for head in heads if head.unit == 'pixels' and not head.teacher]
+    return look_at_segmentation(leaf, scope, trained, ignored_by(cfg, leaf.split, trained), effort)
 
 
 def _same(leaf: Leaf, splits: Sequence[Split]) -> Split | None:

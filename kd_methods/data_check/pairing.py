@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from .cures import command_of, cure_of, how_to_get
+from .cures import KINDS, command_of, cure_of, how_to_get
 from .findings import NOTE, STOPS, WRONG, listed, share, some
 from .leaves import Leaf
 from .scan import Sample
@@ -58,7 +58,7 @@ def pair(split: Split, dataset: Any, samples: Sequence[Sample], folders: Folders
         split.say(STOPS, f'{share(len(no_label), len(samples), "images")} without a label file: '
                   f'{some([s.image or s.label for s in no_label])}. No {labels[0]!r} (seg_map_suffix={suffix!r}). '
                   f'{_label_cure(split.leaf, labels, suffix, len(labels) == len(samples), folders)}', missing=True)
-    twice = [path for path, times in Counter(s.image for s in samples if s.image).items() if times > 1]
+    twice = [path for path, times in Counter(s.image for s in there if s.image).items() if times > 1]
     if twice:
         split.say(NOTE, f'{share(len(twice), len(samples), "images")} listed more than once: {some(twice)}.')
     return [s for s in there if s.label is None or s.label in folders]
@@ -113,6 +113,9 @@ def _why_empty(leaf: Leaf, dataset: Any) -> str:
 def _image_cure(leaf: Leaf, dataset: Any, missing: list[str], folders: Folders) -> str:
     suffix = getattr(dataset, 'img_suffix', '') or ''
     other = _other_kind(missing, suffix, folders)
+    name = _first_column(missing[0], dataset, folders)
+    if name:
+        return f'The lines of {dataset.ann_file!r} have columns: write one name a line, such as {name!r}, without columns.'
     if suffix and missing[0].endswith(suffix + suffix):
         return f'The names in {dataset.ann_file!r} end in {suffix!r}, which the loader adds: take it off there.'
     if osp.basename(missing[0]).startswith('\ufeff'):
@@ -124,26 +127,39 @@ def _image_cure(leaf: Leaf, dataset: Any, missing: list[str], folders: Folders) 
     return f'Take them off the list, or get them. {how_to_get(leaf, missing[0])}.'
 
 
+def _first_column(path: str, dataset: Any, folders: Folders) -> str:
+    """The name that begins a line of columns, such as ``2007_000032  1`` or ``/JPEGImages/x.jpg /SegmentationClass/x.png``.
+
+    '' unless the image of that name is there: names with blanks are names.
+    """
+    suffix, folder = getattr(dataset, 'img_suffix', '') or '', dataset.data_prefix.get('img_path') or ''
+    columns = path.removeprefix(folder).removesuffix(suffix).split()
+    name = columns[0].lstrip('/') if len(columns) > 1 else ''
+    names = (name, osp.basename(name).removesuffix(suffix)) if name else ()
+    return next((name for name in names if osp.join(folder, name + suffix) in folders), '')
+
+
 def _label_cure(leaf: Leaf, paths: list[str], suffix: str, all_of_them: bool, folders: Folders) -> str:
     first, cure = paths[0], cure_of(leaf)
-    if cure and cure.ending:
-        stem = f'{first.rpartition("_")[0]}_'
+    for kind in KINDS if cure and cure.ending else ():
+        stem, right = first.removesuffix(suffix) + kind, kind + cure.ending
         if stem + cure.ending in folders:
-            return f'*_{cure.ending} is there: leave seg_map_suffix out.'
+            return f'*{right} is there: --cfg-options {leaf.key}.seg_map_suffix={right}'
         sources = [source for source in cure.sources if stem + source in folders]
         if sources:
-            return f'*_{sources[0]} is there: {command_of(leaf)} makes labels of it.'
+            also = '' if suffix == right else f' Set --cfg-options {leaf.key}.seg_map_suffix={right}'
+            return f'*_{sources[0]} is there: {command_of(leaf)} makes labels of it.{also}'
     other = _other_kind(paths, suffix, folders)
     if other.lower().endswith(('.jpg', '.jpeg')):
         return (f'They are there with {other!r}, but JPEG changes the values of labels: write PNG from what the JPEG files were '
                 'made of.')
     if other:
         return f'They are there with {other!r}: --cfg-options {leaf.key}.seg_map_suffix={other}'
-    if all_of_them and command_of(leaf):
-        return f'{how_to_get(leaf, osp.dirname(first))}.'
-    names = sorted(folders.names(osp.dirname(first)))
+    names = sorted(name for name in folders.names(osp.dirname(first)) if name.lower().endswith(_IMAGES))
     if all_of_them and names:
         return f'That folder has other names, such as {listed(names, 2)}: set seg_map_suffix to how they end.'
+    if all_of_them and cure:
+        return f'{how_to_get(leaf, osp.dirname(first))}.'
     return ('Put the labels there; or list the images that have one, a name without suffix a line, and name that list as '
             f'{leaf.key}.ann_file.')
 

@@ -2,12 +2,16 @@
 import os
 import os.path as osp
 from collections.abc import Iterator
+from pathlib import Path
 
 from mmengine.config import Config
 
+from kd_methods.core.files import nearby
+
 from .cures import how_to_get
 from .findings import STOPS, Finding
-from .leaves import Leaf, as_list, is_local, loaders
+from .leaves import Leaf, as_list, loaders, owners
+from .pairing import Folders
 
 
 def check_places(cfg: Config, *splits: str) -> None:
@@ -19,7 +23,7 @@ def check_places(cfg: Config, *splits: str) -> None:
 
     Raises:
         FileNotFoundError: A folder or list file that the config names does not exist.
-        ValueError: COCO's metric reads other annotations than the data set that is tested.
+        ValueError: A list is no text; COCO's metric reads other annotations than the data set that is tested.
     """
     for split in splits:
         for leaves in loaders(cfg, split):
@@ -30,17 +34,21 @@ def check_places(cfg: Config, *splits: str) -> None:
 
 
 def missing_place(leaf: Leaf) -> Finding | None:
-    """The first folder or list of a data set that is not there, or one that is named where nothing reads it."""
+    """The first folder or list of a data set that is not there or no text, or one that is named where nothing reads it.
+
+    What lies on another machine is taken to be there.
+    """
     if leaf.stray:
         return Finding(f'{leaf.stray}: a wrapper of data sets takes no such argument. Set that of each data set inside: '
                        f'--cfg-options {leaf.key}.{leaf.stray.rpartition(".")[2]}=...', STOPS)
-    for path in _local_paths(leaf):
+    if leaf.remote:
+        return None
+    for path in _paths(leaf):
         if not osp.exists(path):
             where = f' (data_root={leaf.root!r})' if leaf.root else ''
-            return Finding(
-                f'{leaf.key}: {leaf.cfg.get("type")} finds no {path!r}{where} from {os.getcwd()}. {how_to_get(leaf, path)}; '
-                f'or name the right place with --cfg-options {leaf.key}.data_root=DIR.', STOPS, missing=True)
-    return None
+            return Finding(f'{leaf.key}: {leaf.cfg.get("type")} finds no {path!r}{where} from {os.getcwd()}. '
+                           f'{_where_it_is(leaf, path)}', STOPS, missing=True)
+    return _no_text(leaf)
 
 
 def other_annotations(cfg: Config, leaves: list[Leaf]) -> Finding | None:
@@ -58,11 +66,56 @@ def other_annotations(cfg: Config, leaves: list[Leaf]) -> Finding | None:
     return None
 
 
-def _local_paths(leaf: Leaf) -> Iterator[str]:
+def _where_it_is(leaf: Leaf, path: str) -> str:
+    """Of a missing folder or list: under which other name or root it lies, or where it comes from."""
+    found = _same_but_capitals(path)
+    if found:
+        return f'There is {found!r}, with other capitals: rename it, or name it like that in the config.'
+    needed = [part for part in _parts(leaf) if not osp.isabs(part)]
+    meant = nearby(leaf.root, needed) if leaf.root and needed else None
+    if meant:
+        return f'{str(meant)!r} holds all that it reads: --cfg-options {leaf.key}.data_root={meant}'
+    return f'{how_to_get(leaf, path)}; or name the right place with --cfg-options {leaf.key}.data_root=DIR.'
+
+
+def _same_but_capitals(path: str) -> str:
+    """The path as it is there; '' where more than capitals differs."""
+    if not path or osp.exists(path):
+        return path
+    above, name = osp.split(path)
+    folder = _same_but_capitals(above)
+    names = Folders().names(folder) if folder or not above else ()
+    return next((osp.join(folder, other) for other in sorted(names) if other.casefold() == name.casefold()), '')
+
+
+def _no_text(leaf: Leaf) -> Finding | None:
+    """A list that mmseg cannot decode."""
+    path = leaf.path(leaf.cfg.get('ann_file') or '')
+    listing = getattr(getattr(leaf.cls, 'load_data_list', None), '__module__', '').split('.')[0]
+    if 'mmseg.BaseSegDataset' not in owners(leaf.cls) or listing not in ('mmseg', 'kd_methods') or not osp.isfile(path):
+        return None
+    content = Path(path).read_bytes()
+    try:
+        content.decode()
+        why = 'it holds zero bytes, as UTF-16 does' if b'\0' in content else ''
+    except UnicodeDecodeError as error:
+        why = str(error)
+    return Finding(f'{leaf.key}.ann_file: the list {path!r} is no text in UTF-8 ({why}). Save it as UTF-8, without a byte-order '
+                   'mark.', STOPS) if why else None
+
+
+def _paths(leaf: Leaf) -> Iterator[str]:
+    """The root, the folders and the list, as the loader opens them."""
+    for part in ['', *_parts(leaf)]:
+        path = leaf.path(part).rstrip('/')
+        if path:
+            yield path
+
+
+def _parts(leaf: Leaf) -> list[str]:
+    """The folders and the list, as the config names them."""
     prefix = leaf.cfg.get('data_prefix') or {}
     folders = prefix if isinstance(prefix, dict) else dict(prefix=prefix)
     unread = () if leaf.loads_labels else ('seg_map_path', )  # a test split may come without labels
-    for part in ['', *(part for name, part in folders.items() if name not in unread), leaf.cfg.get('ann_file')]:
-        path = leaf.path(part).rstrip('/') if isinstance(part, str) else ''
-        if path and is_local(path):
-            yield path
+    parts = [*(part for name, part in folders.items() if name not in unread), leaf.cfg.get('ann_file')]
+    return [str(part) for part in parts if part and isinstance(part, (str, os.PathLike))]

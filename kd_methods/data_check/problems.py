@@ -2,7 +2,7 @@
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from .cures import command_of
+from .cures import how_to_remake
 from .findings import STOPS, WRONG, some
 from .splits import Split
 
@@ -48,7 +48,7 @@ def say_of_files(split: Split, problems: Iterable[tuple[str, str, str]], softene
     for name, path, what in problems:
         found.setdefault(name, []).append((path, what))
     for name, files in found.items():
-        kind, command = _KINDS[name], command_of(split.leaf)
-        made = f'. {command} writes them' if command and name in ('label colour', 'label wide') else ''
+        kind = _KINDS[name]
+        made = how_to_remake(split.leaf, files[0][0]) if name in ('label colour', 'label wide') else ''
         split.say(WRONG if name in softened else kind.level,
-                  f'{split.read_share(len(files), kind.files)} {kind.what}: {some(files)}. {kind.cure}{made}.')
+                  f'{split.read_share(len(files), kind.files)} {kind.what}: {some(files)}. {kind.cure}{made and f". {made}"}.')

@@ -1,6 +1,8 @@
 """Read one sample wholly: its image, its label map, its X. Without torch, in a process of its own."""
 import io
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import cv2
@@ -11,6 +13,7 @@ from .reading import Reading
 
 PNG_HEAD = b'\x89PNG\r\n\x1a\n'
 _EXIF_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
+_TURNED_FORMATS = ('JPEG', 'MPO', 'PNG')  # by OpenCV; TIFF comes turned from PIL, and neither turns others such as WebP
 
 
 class Sample(NamedTuple):
@@ -100,18 +103,29 @@ def _open(content: bytes, quick: bool = False) -> Image.Image:
     return image
 
 
+@contextmanager
+def _any_size() -> Iterator[None]:
+    """Without PIL's limit of pixels, which the loaders of images and of X, by OpenCV, do not have; that of labels has it."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
 def _read_image(path: str, turned: bool, quick: bool = False) -> tuple[int, int]:
     """Height and width of an image that decodes."""
     content = _bytes(path)
     try:
-        image = _open(content, quick)
+        with _any_size():
+            image = _open(content, quick)
     except UnidentifiedImageError:
         array = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)  # some formats only OpenCV knows
         if array is None:
             raise
         return array.shape[:2]
     width, height = image.size
-    if turned and 'exif' in image.info and image.getexif().get(_EXIF_ORIENTATION) in _TURNED:
+    if turned and image.format in _TURNED_FORMATS and 'exif' in image.info and image.getexif().get(_EXIF_ORIENTATION) in _TURNED:
         return width, height
     return height, width
 
@@ -138,9 +152,12 @@ def _read_label(path: str, size: tuple[int, int] | None) -> tuple[np.ndarray | N
     if image.mode in ('L', 'P'):
         return np.array(image.histogram(), np.int64), problems
     array = np.asarray(image)
-    if array.dtype.kind == 'f' or array.size and (array.min() < 0 or array.max() > 255):
-        return None, [('label wide', f'{array.dtype}, up to {array.max():g}'), *problems]
-    return np.bincount(array.astype(np.uint8).ravel(), minlength=256), problems
+    with np.errstate(invalid='ignore'):  # values that are no numbers
+        loaded = array.astype(np.uint8)
+    changed = array[array != loaded]
+    if len(changed):
+        return None, [('label wide', f'{array.dtype}, such as {changed.max():g}'), *problems]
+    return np.bincount(loaded.ravel(), minlength=256), problems
 
 
 def _bytes(path: str) -> bytes:

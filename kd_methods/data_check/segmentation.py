@@ -10,34 +10,38 @@ from mmseg.datasets import BaseSegDataset
 from kd_methods.core.cli import raised_here
 
 from .findings import NOTE, STOPS, WRONG, listed
-from .heads import Head
-from .labels import IGNORED, Labels, judge
-from .leaves import Leaf
+from .heads import IGNORED, Head
+from .labels import Labels, class_names, judge
+from .leaves import Leaf, owners
 from .pairing import Folders, find_labels_alone, pair
 from .problems import say_of_files
 from .reading import Reading, reading_of
 from .scan import Sample
 from .splits import Effort, Split
 
+# A crop of the image's size can be taken of a larger label; a metric compares the whole of both.
+_KINDS_OF_METRICS = {'label larger': 'label size'}
 
-def look_at_segmentation(leaf: Leaf, scope: str | None, heads: list[Head], effort: Effort) -> Split:
+
+def look_at_segmentation(leaf: Leaf, scope: str | None, heads: list[Head], ignoring: dict[str, Any], effort: Effort) -> Split:
     """List a data set of mmseg, pair its files, read them and judge the labels.
 
     Args:
         leaf (Leaf): Its place in the config.
         scope (str | None): Registry scope of the config.
-        heads (list[Head]): Of the networks.
+        heads (list[Head]): That are trained on labels.
+        ignoring (dict[str, Any]): The label that is ignored by each of those who get the labels, by config key.
         effort (Effort): How much is looked at.
     """
     split = Split(leaf, unit='pixels')
     if effort.quick and not _lists_simply(leaf.cls):
         return split
     dataset = _build(split, scope, effort.quick)
+    split.classes = class_names(split, getattr(dataset, 'metainfo', {}))
     if dataset is None:
         return split
     reading = reading_of(leaf, scope)
     infos = [dataset.get_data_info(i) for i in range(len(dataset))]
-    split.classes = tuple(dataset.metainfo.get('classes') or ())
     split.images = [info['img_path'] for info in infos if info.get('img_path')]
     samples = [Sample(info.get('img_path') if reading.image else None, info.get('seg_map_path') if reading.label else None,
                       info.get('x_path') if reading.x else None) for info in infos]
@@ -45,6 +49,7 @@ def look_at_segmentation(leaf: Leaf, scope: str | None, heads: list[Head], effor
         split.say(NOTE, f'not all is looked at: {listed(reading.unknown)} of the pipeline reads or changes files in a way that is '
                   'not known here.')
     _check_zero(split, dataset, reading)
+    _check_named(split, dataset, infos, reading)
     folders = Folders()
     whole = pair(split, dataset, samples, folders, reading.skips)
     split.labels = sum(s.label is not None for s in whole) if reading.label else None
@@ -54,20 +59,18 @@ def look_at_segmentation(leaf: Leaf, scope: str | None, heads: list[Head], effor
     if not reading.image and not reading.label:
         return split
     first = infos[0] if infos else {}
-    heads = [head for head in heads if head.unit == 'pixels' and not head.teacher]
     labels = Labels(split.classes, bool(first.get('reduce_zero_label')), first.get('label_map'),
-                    {IGNORED, dataset.ignore_index, *(head.cfg.get('ignore_index', IGNORED) for head in heads)})
+                    ignoring, {IGNORED, dataset.ignore_index, *ignoring.values()})
     _read(split, whole, reading, labels, effort)
-    limits = [head.classes for head in heads if head.refuses_more]
-    judge(split, labels, min(limits, default=None))
+    judge(split, labels, heads)
     return split
 
 
 def _read(split: Split, samples: list[Sample], reading: Reading, labels: Labels, effort: Effort) -> None:
     chosen = effort.choose(samples)
-    problems = []
+    problems, measured = [], split.leaf.split != 'train'
     for seen, sample in zip(effort.read(split.leaf.key, chosen, reading), chosen):
-        problems += seen.problems
+        problems += [(_KINDS_OF_METRICS.get(kind, kind) if measured else kind, *rest) for kind, *rest in seen.problems]
         if seen.size is not None:
             split.sizes[seen.size] += 1
         if seen.values is not None:
@@ -87,9 +90,14 @@ def _lived_with(reading: Reading) -> set[str]:
 def _lists_simply(cls: type) -> bool:
     """Whether a data set's listing is mmseg's plain one or of this project: quick, and known to do nothing else."""
     listing = cls.load_data_list
-    if cls.prepare_data is not BaseSegDataset.prepare_data or cls.__getitem__ is not BaseSegDataset.__getitem__:
-        return False  # files may be other ones than listed
+    if not _reads_what_it_lists(cls):
+        return False
     return listing.__module__.split('.')[0] == 'kd_methods' or listing.__qualname__ == 'BaseSegDataset.load_data_list'
+
+
+def _reads_what_it_lists(cls: type) -> bool:
+    """Whether no code of the data set's own may read other files than it lists."""
+    return cls.prepare_data is BaseSegDataset.prepare_data and cls.__getitem__ is BaseSegDataset.__getitem__
 
 
 def _build(split: Split, scope: str | None, quick: bool) -> Any:
@@ -98,6 +106,7 @@ def _build(split: Split, scope: str | None, quick: bool) -> Any:
     kind = cfg.pop('type')
     scope = cfg.pop('_scope_', None) or scope
     cfg['pipeline'] = []
+    cfg.pop('lazy_init', None)  # or it would fail later
     parameters = inspect.signature(split.leaf.cls).parameters.values()
     if any(p.name == 'serialize_data' or p.kind is p.VAR_KEYWORD for p in parameters):
         cfg['serialize_data'] = False  # which fails where there is no image at all
@@ -123,3 +132,22 @@ def _check_zero(split: Split, dataset: Any, reading: Reading) -> None:
     if reading.label and reading.zero is not None and reading.zero != own:
         split.say(STOPS, f'LoadAnnotations of the pipeline has reduce_zero_label={reading.zero}, {split.leaf.name} has {own}. Give '
                   'both the same: True where 0 is unlabelled and classes begin at 1.')
+
+
+def _check_named(split: Split, dataset: Any, infos: list[dict], reading: Reading) -> None:
+    """What the pipeline reads and no sample names."""
+    leaf, prefix = split.leaf, split.leaf.cfg.get('data_prefix') or {}
+    if not _reads_what_it_lists(leaf.cls):
+        return
+    if reading.label and not all(info.get('seg_map_path') for info in infos):
+        split.say(STOPS, f'LoadAnnotations of the pipeline reads labels, and {leaf.name} names none (data_prefix={prefix}). '
+                  f'Set --cfg-options {leaf.key}.data_prefix.seg_map_path=DIR; or, for images without labels, take '
+                  'LoadAnnotations out of the pipeline.')
+    unread = 'x_path' in prefix and 'x_path' not in dataset.data_prefix  # left out by _build, which has said why
+    if reading.x and not unread and not all(info.get('x_path') for info in infos):
+        cure = f'Set --cfg-options {leaf.key}.data_prefix.x_path=DIR'
+        if 'kd_methods.RGBXDataset' not in owners(leaf.cls):
+            cure = ('That takes a data set with X (NYUv2Dataset, CityscapesDisparityDataset, SceneDataset, one of your own with '
+                    'RGBXDataset) and its data_prefix.x_path')
+        split.say(STOPS, f'LoadXFromFile of the pipeline reads X, and {leaf.name} names none. {cure}; or take LoadXFromFile out of '
+                  'the pipeline.')

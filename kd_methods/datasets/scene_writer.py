@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from kd_methods.core.files import only_run
 from kd_methods.core.parallel import check_workers, run_parallel
 from kd_methods.core.record import is_made
 
@@ -52,7 +53,6 @@ def _prepare(out: Path, record: dict, form: SceneForm, overwrite: bool) -> bool:
         forms.append(build_form(before.get('format', 'scenes'), depth=before.get('depth', False)))
     for top in {path.split('/')[0] for of in forms for path in (*of.folders(), *of.files)}:
         _remove(out / top)
-    out.mkdir(parents=True, exist_ok=True)
     started.write_text(json.dumps(record, indent=2) + '\n')
     for folder in form.folders():
         (out / folder).mkdir(parents=True)
@@ -95,6 +95,9 @@ def write_scenes(out: str | Path, train: int = 3000, val: int = 300, size: int =
 
     Returns:
         bool: Whether anything was written.
+
+    Raises:
+        ValueError: An argument is out of range, ``out`` holds something else, or another process is writing there.
     """
     out = Path(out)
     counts = dict(train=train, val=val)
@@ -104,13 +107,14 @@ def write_scenes(out: str | Path, train: int = 3000, val: int = 300, size: int =
     # Named only where given: the records of plain scenes stay what they were.
     record.update({k: v for k, v in dict(camouflage=camouflage, depth=form.depth).items() if v})
     record.update(dict(format=format) if format != 'scenes' else {})
-    if not _prepare(out, record, form, overwrite):
-        return False
     write = partial(_write_scene, out=out, size=size, seed=seed, difficulty=difficulty, camouflage=camouflage, form=form)
-    for split in SPLITS:
-        load_sources(split)  # before the fork, so that the workers share one copy
-    for split in SPLITS:
-        jobs = [(split, index) for index in range(counts[split])]
-        form.finish(out, split, list(run_parallel(write, jobs, workers)))
-    os.replace(out / STARTED, out / RECORD)
+    with only_run(out):
+        if not _prepare(out, record, form, overwrite):
+            return False
+        for split in SPLITS:
+            load_sources(split)  # before the fork, so that the workers share one copy
+        for split in SPLITS:
+            jobs = [(split, index) for index in range(counts[split])]
+            form.finish(out, split, list(run_parallel(write, jobs, workers)))
+        os.replace(out / STARTED, out / RECORD)
     return True

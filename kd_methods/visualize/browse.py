@@ -14,7 +14,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from mmengine.structures import BaseDataElement
 
 from kd_methods.core.cli import raised_here
-from kd_methods.data_check.leaves import kind_of, loaders
+from kd_methods.data_check.leaves import as_list, kind_of, loaders
 from kd_methods.data_check.places import check_places
 
 from . import draw
@@ -79,14 +79,15 @@ def contact_sheet(cfg: Config, split: str = 'train', count: int = 12, columns: i
         if value < least:
             raise ValueError(f'--{option} {value}: expected {least} or more')
     key = f'{split}_dataloader'
-    dataset_cfg = (cfg.get(key) or {}).get('dataset')
+    loader = next(iter(as_list(cfg.get(key))), None) or {}  # the first one of a list
+    dataset_cfg = loader.get('dataset')
     if not isinstance(dataset_cfg, Mapping):
         there = [name for name in ('train', 'val', 'test') if cfg.get(f'{name}_dataloader')]
         raise ValueError(f'--split {split}: CONFIG has no {key}.dataset. '
                          + (f'It has data for {", ".join(there)}' if there else 'Inherit a data set with _base_'))
     scope = cfg.get('default_scope') or 'mmengine'
     init_default_scope(scope)
-    only = Config({key: cfg[key], 'default_scope': scope})
+    only = Config({key: loader, 'default_scope': scope})
     check_places(only, split)  # no metric has a say here
     steps = next(loaders(only, split))[0].steps
     with _named(f'{key}.dataset: {dataset_cfg.get("type")} cannot be built'):

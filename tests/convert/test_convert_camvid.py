@@ -1,4 +1,6 @@
 """Conversion of CamVid, from small files in the form of the colour-coded release."""
+from functools import partial
+
 import mmcv
 import numpy as np
 import pytest
@@ -6,14 +8,14 @@ from PIL import Image
 from raw_camvid import HEIGHT, LABEL_NAMES, NAMES, PALETTE, WIDTH, write_label, write_release
 from toys import load_tool
 
-from kd_methods.convert import camvid as camvid_convert
 from kd_methods.convert.camvid import TABLE, classes_of, convert_camvid, split_of
+from kd_methods.core.files import only_run
 from kd_methods.datasets import CamVidDataset
 
 CLASS_OF_LABEL = [  # a line of label_colors.txt each
     9, 1, 10, 1, 1, 8, 9, 9, 2, 7, 3, 3, 6, 10, 8, 4, 9, 3, 4, 4, 6, 0, 8, 2, 6, 8, 5, 8, 1, 5, 11, 1]
 FULL = (WIDTH, HEIGHT)
-HALF = (WIDTH // 2, HEIGHT // 2)
+HALF, QUARTER = (WIDTH // 2, HEIGHT // 2), (WIDTH // 4, HEIGHT // 4)
 
 
 @pytest.fixture
@@ -49,10 +51,10 @@ def test_the_usual_split_has_its_official_sizes():
 
 
 def test_every_pixel(release, tmp_path):
-    """In full size all pixels of images and labels; in half the size, averages of images and one of each four labels."""
+    """In full size all pixels of images and labels; in smaller sizes, averages of images and one label of each block."""
     source, numbers = release
-    for size in (FULL, HALF):
-        out = tmp_path / f'out{size[0]}'
+    for size in (FULL, HALF, QUARTER):
+        out, step = tmp_path / f'out{size[0]}', WIDTH // size[0]
         outcome = convert_camvid(source, out, size=size)
         assert outcome.exit_code == 0 and outcome.written == 2 * len(NAMES)
         for name, split in NAMES.items():
@@ -60,13 +62,9 @@ def test_every_pixel(release, tmp_path):
             colours = read(source / '701_StillsRaw_full' / f'{name}.png')
             classes = np.array(CLASS_OF_LABEL)[numbers[name]]
             assert label.dtype == np.uint8 and image.shape == (*label.shape, 3) == (size[1], size[0], 3)
-            if size == FULL:
-                np.testing.assert_array_equal(image, colours)
-                np.testing.assert_array_equal(label, classes)
-            else:
-                blocks = colours.reshape(HEIGHT // 2, 2, WIDTH // 2, 2, 3).mean((1, 3))
-                assert abs(image - blocks).max() <= 0.5 + 1e-6
-                np.testing.assert_array_equal(label, classes[1::2, 1::2])
+            blocks = colours.reshape(size[1], step, size[0], step, 3).mean((1, 3))
+            assert abs(image - blocks).max() <= 0.5 + 1e-6
+            np.testing.assert_array_equal(label, classes[step // 2::step, step // 2::step])
 
 
 def test_the_data_set_class_reads_the_result(release, tmp_path):
@@ -99,6 +97,24 @@ def test_a_second_run_does_nothing(release, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob('out/*/*.png')} == before
 
 
+def test_images_of_another_kind_are_converted_anew(release, tmp_path):
+    """A grey image and a coloured label map under the names of the targets."""
+    source, _ = release
+    convert_camvid(source, tmp_path / 'out', size=HALF)
+    paths = [tmp_path / f'out/{folder}/0016E5_07959.png' for folder in ('val', 'valannot')]
+    content = [path.read_bytes() for path in paths]
+    for path, mode in zip(paths, ('L', 'RGB')):
+        Image.new(mode, HALF).save(path)
+    assert convert_camvid(source, tmp_path / 'out', size=HALF).written == 2
+    assert [path.read_bytes() for path in paths] == content
+
+
+def test_one_run_at_a_time(release, tmp_path):
+    """Also of the first ones, which make the folder."""
+    with only_run(tmp_path / 'out'), pytest.raises(ValueError, match='out: another process is writing here'):
+        convert_camvid(release[0], tmp_path / 'out')
+
+
 def test_another_size_needs_overwrite(release, tmp_path):
     source, _ = release
     convert_camvid(source, tmp_path / 'out', size=HALF)
@@ -116,7 +132,8 @@ def test_another_split(release, tmp_path, form):
     (tmp_path / 'lists').mkdir()
     chosen = dict(train=names[:3], val=names[3:4], test=names[6:8])
     for split, members in chosen.items():
-        (tmp_path / f'lists/{split}.txt').write_text('\n'.join(form.format(name=name) for name in members) + '\n\n')
+        lines = [form.format(name=name) for name in (*members, members[0])]  # one of them twice
+        (tmp_path / f'lists/{split}.txt').write_text('\n'.join(lines) + '\n\n')
     outcome = convert_camvid(source, tmp_path / 'out', tmp_path / 'lists', FULL)
     assert outcome.exit_code == 0 and outcome.written == 2 * 6 and len(outcome.notes) == 1
     for split, members in chosen.items():
@@ -173,26 +190,11 @@ def test_what_is_broken_is_named_and_the_rest_converted(release, tmp_path):
                for name in files(tmp_path / 'out'))
 
 
-def test_stopped_half_way(release, tmp_path, monkeypatch):
+def test_stopped_half_way(release, tmp_path, stop_and_go_on):
     """No half file and no list is left; the same command completes the rest."""
     source, _ = release
-    save, done = camvid_convert.save_png, []
-
-    def stop(*args):
-        if len(done) == 13:
-            raise KeyboardInterrupt
-        done.append(save(*args))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(camvid_convert, 'save_png', stop)
-        with pytest.raises(KeyboardInterrupt):
-            convert_camvid(source, tmp_path / 'out', size=HALF, workers=1)
-    left = files(tmp_path / 'out')
-    assert len(left) == 13 and all(name.endswith('.png') for name in left)
-    for name in left:
-        read(tmp_path / 'out' / name)
-    outcome = convert_camvid(source, tmp_path / 'out', size=HALF)
-    assert (outcome.written, outcome.kept) == (7, 13) and outcome.exit_code == 0
+    convert = partial(convert_camvid, source, tmp_path / 'out', size=HALF, workers=1)
+    assert stop_and_go_on(convert, tmp_path / 'out', 14).written == 7
 
 
 def test_a_few_unknown_colours_become_void(tmp_path):
@@ -210,6 +212,18 @@ def test_a_few_unknown_colours_become_void(tmp_path):
     assert outcome.exit_code == 0
     said = '\n'.join(outcome.notes)
     assert f"{name}_L.png: 2 of 1200 pixels have colours that are no label's, such as (26, 26, 26); they become void" in said
+
+
+@pytest.mark.parametrize('count, refused', [(6, 0), (7, 1)])
+def test_many_unknown_colours_are_another_kind_of_file(tmp_path, count, refused):
+    """More than one of 200 pixels."""
+    write_release(tmp_path / 'release', ['0001TP_006690'])
+    colours = np.tile(PALETTE[21], (30, 40, 1))
+    colours[0, :count] = 26
+    for path in tmp_path.glob('release/*/*.png'):
+        Image.fromarray(colours).save(path)
+    outcome = convert_camvid(tmp_path / 'release', tmp_path / 'out', size=(40, 30))
+    assert len(outcome.failed) == refused
 
 
 def test_labels_of_another_kind_are_refused(release, tmp_path):

@@ -1,6 +1,7 @@
 """Label images of Cityscapes from its polygons, as its own scripts draw them."""
 import json
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from toys import load_tool
 from kd_methods.convert.cityscapes import TRAIN_ID_OF_ID, convert_cityscapes, draw_train_ids
 from kd_methods.convert.frame import Outcome
 from kd_methods.core.cli import run_tool
-from kd_methods.core.files import is_whole_png
+from kd_methods.core.files import only_run
 from kd_methods.datasets.cityscapes_labels import LABELS
 
 STREET = [
@@ -76,10 +77,6 @@ def written(root):
     return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in root.rglob('*_labelTrainIds.png')}
 
 
-def leftovers(root):
-    return [path for path in root.rglob('*') if '.part' in path.name]
-
-
 def test_every_pixel(root):
     assert convert_cityscapes(root, workers=1) == Outcome(written=7)
     assert len(written(root)) == 7
@@ -134,13 +131,8 @@ def test_a_second_run_changes_nothing(root):
 
 
 @pytest.mark.parametrize('error', [KeyboardInterrupt, MemoryError])
-def test_an_interrupted_run_leaves_no_half_file_and_the_next_one_goes_on(root, interrupted_at, error):
-    with interrupted_at(4, error):
-        convert_cityscapes(root, workers=1)
-    before = written(root)
-    assert len(before) == 3 and all(is_whole_png(path) for path in before) and not leftovers(root)
-    assert convert_cityscapes(root, workers=1) == Outcome(written=4, kept=3)
-    assert before.items() <= written(root).items()
+def test_an_interrupted_run_leaves_no_half_file_and_the_next_one_goes_on(root, stop_and_go_on, error):
+    assert stop_and_go_on(partial(convert_cityscapes, root, workers=1), root, 4, error) == Outcome(written=4, kept=3)
 
 
 def test_half_a_file_of_another_tool_is_converted_anew(root):
@@ -150,6 +142,11 @@ def test_half_a_file_of_another_tool_is_converted_anew(root):
     victim.write_bytes(before[victim][0][:-20])
     assert convert_cityscapes(root) == Outcome(written=1, kept=6)
     assert victim.read_bytes() == before[victim][0]
+
+
+def test_one_run_at_a_time(root):
+    with only_run(root), pytest.raises(ValueError, match=f'{root}: another process is writing here'):
+        convert_cityscapes(root)
 
 
 def no_size(content):

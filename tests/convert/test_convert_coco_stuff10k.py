@@ -1,6 +1,7 @@
 """COCO-Stuff 10k: labels without gaps, images in the folders of their split."""
 import os
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from toys import load_tool
 
 from kd_methods.convert.coco_stuff10k import TRAIN_ID_OF_LABEL, convert_coco_stuff10k
 from kd_methods.core.cli import run_tool
-from kd_methods.core.files import is_whole_png
+from kd_methods.core.files import only_run
 
 TRAIN, TEST = [77, 9, 581921], [428, 30]
 
@@ -98,14 +99,9 @@ def test_a_second_run_changes_nothing(root):
     assert (outcome.written, outcome.kept, outcome.exit_code) == (0, 5, 0) and written(root) == before
 
 
-def test_an_interrupted_run_leaves_no_half_file_and_the_next_one_goes_on(root, interrupted_at):
-    with interrupted_at(3):
-        convert_coco_stuff10k(root, workers=1)
-    before = written(root)
-    assert set(before) == {label(root, number) for number in TRAIN[:2]} and all(map(is_whole_png, before))
-    outcome = convert_coco_stuff10k(root, workers=1)
-    assert (outcome.written, outcome.kept) == (3, 2)
-    assert set(written(root)) == complete(root) and before.items() <= written(root).items()
+def test_an_interrupted_run_leaves_no_half_file_and_the_next_one_goes_on(root, stop_and_go_on):
+    assert stop_and_go_on(partial(convert_coco_stuff10k, root, workers=1), root, 3).written == 3
+    assert set(written(root)) == complete(root)
 
 
 def test_a_run_that_is_stopped_between_images_goes_on(root, monkeypatch):
@@ -136,6 +132,32 @@ def test_what_a_killed_run_left_is_no_way_into_the_download(root):
     assert image(root, 77).read_bytes() == content == source.read_bytes()
     assert (root / f'images/{name_of(9)}.jpg').read_bytes() != content
     assert set(written(root)) == complete(root)
+
+
+def test_one_run_at_a_time(root):
+    with only_run(root), pytest.raises(ValueError, match=f'{root}: another process is writing here'):
+        convert_coco_stuff10k(root)
+
+
+def test_lists_with_suffixes(root):
+    """As saved on Windows; a name twice counts once."""
+    lines = [f'{name_of(number)}.jpg\r\n' for number in (*TRAIN, TRAIN[0])]
+    (root / 'imageLists/train.txt').write_bytes(''.join(lines).encode())
+    outcome = convert_coco_stuff10k(root)
+    assert (outcome.written, outcome.failed) == (5, {}) and set(written(root)) == complete(root)
+
+
+def test_a_newer_image_of_the_same_length_replaces_the_one_that_is_there(root):
+    convert_coco_stuff10k(root)
+    source = root / f'images/{name_of(9)}.jpg'
+    content, stamp = source.read_bytes(), source.stat().st_mtime_ns
+    changed = content.replace(b'JFIF\x00\x01\x01', b'JFIF\x00\x01\x02')
+    assert len(changed) == len(content) and changed != content
+    source.unlink()  # the image in the folder of the split is a link to it
+    source.write_bytes(changed)
+    os.utime(source, ns=(0, stamp + 1))
+    convert_coco_stuff10k(root)
+    assert image(root, 9).read_bytes() == changed
 
 
 def test_half_files_of_another_tool_are_put_right(root):
@@ -190,6 +212,17 @@ def test_a_missing_image_is_named_also_when_its_labels_are_there(root):
     image(root, 77).unlink()
     outcome = convert_coco_stuff10k(root)
     assert (outcome.kept, outcome.failed) == (5, {source: f'{source}: no such file'})
+
+
+@pytest.mark.parametrize('share', [0, 0.5, 0.995])
+def test_a_truncated_image_is_named_and_left_out(root, share):
+    source = root / f'images/{name_of(77)}.jpg'
+    whole = source.read_bytes()
+    source.write_bytes(whole[:int(share * len(whole))])
+    outcome = convert_coco_stuff10k(root)
+    assert list(outcome.failed) == [mat(root, 77)] and outcome.written == 4
+    assert re.search(f'{re.escape(str(source))} .* cannot be read as an image', outcome.failed[mat(root, 77)])
+    assert set(written(root)) == complete(root) - {label(root, 77), image(root, 77)}
 
 
 def test_an_image_of_another_size_is_named(root):

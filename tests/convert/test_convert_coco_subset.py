@@ -12,6 +12,7 @@ from toys import ROOT, load_tool
 import kd_methods  # noqa: F401
 from kd_methods.convert import coco_subset
 from kd_methods.convert.coco_subset import RECORD, choose, classes_of, config_options, write_subset
+from kd_methods.core.files import only_run
 from kd_methods.core.networks import load_config
 from kd_methods.data_check.places import check_places
 from kd_methods.datasets.scene_writer import write_scenes
@@ -84,8 +85,13 @@ def test_only_images_with_an_object_are_drawn():
     content = by_hand((10, 3, 1), (9, 3, 1), (9, 1, 0), (8, 7, 0), (8, 7, 1), (7, 1, 0))
     assert [image['id'] for image in choose(content, 3, 0)['images']] == [9, 8, 7]
     assert len(choose(content, 3, 0)['annotations']) == 5, 'crowds beside objects are kept'
-    with pytest.raises(ValueError, match='asked for 4 images, but 3 of 8 have an object$'):
+    with pytest.raises(ValueError, match='asked for 4 images, but 3 of 8 have an object. Ask for 3 or fewer$'):
         choose(content, 4, 0)
+
+
+def test_nothing_can_be_asked_for_where_there_is_nothing():
+    with pytest.raises(ValueError, match='asked for 1 images, but 0 of 8 have an object of car$'):
+        choose(by_hand((10, 1, 0)), 1, 0, ['car'])
 
 
 def test_only_some_classes():
@@ -210,6 +216,28 @@ def test_another_subset_needs_overwrite(coco, tmp_path):
     assert tree(tmp_path / 'out') == tree(tmp_path / 'new')
 
 
+def test_one_run_at_a_time_writes_into_a_folder(coco, tmp_path, monkeypatch):
+    out = tmp_path / 'out'
+    with only_run(out), pytest.raises(ValueError, match='another process is writing here'):
+        write_subset(coco, out, train=3, val=2)
+    assert not any(out.iterdir())
+    assert write_subset(coco, out, train=3, val=2) and not write_subset(coco, out, train=3, val=2)
+
+
+def test_what_another_run_has_completed_meanwhile_is_left_alone(coco, tmp_path, monkeypatch):
+    out, choose_split = tmp_path / 'out', coco_subset._choose_split
+
+    def meanwhile(*args):
+        with monkeypatch.context() as patch:
+            patch.setattr(coco_subset, '_choose_split', choose_split)
+            write_subset(coco, out, train=2, val=1, seed=5)
+        return choose_split(*args)
+
+    monkeypatch.setattr(coco_subset, '_choose_split', meanwhile)
+    with pytest.raises(ValueError, match='seed 5 there, 0 asked'):
+        write_subset(coco, out, train=2, val=1)
+
+
 class Stop(Exception):
     """What a test stops a run with."""
 
@@ -272,8 +300,8 @@ def test_missing_and_empty_images(own, tmp_path):
 
 
 def test_more_images_than_there_are(coco, tmp_path):
-    refused(ValueError, coco, tmp_path / 'out', r'train: asked for 13 images, but 12 of 12 have an object \(.*train2017.json\)',
-            train=13)
+    refused(ValueError, coco, tmp_path / 'out', r'train: asked for 1000 images, but 12 of 12 have an object. Ask for 12 or fewer '
+            r'\(--train, .*train2017.json\)', train=1000)
     refused(ValueError, coco, tmp_path / 'out', 'val: asked for 13 images', val=13)
     refused(ValueError, coco, tmp_path / 'out', 'val: got 0, expected 1 or more', val=0)
     refused(ValueError, coco, tmp_path / 'out', 'seed: got -1', seed=-1)

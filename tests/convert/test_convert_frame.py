@@ -69,6 +69,23 @@ def test_what_is_missing_older_or_half_is_converted(pairs):
     assert [i for i in range(12) if stamps(pairs)[i] != before[i]] == [1, 3, 5]
 
 
+def test_what_is_as_old_as_its_source_stays(pairs):
+    convert_files(convert, pairs, 'numbers')
+    for source, target in pairs:
+        os.utime(source, ns=(0, 10 ** 18))
+        os.utime(target, ns=(0, 10 ** 18))
+    assert convert_files(convert, pairs, 'numbers') == Outcome(kept=12)
+
+
+@pytest.mark.parametrize('mode', ['RGB', 'RGBA', 'LA', 'I;16', '1'])
+def test_labels_of_another_kind_are_converted_anew(pairs, mode):
+    convert_files(convert, pairs, 'numbers')
+    Image.new(mode, (3, 2)).save(pairs[4][1])
+    Image.new('P', (3, 2)).save(pairs[5][1])  # may be labels
+    assert convert_files(convert, pairs, 'numbers') == Outcome(written=1, kept=11)
+    assert Image.open(pairs[4][1]).mode == 'L' and values(pairs)[4] == 4
+
+
 def test_all_anew(pairs):
     convert_files(convert, pairs, 'numbers')
     for source, _ in pairs:
@@ -196,6 +213,10 @@ def test_label_images_and_sizes(tmp_path):
     check_image(path, (50, 70))
     with pytest.raises(ValueError, match=f'{re.escape(str(path))}: the image is 50 x 70 .*, its labels are 70 x 50'):
         check_image(path, (70, 50))
+    path.write_bytes(path.read_bytes()[:-60])
+    check_image(path, (50, 70), decode=False)
+    with pytest.raises(ValueError, match='a.png .* cannot be read as an image'):
+        check_image(path, (50, 70))
     path.write_bytes(path.read_bytes()[:200])
     for read in (read_label_image, lambda p: image_size(tmp_path / 'b.png')):
         with pytest.raises((ValueError, FileNotFoundError), match='a.png .200 bytes. cannot be read|b.png: no such file'):
@@ -217,8 +238,9 @@ def test_translate():
     ([[float('nan'), 1]], 'a.png holds the labels nan, expected ids'),
     ([0, 1], 'a.png holds int64 of shape (2,), expected ids, height x width'),
     ([[[0, 1, 1]]], 'a.png holds int64 of shape (1, 1, 3), expected ids, height x width'),
+    ([[False, True]], 'a.png holds bool of shape (1, 2), expected ids, height x width'),
     ([[]], 'a.png holds float64 of shape (1, 0), expected ids, height x width'),
-], ids=['absent', 'negative', 'many', 'fraction', 'nan', 'vector', 'colour', 'empty'])
+], ids=['absent', 'negative', 'many', 'fraction', 'nan', 'vector', 'colour', 'bits', 'empty'])
 def test_other_labels_are_named(labels, text):
     with pytest.raises(ValueError) as caught:
         translate(np.array(labels), np.array([255, 7, -1, 3]), 'a.png', 'ids')

@@ -11,6 +11,8 @@ from toys import load_tool
 
 from kd_methods.convert import nyuv2 as nyuv2_convert
 from kd_methods.convert.nyuv2 import RECORD, convert_nyuv2, millimetres
+from kd_methods.core.cli import run_tool
+from kd_methods.core.files import only_run
 from kd_methods.datasets.nyuv2 import TO_13
 
 
@@ -114,6 +116,14 @@ def test_other_splits_are_another_conversion(files, tmp_path):
         convert_nyuv2(**files, out=tmp_path / 'out', log=[].append)
 
 
+def test_one_run_at_a_time_writes_into_a_folder(files, tmp_path):
+    out = tmp_path / 'out'
+    with only_run(out), pytest.raises(ValueError, match='another process is writing here'):
+        convert_nyuv2(**files, out=out, log=[].append)
+    assert not any(out.iterdir())
+    assert convert_nyuv2(**files, out=out, log=[].append)
+
+
 class Stop(Exception):
     """What the test stops a run with."""
 
@@ -180,7 +190,7 @@ def test_foreign_files_are_left_alone(files, tmp_path):
         convert_nyuv2(**files, out=out, log=[].append)
     assert (out / 'images/mine.png').read_bytes() == b'mine'
     (tmp_path / 'file').write_text('')
-    with pytest.raises(ValueError, match='out: .* is a file'):
+    with pytest.raises(ValueError, match='file is a file or lies below one'):
         convert_nyuv2(**files, out=tmp_path / 'file', log=[].append)
 
 
@@ -316,9 +326,14 @@ def test_command_line(files, tmp_path, capsys):
     assert len(list(tmp_path.glob('out/*/*/*.png'))) == 4 * COUNT
     assert tool.main(argv) == 0
     assert 'nothing to do' in capsys.readouterr().out
-    assert tool.main([*argv, '--raw-depth']) == 2
-    assert 'nyuv2: out: ' in capsys.readouterr().err
+    with pytest.raises(ValueError, match='out: '):
+        tool.main([*argv, '--raw-depth'])
     assert tool.main([*argv, '--raw-depth', '--overwrite']) == 0
     assert json.loads((tmp_path / 'out' / RECORD).read_text())['raw_depth'] is True
-    assert tool.main([*argv[:-1], str(tmp_path / 'new'), '--mat', str(tmp_path / 'gone')]) == 2
-    assert 'nyuv2: mat: no file' in capsys.readouterr().err
+
+
+def test_a_mistake_ends_in_a_sentence_and_exit_code_1(tmp_path, capsys):
+    argv = ['--mat', str(tmp_path / 'gone'), '--classes', 'b', '--splits', 'c', '--out', 'd']
+    with pytest.raises(SystemExit) as ended:
+        run_tool(lambda: load_tool('data/nyuv2').main(argv))
+    assert ended.value.code == 1 and ': mat: no file' in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """VOC 2012 + Aug from SBD: labels, lists, and what happens when some of it is wrong."""
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from toys import load_tool
 
 from kd_methods.convert.voc_aug import convert_voc_aug, read_sbd
 from kd_methods.core.cli import run_tool
-from kd_methods.core.files import is_whole_png
+from kd_methods.core.files import only_run
 
 # VOC's train and val, and SBD's: v1 is in both trains, v2 in VOC's alone, v4 and v5 (of VOC's val) in SBD too.
 TRAIN, VAL = ['2007_v1', '2007_v2'], ['2007_v3', '2007_v4', '2007_v5']
@@ -80,14 +81,9 @@ def test_a_second_run_changes_nothing(voc, sbd):
     assert len(before) == 10 and written(voc) == before
 
 
-def test_an_interrupted_run_leaves_no_half_file_and_the_next_one_goes_on(voc, sbd, interrupted_at):
-    with interrupted_at(4):
-        convert_voc_aug(voc, sbd, workers=1)
-    before = written(voc)
-    assert len(before) == 3 and all(path.suffix == '.png' and is_whole_png(path) for path in before)
-    outcome = convert_voc_aug(voc, sbd, workers=1)
-    assert (outcome.written, outcome.kept, outcome.exit_code) == (5, 3, 0)
-    assert before.items() <= written(voc).items() and lists(voc) == dict(aug=AUG, trainaug=TRAINAUG)
+def test_an_interrupted_run_leaves_no_half_file_and_the_next_one_goes_on(voc, sbd, stop_and_go_on):
+    assert stop_and_go_on(partial(convert_voc_aug, voc, sbd, workers=1), voc, 4).written == 5
+    assert lists(voc) == dict(aug=AUG, trainaug=TRAINAUG)
 
 
 def test_half_a_file_of_another_tool_is_converted_anew(voc, sbd):
@@ -159,6 +155,28 @@ def test_a_missing_image_is_named_and_left_out_also_when_its_labels_are_there(vo
     path.write_bytes(content)
     assert convert_voc_aug(voc, sbd).exit_code == 0
     assert lists(voc) == dict(aug=AUG, trainaug=TRAINAUG)
+
+
+@pytest.mark.parametrize('share', [0, 0.5, 0.995])
+@pytest.mark.parametrize('before', [False, True], ids=['first-run', 'later-run'])
+def test_a_truncated_image_is_named_left_out_and_repaired_later(voc, sbd, share, before):
+    if before:
+        convert_voc_aug(voc, sbd)
+    path = voc / 'VOC2012/JPEGImages/2008_s9.jpg'
+    whole = path.read_bytes()
+    path.write_bytes(whole[:int(share * len(whole))])
+    outcome = convert_voc_aug(voc, sbd)
+    assert list(outcome.failed) == [path] and outcome.exit_code == 1
+    assert re.match(f'{re.escape(str(path))} .* cannot be read as an image', outcome.failed[path])
+    assert lists(voc) == without('2008_s9')
+    path.write_bytes(whole)
+    assert convert_voc_aug(voc, sbd).exit_code == 0
+    assert lists(voc) == dict(aug=AUG, trainaug=TRAINAUG)
+
+
+def test_one_run_at_a_time(voc, sbd):
+    with only_run(voc / 'VOC2012'), pytest.raises(ValueError, match='VOC2012: another process is writing here'):
+        convert_voc_aug(voc, sbd)
 
 
 @pytest.mark.parametrize('name', ['2008_s9', '2007_v1'])

@@ -1,12 +1,13 @@
-"""Files are there whole or not at all."""
+"""Files are there whole or not at all; one process at a time writes into a folder."""
 import os
 import signal
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from kd_methods.core.files import is_whole_png, link_or_copy, replacing, save_png, write_text
+from kd_methods.core.files import is_whole_png, link_or_copy, only_run, replacing, save_png, write_text
 
 
 def names(folder):
@@ -107,6 +108,27 @@ def test_half_a_png_is_told_from_a_whole_one(tmp_path):
     assert not is_whole_png(path)
 
 
+@pytest.mark.parametrize('mode, channels', [('L', 1), ('P', 1), ('RGB', 3), ('1', None), ('I;16', None), ('LA', None),
+                                            ('RGBA', None)])
+def test_a_png_is_told_from_one_of_another_kind(tmp_path, mode, channels):
+    path = tmp_path / 'a.png'
+    Image.new(mode, (5, 4)).save(path)
+    assert [number for number in (1, 3) if is_whole_png(path, number)] == ([channels] if channels else [])
+
+
+@pytest.mark.parametrize('colours', [2, 4, 12, 256])
+def test_a_palette_of_any_length_is_of_one_channel(tmp_path, colours):
+    path = tmp_path / 'a.png'
+    save_png(path, np.ones((4, 5), np.uint8), np.zeros((colours, 3), np.uint8))
+    assert is_whole_png(path)
+
+
+def test_more_bits_are_another_kind(tmp_path):
+    path = tmp_path / 'a.png'
+    cv2.imwrite(str(path), np.zeros((4, 5, 3), np.uint16))
+    assert not is_whole_png(path, 3)
+
+
 @pytest.mark.parametrize('links', [True, False])
 def test_a_file_at_another_place(tmp_path, monkeypatch, links):
     source, pointer, target = tmp_path / 'a', tmp_path / 'pointer', tmp_path / 'below/b'
@@ -117,3 +139,22 @@ def test_a_file_at_another_place(tmp_path, monkeypatch, links):
     link_or_copy(pointer, target)
     assert target.read_bytes() == b'content' and not target.is_symlink() and target.samefile(source) == links
     assert [path.name for path in target.parent.iterdir()] == ['b']
+
+
+@pytest.mark.parametrize('name', ['', 'new/folder'])
+def test_one_run_at_a_time_writes_into_a_folder(tmp_path, name):
+    folder = tmp_path / name
+    with only_run(folder):
+        assert folder.is_dir()
+        with pytest.raises(ValueError, match=f'^{folder}: another process is writing here'), only_run(folder):
+            pass
+    with only_run(folder), only_run(tmp_path / 'other'):
+        pass
+
+
+def test_a_file_in_place_of_a_folder_is_said(tmp_path):
+    path = tmp_path / 'a.txt'
+    path.touch()
+    for folder in (path, path / 'below'):
+        with pytest.raises(ValueError, match=f'^{folder} is a file or lies below one'), only_run(folder):
+            pass

@@ -120,6 +120,18 @@ def test_opencv_threads_of_the_parent_do_not_hang_the_processes():
         cv2.setNumThreads(threads)
 
 
+def interrupt_itself(number):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        return 'stopped'
+    return number
+
+
+def test_a_job_is_finished_when_ctrl_c_reaches_its_process_too():
+    assert list(run_parallel(interrupt_itself, range(MANY), 2)) == list(range(MANY))
+
+
 def interrupt_twice(number):
     if number in (2, 3):
         os.kill(os.getppid(), signal.SIGINT)

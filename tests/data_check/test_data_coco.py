@@ -1,80 +1,24 @@
 """Annotations in COCO's form against classes, images and themselves."""
-import json
 import re
-from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from mmdet.datasets import CocoDataset
-from mmengine.config import Config
 from mmengine.registry import DATASETS
-from raw_segmentation import put
+from raw_coco import small_coco
 
+from kd_methods.data_check.findings import STOPS
 from kd_methods.data_check.look import look
 from kd_methods.data_check.splits import Effort
-
-CLASSES = ('cat', 'dog', 'owl')
-
-
-def write_coco(root: Path, split: str, count: int) -> None:
-    """Images of 20 x 30 pixels, each with two objects."""
-    images = [dict(id=i + 1, file_name=f'{i:03d}.jpg', height=20, width=30) for i in range(count)]
-    objects = [dict(id=2 * i + j + 1, image_id=i + 1, category_id=10 * ((i + j) % 3 + 1), bbox=[2 + j, 3, 10, 8], area=80,
-                    iscrowd=0, segmentation=[[2, 3, 12, 3, 12, 11]]) for i in range(count) for j in range(2)]
-    categories = [dict(id=10 * (k + 1), name=name) for k, name in enumerate(CLASSES)]
-    for image in images:
-        put(root / split / image['file_name'], np.zeros((20, 30, 3), np.uint8))
-    (root / f'{split}.json').write_text(json.dumps(dict(images=images, annotations=objects, categories=categories)))
 
 
 @pytest.fixture
 def coco(tmp_path) -> SimpleNamespace:
-    """6 images with 12 objects: `.root`, `.cfg`, `.train`, and `.change(function)`, which edits the JSON file."""
-    write_coco(tmp_path, 'train', 6)
-    write_coco(tmp_path, 'val', 3)
-
-    def of(split: str) -> dict:
-        load = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
-                dict(type='PackDetInputs')]
-        return dict(batch_size=2, num_workers=0, dataset=dict(
-            type='CocoDataset', data_root=str(tmp_path), ann_file=f'{split}.json', data_prefix=dict(img=split), pipeline=load,
-            metainfo=dict(classes=CLASSES), filter_cfg=dict(filter_empty_gt=True)))
-
-    def change(edit) -> None:
-        content = json.loads((tmp_path / 'train.json').read_text())
-        edit(content)
-        (tmp_path / 'train.json').write_text(json.dumps(content))
-
-    cfg = Config(dict(
-        default_scope='mmdet', model=dict(type='MaskRCNN', roi_head=dict(
-            bbox_head=dict(type='Shared2FCBBoxHead', num_classes=3), mask_head=dict(type='FCNMaskHead', num_classes=3))),
-        train_dataloader=of('train'), val_dataloader=of('val'),
-        val_evaluator=dict(type='CocoMetric', ann_file=str(tmp_path / 'val.json'))))
-    return SimpleNamespace(root=tmp_path, cfg=cfg, train=cfg.train_dataloader.dataset, change=change)
+    return small_coco(tmp_path)
 
 
 def test_nothing_is_wrong_with_good_annotations(coco, wrong, notes, quick):
     assert wrong(coco.cfg) == [] and notes(coco.cfg) == [] and quick(coco.cfg) == ''
-
-
-def test_objects_are_counted_as_mmdet_reads_them(coco):
-    """Without what it leaves out: crowds, boxes of no size, categories that are no class."""
-    def edit(content):
-        content['annotations'][0]['iscrowd'] = 1
-        content['annotations'][1]['bbox'] = [2, 3, 0, 5]
-        content['annotations'][2]['area'] = 0
-        content['annotations'][4]['bbox'] = [40, 3, 5, 5]
-
-    coco.change(edit)
-    coco.train.metainfo = dict(classes=('cat', 'owl'))
-    split = look(coco.cfg, ['train'], Effort(workers=1)).splits[0]
-    with DATASETS.switch_scope_and_registry('mmdet') as registry:
-        dataset = registry.build(dict(coco.train, pipeline=[], filter_cfg=None))
-    things = [[t['bbox_label'] for t in dataset.get_data_info(i)['instances'] if not t['ignore_flag']] for i in range(6)]
-    assert split.counts.tolist() == [sum(labels.count(k) for labels in things) for k in range(2)]
-    assert split.with_class.tolist() == [sum(k in labels for labels in things) for k in range(2)]
-    assert split.sizes == {(20, 30): 6} and split.labels == 6
 
 
 def cut(root):
@@ -141,7 +85,10 @@ EDITS = dict(  # a change of the content, what the quick look does about it, wha
     no_such_category=(lambda c: c['annotations'][3].update(category_id=99), 'warned',
                       r'with a category that the file does not have: annotation 4 \(category_id 99\)'),
     other_size=(lambda c: c['images'][0].update(width=300), 'warned', r'000.jpg \(20 x 30, said to be 20 x 300\)'),
-    no_objects=(lambda c: c['annotations'].clear(), 'warned', "train.json' has no object of any class"),
+    no_objects=(lambda c: [thing.update(category_id=99) for thing in c['annotations']], 'refused', 'no image of .* is read'),
+    same_id_ignored=(lambda c: c['annotations'][3].update(id=1, ignore=1), 'refused', 'annotations with the same id: 1'),
+    same_image=(lambda c: c['images'][3].update(id=1), 'warned', 'has images with the same id, .* takes for one: 1. Number them'),
+    same_category=(lambda c: c['categories'][2].update(id=10), 'warned', 'has categories with the same id, .* takes for one: 10'),
 )
 
 
@@ -171,7 +118,15 @@ def test_what_is_only_to_be_known(name, coco, wrong, notes, quick):
     assert any(re.search(pattern, text) for text in notes(coco.cfg)), notes(coco.cfg)
 
 
+def test_images_without_objects_are_doubtful(coco, quick):
+    """A network learns on them that there is nothing."""
+    coco.train.filter_cfg = None
+    coco.change(lambda content: content['annotations'].clear())
+    assert re.match("warned: .*train.json' has no object of any class", quick(coco.cfg))
+
+
 def test_a_test_split_without_annotations(coco, wrong, quick):
+    coco.train.test_mode = True
     coco.change(lambda content: content.pop('annotations'))
     assert wrong(coco.cfg) == [] and quick(coco.cfg) == ''
 
@@ -206,37 +161,65 @@ def test_the_metric_reads_the_same_file(coco, wrong, quick):
     assert f'--cfg-options val_evaluator.ann_file={coco.root}/val.json' in text and quick(coco.cfg) == f'refused: {text}'
 
 
+def test_one_class_without_a_comma(coco, quick, wrong):
+    """classes=('cat') is a text. mmdet reads the objects of that class, so a run is not refused."""
+    for loader in (coco.cfg.train_dataloader, coco.cfg.val_dataloader):
+        loader.dataset.metainfo = dict(classes='cat')
+    coco.cfg.model.roi_head.bbox_head.num_classes = coco.cfg.model.roi_head.mask_head.num_classes = 1
+    said = quick(coco.cfg)
+    assert said.startswith("warned: train_dataloader.dataset: metainfo.classes='cat' is a text")
+    assert "Write classes=('cat',)." in said and 'num_classes' not in said and len(wrong(coco.cfg)) == 2
+
+
+def without_crowds(content):
+    for thing in content['annotations']:
+        del thing['iscrowd']
+
+
+def said_of_crowds(coco, **metric):
+    """Of the annotations for validation, with a metric of other arguments."""
+    coco.cfg.val_evaluator.update(metric)
+    return [finding for finding in look(coco.cfg, ['val'], Effort(workers=1)).findings if 'iscrowd' in finding.text]
+
+
+def test_the_metric_needs_to_know_crowds(coco, wrong, quick):
+    """pycocotools ends in KeyError: 'iscrowd' at the first validation; training does without."""
+    coco.change(without_crowds)
+    assert wrong(coco.cfg) == [] and quick(coco.cfg) == ''
+    coco.change(without_crowds, 'val')
+    finding, = said_of_crowds(coco)
+    assert quick(coco.cfg).startswith(f'refused: {finding.text}')
+    assert finding.level == STOPS and re.search(
+        r'val_dataloader.dataset: all 6 annotations of .*val.json. without iscrowd, which CocoMetric reads \(val_evaluator\): '
+        r'annotation 1, annotation 2, annotation 3 and 3 more. Give each iscrowd=0', finding.text)
+    coco.change(lambda content: [thing.update(iscrowd=0) for thing in content['annotations'][1:]], 'val')
+    assert '1 of 6 annotations' in said_of_crowds(coco)[0].text
+
+
+@pytest.mark.parametrize('metric', [
+    dict(ann_file=None), dict(type='VOCMetric'), dict(format_only=True), dict(ann_file='other.json')],
+    ids=['converts the data', 'of VOC', 'writes results', 'reads another file'])
+def test_other_metrics_do_not_need_crowds(coco, metric):
+    coco.change(without_crowds, 'val')
+    assert said_of_crowds(coco, **metric) == []
+
+
+def test_objects_that_the_metric_does_not_read_need_no_crowds(coco):
+    """Of other images, and of categories that are no class."""
+    def edit(content):
+        content['categories'].append(dict(id=99, name='emu'))
+        content['annotations'] += [dict(content['annotations'][0], id=70, image_id=77), dict(content['annotations'][0], id=71)]
+        content['annotations'][-1]['category_id'] = 99
+        for thing in content['annotations'][-2:]:
+            del thing['iscrowd']
+
+    coco.change(edit, 'val')
+    assert said_of_crowds(coco) == []
+
+
 def test_forms_with_a_parser_of_their_own_are_left_alone(coco, notes, quick):
     coco.train.type = 'CocoPanopticDataset'
     assert quick(coco.cfg) == '' and 'the type CocoPanopticDataset is not known here' in notes(coco.cfg)[0]
-
-
-def of_another_class(coco):
-    coco.train.metainfo = dict(classes=('dog', 'owl'))
-    coco.change(lambda content: [thing.update(category_id=10) for thing in content['annotations'] if thing['image_id'] == 2])
-
-
-def without_objects(coco):
-    coco.change(lambda content: content.update(annotations=[a for a in content['annotations'] if a['image_id'] != 2]))
-
-
-def too_small(coco):
-    coco.train.filter_cfg = dict(min_size=15)
-    coco.change(lambda content: content['images'][1].update(height=10))
-
-
-def beyond_the_indices(coco):
-    coco.train.indices = [0, 2, 3]
-
-
-@pytest.mark.parametrize('change', [of_another_class, without_objects, too_small, beyond_the_indices])
-def test_images_that_are_filtered_out_need_not_be_there(coco, quick, change):
-    change(coco)
-    assert 'missing' not in quick(coco.cfg) and 'not there' not in quick(coco.cfg)
-    (coco.root / 'train/001.jpg').unlink()
-    assert not quick(coco.cfg).startswith('refused')
-    coco.train.update(filter_cfg=None, indices=None, metainfo=dict(classes=CLASSES))
-    assert quick(coco.cfg).startswith('refused') and '001.jpg' in quick(coco.cfg)
 
 
 @DATASETS.register_module()
@@ -260,9 +243,23 @@ def test_annotations_that_mmdet_does_not_look_at(coco, wrong, quick):
     assert 'refused' not in quick(coco.cfg)
 
 
-@pytest.mark.parametrize('key, value, said', [('bbox', None, 'bbox is None'), ('bbox', [1, 2, '3', 4], "bbox is .1, 2, '3', 4."),
-                                              ('area', 'wide', "area is 'wide', expected a number")], ids=['none', 'text', 'area'])
-def test_values_of_another_kind_are_named(coco, quick, key, value, said):
-    coco.change(lambda content: content['annotations'][3].update({key: value}))
-    sentence = fr"refused: train_dataloader.dataset: '.*train.json' is not of COCO's form: annotations.3..{said}"
-    assert re.search(sentence, quick(coco.cfg))
+BOX, ID = r'\[x, y, width, height\]', 'a number or a text'
+VALUES = [
+    ('annotations', 'bbox', None, BOX), ('annotations', 'bbox', [1, 2, '3', 4], BOX), ('annotations', 'area', 'wide', 'a number'),
+    ('annotations', 'image_id', [1], ID), ('annotations', 'category_id', {}, ID), ('annotations', 'id', None, ID),
+    ('images', 'width', '64', 'a number'), ('images', 'height', None, 'a number'), ('images', 'file_name', None, 'a text'),
+    ('images', 'id', [3], ID), ('categories', 'id', True, ID), ('categories', 'name', 5, 'a text')]
+
+
+@pytest.mark.parametrize('where, key, value, expected', VALUES, ids=[f'{value!r} as {key}' for _, key, value, _ in VALUES])
+def test_values_of_another_kind_are_named(coco, quick, where, key, value, expected):
+    coco.change(lambda content: content[where][2].update({key: value}))
+    sentence = (fr"refused: train_dataloader.dataset: '.*train.json' is not of COCO's form: {where}\[2\].{key} is "
+                fr"{re.escape(repr(value))}, expected {expected}")
+    assert re.match(sentence, quick(coco.cfg)), quick(coco.cfg)
+
+
+@pytest.mark.parametrize('value', [None, {}, 5])
+def test_a_list_that_is_none_is_named(coco, quick, value):
+    coco.change(lambda content: content.update(annotations=value))
+    assert 'no list of annotations (it has annotations, categories, images)' in quick(coco.cfg)

@@ -86,12 +86,13 @@ def another_ignored_value(small):
     for path in [*(small.root / 'train/labels').iterdir(), *(small.root / 'val/labels').iterdir()]:
         put(path, np.where(label_map() == 255, 77, label_map()))
     small.cfg.model.decode_head.ignore_index = 77
+    small.cfg.val_evaluator = small.cfg.test_evaluator = [dict(type='IoUMetric', ignore_index=77), dict(type='DumpResults')]
 
 
-def ignored_by_the_data_set(small):
-    for path in (small.root / 'train/labels').iterdir():
-        put(path, np.where(label_map() == 255, 200, label_map()))
-    small.train.ignore_index = 200
+def ignored_by_all_heads(small):
+    another_ignored_value(small)
+    small.cfg.model.auxiliary_head = [head(3, ignore_index=77), dict(type='STDCHead', num_classes=2)]
+    small.train.ignore_index = 200  # which nobody asks
 
 
 def one_output_for_two_classes(small):
@@ -101,6 +102,7 @@ def one_output_for_two_classes(small):
     for dataset in (small.train, small.val, small.cfg.test_dataloader.dataset):
         dataset.metainfo = dict(classes=('background', 'crack'))
     small.cfg.model.decode_head = head(1, out_channels=1)
+    small.cfg.model.decode_head.loss_decode = dict(type='CrossEntropyLoss', use_sigmoid=True)
 
 
 def two_classes_in_one_channel(small):
@@ -150,7 +152,7 @@ def wrapped_twice(small):
 
 
 GOOD = [binary_masks_and_their_transform, labels_from_elsewhere, a_test_split_without_labels, a_part_of_a_data_set,
-        a_choice_of_classes, another_ignored_value, ignored_by_the_data_set, one_output_for_two_classes,
+        a_choice_of_classes, another_ignored_value, ignored_by_all_heads, one_output_for_two_classes,
         two_classes_in_one_channel, a_head_that_learns_edges, classes_in_words, a_head_without_a_number,
         a_data_set_that_does_not_name_its_classes, palette_images, turned_photographs, wrapped_twice]
 

@@ -1,7 +1,8 @@
 """Classes of the networks against those of the data."""
+import numpy as np
 import pytest
 from mmengine.config import Config
-from raw_segmentation import config, data_set, head, write_split
+from raw_segmentation import config, data_set, head, label_map, put, write_split
 from toys import write_config
 
 from kd_methods.data_check.heads import heads_of
@@ -75,3 +76,108 @@ def test_published_weights_are_not_asked_for(monkeypatch):
     monkeypatch.setattr(networks, '_published_checkpoint', refuse)
     model = dict(architecture=dict(cfg_path='configs/baselines/pspnet_r18_scenes.py', pretrained=True), distiller=dict())
     assert set(keys(model).values()) == {11}
+
+
+def with_values(small, *values: int) -> np.ndarray:
+    """Write labels of the classes 0 to 2 and of these values for training; returns one."""
+    for i, path in enumerate(sorted((small.root / 'train/labels').iterdir())):
+        label = label_map(i)
+        label[-1, 0] = 0
+        for column, value in enumerate(values):
+            label[0, column] = value
+        put(path, label)
+    return label
+
+
+def trains(cfg: dict, label: np.ndarray) -> bool:
+    """Whether mmseg's head computes its loss with a label."""
+    import torch
+    from mmengine.structures import PixelData
+    from mmseg.registry import MODELS
+    from mmseg.structures import SegDataSample
+    built = MODELS.build(dict(cfg, in_channels=2, channels=2, num_convs=0, concat_input=False))
+    sample = SegDataSample(gt_sem_seg=PixelData(data=torch.from_numpy(label.astype(np.int64))[None]))
+    try:
+        return bool(built.loss((torch.rand(1, 2, 4, 6), ), [sample], {}))
+    except (IndexError, AssertionError):
+        return False
+
+
+DEFAULT, SIGMOID = None, dict(type='CrossEntropyLoss', use_sigmoid=True)
+DICE, LIST = dict(type='DiceLoss'), [dict(type='DiceLoss'), dict(type='CrossEntropyLoss')]
+
+
+@pytest.mark.filterwarnings('ignore:Default ``avg_non_ignore``')
+@pytest.mark.parametrize('values, loss, ignored, said', [
+    ((255, ), DEFAULT, None, ''), ((255, ), SIGMOID, None, ''), ((255, ), DICE, None, ''),
+    ((77, ), DEFAULT, 77, ''), ((77, ), LIST, 77, ''), ((77, ), SIGMOID, 77, ''),
+    ((200, ), DEFAULT, None, 'refused'), ((200, ), LIST, None, 'refused'), ((200, ), SIGMOID, None, 'refused'),
+    ((255, ), DEFAULT, 77, 'refused'), ((77, 255), SIGMOID, 77, 'refused'), ((3, ), DEFAULT, None, 'refused'),
+    ((200, ), DICE, None, 'warned'), ((255, ), DICE, 77, 'warned'),
+])
+def test_a_run_is_refused_where_the_loss_of_a_head_stops(values, loss, ignored, said, small, quick):
+    """Computed by mmseg's own head, with the labels that the check reads and whatever the data set says to be ignored."""
+    label = with_values(small, *values)
+    small.train.ignore_index = values[0]
+    cfg = dict(type='FCNHead', num_classes=3, **(dict(loss_decode=loss) if loss else {}),
+               **(dict(ignore_index=ignored) if ignored else {}))
+    small.cfg.model.decode_head = cfg
+    assert trains(cfg, label) == (said != 'refused')
+    assert quick(small.cfg).split(':')[0] == said
+
+
+@pytest.mark.filterwarnings('ignore:Default ``avg_non_ignore``')
+@pytest.mark.parametrize('value', [77, 255])
+def test_what_one_head_alone_ignores_is_refused(value, small, quick):
+    with_values(small, value)
+    small.cfg.model.auxiliary_head = head(ignore_index=77)
+    small.train.ignore_index = 77
+    assert not all(trains(cfg, with_values(small, value)) for cfg in (small.cfg.model.decode_head, small.cfg.model.auxiliary_head))
+    said = quick(small.cfg)
+    assert said.startswith('refused') and (
+        'Expected: 0 to 2 (BaseSegDataset, reduce_zero_label=False). model.decode_head.ignore_index=255, '
+        'model.auxiliary_head.ignore_index=77 alone decides what is ignored, not the data set') in said
+    options = dict(option.strip(',').split('=') for option in said.split('--cfg-options ')[1].split()[:2])
+    small.cfg.merge_from_dict({key: int(number) for key, number in options.items()})
+    assert quick(small.cfg) == ''
+
+
+def test_a_head_that_refuses_counts_for_what_it_does_not_ignore(small, quick):
+    """77 is foreign to a head whose loss takes anything; the one whose loss does not ignores it."""
+    with_values(small, 77)
+    small.cfg.model.update(decode_head=head(ignore_index=77), auxiliary_head=head())
+    small.cfg.model.auxiliary_head.loss_decode = DICE
+    assert quick(small.cfg).startswith('warned: ')
+
+
+def test_metrics_ignore_what_they_are_told(small, quick, wrong):
+    """mmseg's counts any other value as a pixel that is predicted wrongly, and does not stop."""
+    for path in (small.root / 'val/labels').iterdir():
+        put(path, np.where(label_map() == 255, 77, label_map()))
+    small.cfg.val_evaluator = dict(type='IoUMetric')
+    small.val.ignore_index = 77
+    assert quick(small.cfg).startswith('warned: val_dataloader.dataset: ')
+    assert 'val_evaluator.ignore_index=255 alone decides what is ignored' in quick(small.cfg)
+    assert '--cfg-options val_evaluator.ignore_index=77,' in quick(small.cfg)
+    small.cfg.val_evaluator.ignore_index = 77
+    assert quick(small.cfg) == ''
+
+
+def test_what_a_teacher_ignores_does_not_count(distillation, wrong):
+    """It is trained on nothing."""
+    distillation.model.teacher.decode_head = dict(ignore_index=77)
+    assert wrong(distillation) == []
+
+
+def test_labels_of_padding_are_noted(small, notes):
+    small.cfg.model.data_preprocessor = dict(type='SegDataPreProcessor', size=(64, 64))
+    assert notes(small.cfg) == []
+    with_values(small, 77)
+    small.cfg.model.decode_head.ignore_index = 77
+    note, = notes(small.cfg)
+    assert 'seg_pad_val=255, at which the loss of model.decode_head (ignore_index=77) would stop' in note
+    assert note.endswith('--cfg-options model.data_preprocessor.seg_pad_val=77.')
+    small.cfg.model.data_preprocessor.seg_pad_val = 77
+    assert notes(small.cfg) == []
+    small.cfg.model.data_preprocessor = dict(type='SegDataPreProcessor')  # which pads nothing
+    assert notes(small.cfg) == []

@@ -100,3 +100,25 @@ def test_a_choice_of_classes_is_counted_under_its_own_names(small):
     labels = np.stack([np.array(Image.open(path)) for path in (small.root / 'train/labels').iterdir()])
     assert split.classes == ('door', 'ground')
     assert split.counts.tolist() == [(labels == 2).sum(), (labels == 0).sum()]
+
+
+def test_one_text_for_the_classes_is_no_tuple(small, wrong, quick):
+    """``('cat')`` is a text of three letters; nothing is said of the three classes that it seems to be."""
+    small.train.metainfo = dict(classes=('cat'))
+    said = "train_dataloader.dataset: metainfo.classes='cat' is one text and no file"
+    assert wrong(small.cfg)[0].startswith(said) and len(wrong(small.cfg)) == 1
+    assert quick(small.cfg).startswith(f'warned: {said}') and "write classes=('cat',) with a comma" in quick(small.cfg)
+
+
+def test_one_text_for_the_classes_of_a_known_data_set(small, wrong, quick):
+    """mmseg would name letters that are no classes."""
+    small.train.update(type='CityscapesDataset', metainfo=dict(classes='road'))
+    assert "write classes=('road',) with a comma" in quick(small.cfg)
+    assert any("write classes=('road',)" in text for text in wrong(small.cfg))
+
+
+def test_a_file_of_classes_is_read(small, wrong):
+    (small.root / 'classes.txt').write_text('\n'.join(CLASSES))
+    small.train.metainfo = dict(classes=str(small.root / 'classes.txt'))
+    assert look(small.cfg, ['train'], Effort(workers=1)).splits[0].classes == CLASSES
+    assert wrong(small.cfg) == []

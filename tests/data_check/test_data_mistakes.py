@@ -198,10 +198,11 @@ MISTAKES = [
     (empty_line_in_the_list, 'refused', r"1 of 3 listed images missing: .*train.txt' has empty lines"),
     # labels 0 to 255, ids, colours instead of classes
     (ids_under_the_name_of_train_ids, 'refused',
-     r'labelTrainIds.png \(26, 33\).*Expected: 0 to 18, and 255 .*These are ids under the name of train ids: '
-     r'python tools/data/cityscapes.py \S+ --overwrite'),
+     r'labelTrainIds.png \(26, 33\).*Expected: 0 to 18, and 255 .*These are ids, under the name of train ids. '
+     r'python tools/data/cityscapes.py \S+ --overwrite writes them anew'),
     (suffix_of_ids, 'refused',
-     r'labelIds.png \(26, 33\).*These are ids, not train ids. Leave seg_map_suffix out, to read \*_labelTrainIds.png'),
+     r'labelIds.png \(26, 33\).*These are ids, not train ids. Set --cfg-options '
+     r'train_dataloader.dataset.seg_map_suffix=_gtFine_labelTrainIds.png; python tools/data/cityscapes.py \S+ writes them'),
     (no_train_ids_yet, 'refused',
      r"all 6 images without a label file: \S+leftImg8bit.png.*No '\S+_gtFine_labelTrainIds.png'.*"
      r'\*_polygons.json is there: python tools/data/cityscapes.py \S+ makes labels'),
@@ -216,7 +217,7 @@ MISTAKES = [
     (colours, 'refused',
      r'all .* label files with colours instead of classes: \S+000.png \(RGB\).*Expected: one channel of 8 bits'),
     (colours_of_cityscapes, 'refused', r'_color.png \(RGB\).*python tools/data/cityscapes.py \S+ writes them'),
-    (numbers_of_instances, 'warned', r'label files with values that 8 bits do not hold.*000.png \(uint16, up to 25500\)'),
+    (numbers_of_instances, 'warned', r'label files with values that 8 bits do not hold.*000.png \(uint16, such as 25500\)'),
     # jpg for png
     (jpg_images_for_png, 'refused',
      r"no file in '.*train/images' ends in '.png' \(img_suffix\); 6 end in '.jpg', such as '000.jpg'.*"

@@ -8,6 +8,7 @@ from raw_segmentation import LOAD, config, data_set, put, write_split
 
 from kd_methods.data_check.leaves import loaders
 from kd_methods.data_check.look import look
+from kd_methods.data_check.pairing import Folders
 from kd_methods.data_check.splits import Effort
 
 
@@ -130,3 +131,41 @@ def test_what_a_data_set_says_itself_is_passed_on(files, cure, tmp_path, wrong, 
     cfg = config(dict(type='CamVidDataset', data_root=str(tmp_path), ann_file='train.txt', pipeline=LOAD), classes=11)
     text, = wrong(cfg)
     assert re.search('train_dataloader.dataset: CamVidDataset: .*' + cure, text) and quick(cfg).startswith(f'refused: {text}')
+
+
+@pytest.mark.parametrize('lines, name', [
+    ('000  1\n001 -1\n', '000'), ('000\t1\n', '000'), ('/images/000.jpg /labels/000.png\n', '000'),
+    ('images/000.jpg labels/000.png\n', '000'), ('more/000 1\n', 'more/000')],
+    ids=['Main', 'tab', 'pairs', 'pairs below', 'folders'])
+def test_columns_of_a_list_are_told(lines, name, small, quick):
+    """As VOC has them in ImageSets/Main, and DeepLab in its lists."""
+    for place in ('000', '001', 'more/000'):
+        put(small.root / f'train/images/{place}.jpg', np.zeros((16, 24, 3), np.uint8))
+    (small.root / 'list.txt').write_text(lines)
+    small.train.update(ann_file='list.txt', img_suffix='.jpg')
+    said = quick(small.cfg)
+    assert f"The lines of '{small.root / 'list.txt'}' have columns: write one name a line, such as '{name}', without" in said
+
+
+def test_a_name_with_blanks_is_a_name(small, quick):
+    for kind in ('images', 'labels'):
+        (small.root / f'train/{kind}/000.png').rename(small.root / f'train/{kind}/my 000.png')
+    (small.root / 'list.txt').write_text('my 000\n')
+    small.train.ann_file = 'list.txt'
+    assert quick(small.cfg) == ''
+    (small.root / 'train/images/my 000.png').unlink()
+    assert 'all' not in quick(small.cfg) and 'Take them off the list, or get them' in quick(small.cfg)
+
+
+def test_empty_lines_are_not_counted_as_an_image(small, wrong, notes):
+    (small.root / 'list.txt').write_text('000\n\n001\n\n')
+    small.train.ann_file = 'list.txt'
+    assert 'has empty lines: take them out' in wrong(small.cfg)[0]
+    assert notes(small.cfg) == []
+
+
+def test_a_folder_that_cannot_be_listed_may_be_read(small, monkeypatch):
+    """It takes another permission; and where capitals do not count, files are there under other names than listed."""
+    monkeypatch.setattr('os.listdir', lambda folder: [])
+    folders = Folders()
+    assert str(small.root / 'train/images/000.png') in folders and str(small.root / 'train/images/777.png') not in folders

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 from raw_segmentation import label_map, put
 
-from kd_methods.data_check.reading import Reading
+from kd_methods.data_check.leaves import Leaf
+from kd_methods.data_check.reading import Reading, reading_of
 from kd_methods.data_check.scan import Sample, png_fault, scan
 
 READING = Reading(image=True, label=True, x=True)
@@ -97,27 +98,50 @@ def test_a_format_that_only_opencv_reads(tmp_path):
     assert seen.size == (5, 7) and seen.problems == []
 
 
-def test_the_size_is_that_which_the_loader_gives(tmp_path):
+@pytest.mark.parametrize('quick', [False, True])
+@pytest.mark.parametrize('colour', ['color', 'grayscale', 'unchanged', 'color_ignore_orientation', 'grayscale_ignore_orientation'])
+@pytest.mark.parametrize('kind', ['jpg', 'mpo', 'png', 'tif', 'webp'])
+def test_the_size_is_that_which_the_loader_gives(kind, colour, quick, tmp_path):
+    """Of the formats that can say how an image is turned, OpenCV does not ask all, and not always."""
     from mmcv.transforms import LoadImageFromFile
-    for orientation in (1, 3, 6, 8):
+    step = dict(type='LoadImageFromFile', color_type=colour)
+    reading = reading_of(Leaf('train_dataloader.dataset', 'train', {}, None, [step]), 'mmseg')
+    second = Image.fromarray(np.zeros((10, 20, 3), np.uint8))
+    more = dict(save_all=True, append_images=[second]) if kind == 'mpo' else {}  # of one picture it would be JPEG
+    for orientation in range(1, 9):
         exif = Image.Exif()
         exif[0x0112] = orientation
-        path = str(put(tmp_path / f'{orientation}.jpg', np.zeros((10, 20, 3), np.uint8), exif=exif))
-        for colour, turned in (('color', True), ('color_ignore_orientation', False)):
-            loaded = LoadImageFromFile(color_type=colour).transform(dict(img_path=path))
-            assert scan(Sample(path), READING._replace(turned=turned)).size == loaded['img'].shape[:2]
+        path = str(put(tmp_path / f'{orientation}.{kind}', np.zeros((10, 20, 3), np.uint8), exif=exif, **more))
+        loaded = LoadImageFromFile(color_type=colour).transform(dict(img_path=path))
+        seen = scan(Sample(path), reading, quick)
+        assert seen.problems == [] and seen.size == loaded['img'].shape[:2], orientation
+
+
+def test_images_of_any_size_are_read_as_the_loaders_read_them(monkeypatch, tmp_path):
+    """PIL refuses images of many pixels, OpenCV does not: that reads images and X, PIL the labels."""
+    from mmcv.transforms import LoadImageFromFile
+    from mmseg.datasets.transforms import LoadAnnotations
+    image, label = str(put(tmp_path / 'a.png', np.zeros((16, 24, 3), np.uint8))), str(put(tmp_path / 'b.png', label_map()))
+    monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
+    assert LoadImageFromFile().transform(dict(img_path=image))['img'].shape == (16, 24, 3)
+    with pytest.raises(Image.DecompressionBombError) as error:
+        LoadAnnotations().transform(dict(seg_map_path=label, seg_fields=[], reduce_zero_label=False))
+    seen = scan(Sample(image, label, image), READING)
+    assert seen.size == (16, 24) and seen.problems == [('label', label, str(error.value))]
+    (tmp_path / 'c.png').write_bytes(b'')
+    assert kinds(str(tmp_path / 'c.png')) and Image.MAX_IMAGE_PIXELS == 100
 
 
 @pytest.mark.parametrize('array, mode', [
     (label_map(), 'L'), (label_map(), 'P'), (label_map() == 1, '1'), (label_map().astype(np.uint16), 'I;16'),
-    (label_map().astype(np.int32), 'I')
-], ids=['grey', 'palette', 'bit', '16 bit', '32 bit'])
+    (label_map().astype(np.int32), 'I'), (label_map().astype(np.float32), 'F')
+], ids=['grey', 'palette', 'bit', '16 bit', '32 bit', 'float'])
 def test_values_are_those_that_the_loader_gives(array, mode, tmp_path):
     from mmseg.datasets.transforms import LoadAnnotations
     image = Image.fromarray(array)
     if mode == 'P':
         image.putpalette(list(range(255, -1, -1)) * 3)
-    path = str(tmp_path / ('a.tif' if mode == 'I' else 'a.png'))
+    path = str(tmp_path / ('a.tif' if mode in 'IF' else 'a.png'))
     image.save(path)
     assert Image.open(path).mode == mode
     seen = scan(Sample(None, path), READING)
@@ -129,12 +153,22 @@ def test_values_are_those_that_the_loader_gives(array, mode, tmp_path):
 @pytest.mark.parametrize('array, kind, found', [
     (np.zeros((16, 24, 3), np.uint8), 'label colour', 'RGB'),
     (np.zeros((16, 24, 4), np.uint8), 'label colour', 'mode RGBA'),
-    (np.full((16, 24), 300, np.uint16), 'label wide', 'uint16, up to 300'),
+    (np.full((16, 24), 300, np.uint16), 'label wide', 'uint16, such as 300'),
+    (np.full((16, 24), 256, np.uint16), 'label wide', 'uint16, such as 256'),
     (np.zeros((16, 23), np.uint8), 'label size', '16 x 23, the image 16 x 24'),
-], ids=['rgb', 'rgba', '16 bit', 'size'])
+], ids=['rgb', 'rgba', '16 bit', 'one too many', 'size'])
 def test_label_files_that_are_no_label_maps(array, kind, found, noise, tmp_path):
     image, label = put(tmp_path / 'a.png', noise), put(tmp_path / 'b.png', array)
     assert kinds(str(image), str(label)) == [(kind, found)]
+
+
+@pytest.mark.parametrize('value, found', [(0.5, '0.5'), (-1, '-1'), (256, '256'), (np.nan, 'nan')])
+@pytest.mark.filterwarnings('error')
+def test_fractions_of_labels_are_not_what_the_loader_gives(value, found, tmp_path):
+    array = label_map().astype(np.float32)
+    array[3, 4] = value
+    Image.fromarray(array).save(tmp_path / 'b.tif')
+    assert kinds(None, str(tmp_path / 'b.tif')) == [('label wide', f'float32, such as {found}')]
 
 
 def test_a_jpeg_under_the_name_of_a_png(tmp_path):

@@ -57,12 +57,13 @@ def test_mmdet_loads_them_through_the_shipped_config(root, config):
     assert abs(image.astype(int) - scene.image).mean() < 4  # JPEG
 
 
-@pytest.mark.parametrize('rows', [['...', '...'], ['###', '###'], ['#..', '..#'], ['.#.', '##.']])
+@pytest.mark.parametrize('rows', [['...', '...'], ['###', '###'], ['#..', '..#'], ['.#.', '##.']], ids=' '.join)
 def test_run_lengths_are_cocos(rows):
     mask = np.array([[c == '#' for c in row] for row in rows])
     found = run_lengths(mask)
     rle = coco_mask.frPyObjects(found, *mask.shape)
     assert np.array_equal(coco_mask.decode(rle).astype(bool), mask)
+    assert rle == coco_mask.encode(np.asfortranarray(mask, np.uint8))  # no empty run at the end
     assert sum(found['counts']) == mask.size and found['size'] == list(mask.shape)
 
 

@@ -5,6 +5,8 @@ from PIL import Image
 
 from kd_methods.datasets.nyuv2 import CLASSES, MEMBERS_OF_13
 from kd_methods.datasets.palettes import voc_palette
+from kd_methods.datasets.scene_forms.base import unmeasured
+from kd_methods.datasets.scene_forms.voc import _outlines
 from kd_methods.datasets.scene_maker import scene_at
 from kd_methods.datasets.scene_writer import write_scenes
 
@@ -77,6 +79,17 @@ def test_voc_labels_have_a_border(roots, split, index, name):
         assert ((a == b) | (a == 255) | (b == 255)).all()
 
 
+@pytest.mark.parametrize('side, reach', [(64, 1), (399, 1), (400, 2), (1000, 5)])
+def test_voc_borders_are_wider_in_large_scenes(side, reach):
+    """Of an object in the middle: so many pixels on each side of its outline."""
+    numbers = np.zeros((side, side), np.uint8)
+    middle = side // 2
+    numbers[:, middle:] = 1
+    border = _outlines(numbers)
+    assert (border == border[:1]).all()
+    assert np.flatnonzero(border[0]).tolist() == list(range(middle - reach, middle + reach))
+
+
 def test_voc_aug_labels_have_none(roots):
     for index in range(5):
         found = read(roots / f'voc/VOC2012/SegmentationClassAug/2008_{index + 1:06d}.png')
@@ -125,6 +138,21 @@ def test_nyuv2(roots, part, split, numbers):
             assert seen.setdefault(label, found) == found and 1 <= found <= 40
             assert (labels13[:-STRIP][there] == names_13.index(of_13[CLASSES[found - 1]]) + 1).all()
     assert len(set(seen.values())) == len(seen) > 2 and len(missed) == len(numbers)
+
+
+def test_what_the_sensor_misses_is_no_draw_of_the_scene(monkeypatch):
+    """From the same random numbers, holes would tell where the scene has its things."""
+    states, make = [], np.random.default_rng
+
+    def record(seed):
+        rng = make(seed)
+        states.append(rng.bit_generator.state['state'])
+        return rng
+
+    monkeypatch.setattr(np.random, 'default_rng', record)
+    scene_at(3, 'val', 1, size=SIZE)
+    unmeasured((SIZE, SIZE), 3, 'val', 1)
+    assert len(states) == 2 and states[0] != states[1]
 
 
 def test_nyuv2_gives_each_scene_label_a_class_of_its_own_in_13_too():

@@ -1,9 +1,11 @@
-import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
+from toys import load_tool
 
+from kd_methods.core.cli import run_tool
+from kd_methods.core.files import only_run
 from kd_methods.datasets.scene_maker import DIFFICULTY, look_of, make_scene, scene_at
 from kd_methods.datasets.scene_sources import load_sources, split_digits
 from kd_methods.datasets.scene_writer import RECORD, write_scenes
@@ -18,14 +20,6 @@ def scenes(count=20, split='train', **kwargs):
 def contents(folder):
     return {str(path.relative_to(folder)): path.read_bytes()
             for path in sorted(Path(folder).rglob('*')) if path.is_file()}
-
-
-def load_tool():
-    path = Path(__file__).resolve().parents[2] / 'tools' / 'data' / 'make_scenes.py'
-    spec = importlib.util.spec_from_file_location('make_scenes', path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_scene_is_a_function_of_its_arguments():
@@ -222,6 +216,22 @@ def test_interrupted_run_is_written_anew(tmp_path, monkeypatch):
     assert contents(broken) == contents(whole)
 
 
+def test_one_run_at_a_time_writes_into_a_folder(tmp_path):
+    """A second one with another seed would take what the first has written for the rest of an interrupted run."""
+    with only_run(tmp_path):
+        with pytest.raises(ValueError, match='another process is writing here'):
+            write_scenes(tmp_path, **SMALL)
+        assert not any(tmp_path.iterdir())
+    assert write_scenes(tmp_path, **SMALL)
+
+
+@pytest.mark.parametrize('below', ['', 'x', 'x/y'])
+def test_a_file_in_place_of_the_folder_is_named(tmp_path, below):
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(ValueError, match='file.* is a file or lies below one, expected a folder'):
+        write_scenes(tmp_path / 'file' / below, **SMALL)
+
+
 def test_directory_of_something_else_is_left_alone(tmp_path):
     (tmp_path / 'thesis.tex').write_text('years of work')
     for overwrite in (False, True):
@@ -231,7 +241,7 @@ def test_directory_of_something_else_is_left_alone(tmp_path):
 
 
 def test_command_line(tmp_path, capsys):
-    tool, out = load_tool(), tmp_path / 'scenes'
+    tool, out = load_tool('data/make_scenes'), tmp_path / 'scenes'
     args = [*f'--out {out} --train 4 --val 2 --size 40 --workers 1'.split()]
     assert tool.main(args) == 0
     assert '4 train and 2 val scenes' in capsys.readouterr().out
@@ -241,9 +251,10 @@ def test_command_line(tmp_path, capsys):
     assert 'nothing to do' in capsys.readouterr().out
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob('*')}
 
-    assert tool.main([*args, '--seed', '7']) == 2
+    with pytest.raises(SystemExit) as ended:
+        run_tool(lambda: tool.main([*args, '--seed', '7']))
     error = capsys.readouterr().err
-    assert 'seed 0 there, 7 asked' in error and 'another --out, or --overwrite' in error
+    assert ended.value.code == 1 and 'seed 0 there, 7 asked' in error and 'another --out, or --overwrite' in error
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob('*')}
 
     assert tool.main([*args, '--seed', '7', '--overwrite']) == 0

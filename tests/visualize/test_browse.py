@@ -287,6 +287,15 @@ def test_images_without_labels(cfg):
     assert [r.label for r in contact_sheet(cfg, 'test', count=2).rows] == ['image']
 
 
+def test_of_a_list_of_loaders_the_first_is_drawn(cfg):
+    alone = contact_sheet(cfg, 'val', count=2)
+    second = dict(cfg.val_dataloader, dataset=dict(cfg.val_dataloader.dataset, data_root='nowhere'))
+    cfg.val_dataloader = [cfg.val_dataloader, second]
+    page = contact_sheet(cfg, 'val', count=2)
+    assert page.heading == alone.heading
+    np.testing.assert_array_equal(pixels_of(page), pixels_of(alone))
+
+
 # ---------------------------------------------------------------- mistakes
 
 

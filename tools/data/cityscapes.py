@@ -9,8 +9,8 @@ Beside each *_gtFine_polygons.json lands *_gtFine_labelTrainIds.png: 0-18, and 2
 of the data set's own scripts. An image with *_labelIds.png but without polygons is converted from it, with the same result. Of
 the images in test the labels are not public: their files mark borders only, and all pixels become 255.
 
-Calling it again converts only what is missing, half-written or older than its source. Exit code: 0 all labels are there, 1 some
-are not, and the files to blame are named.
+Calling it again converts only what is missing, half-written, of another kind of PNG or older than its source. Exit code:
+0 all labels are there, 1 some are not, and the files to blame are named.
 """
 import sys
 from pathlib import Path

@@ -10,8 +10,8 @@ What lands in ROOT:
 The labels of the .mat files, 1-182 with 11 numbers left out, are numbered without gaps, as mmseg does. A .mat or an image that
 is missing or broken is named, and the image is left out of the folders unless an earlier run has put it there.
 
-Calling it again converts only what is missing, half-written or older than its source. Exit code: 0 all is there, 1 something is
-not.
+Calling it again converts only what is missing, half-written, of another kind of PNG or older than its source. Exit code:
+0 all is there, 1 something is not.
 """
 import sys
 from pathlib import Path

@@ -17,7 +17,8 @@ from kd_methods.datasets.scene_maker import DIFFICULTY, SIZE  # noqa: E402
 from kd_methods.datasets.scene_writer import write_scenes  # noqa: E402
 
 
-def parse_args(argv=None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     forms = '\n'.join(f'  {name:11} {form.summary}' for name, form in FORMS.items())
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=f'forms on disk:\n{forms}', formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -40,15 +41,11 @@ def parse_args(argv=None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def main(argv=None) -> int:
+def main(argv: list[str] | None = None) -> int:
+    """Write the scenes as the command line says and return the exit code."""
     args = parse_args(argv)
     start = time.time()
-    try:
-        written = write_scenes(**vars(args))
-    except ValueError as error:
-        print(f'make_scenes: {error}', file=sys.stderr)
-        return 2
-    if written:
+    if write_scenes(**vars(args)):
         print(f'{args.out}: {args.train} train and {args.val} val scenes of {args.size} x '
               f'{args.size} in {time.time() - start:.0f} s')
     else:

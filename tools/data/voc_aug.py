@@ -15,8 +15,8 @@ What lands in VOCdevkit/VOC2012:
 A subset of either data set will do. An image whose labels or JPEG are missing, broken or of another size is named and left out
 of the lists.
 
-Calling it again converts only what is missing, half-written or older than its source, and completes the lists. Exit code: 0 all
-is there, 1 something is not.
+Calling it again converts only what is missing, half-written, of another kind of PNG or older than its source, reads
+every JPEG again and completes the lists. Exit code: 0 all is there, 1 something is not.
 """
 import sys
 from pathlib import Path

@@ -73,4 +73,4 @@ def sensed_depth(scene: Scene, seed: int, split: str, index: int) -> np.ndarray:
 
 def unlabelled_rows(height: int) -> slice:
     """The lowest rows, which get no label in forms of data sets whose labels have gaps."""
-    return slice(height - max(1, height // STRIP), height)
+    return slice(height - height // STRIP, height)
