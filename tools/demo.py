@@ -11,7 +11,6 @@ repeated.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
 import os
 import platform
@@ -19,8 +18,7 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +30,7 @@ import kd_methods  # noqa: E402, F401  before any config is read
 from kd_methods.check.networks import count_flops, parameter_count, plain_network  # noqa: E402
 from kd_methods.core.cli import run_tool  # noqa: E402
 from kd_methods.core.export import write_file  # noqa: E402
+from kd_methods.core.files import only_run  # noqa: E402
 from kd_methods.core.networks import REPO_ROOT, load_config, student_config  # noqa: E402
 from kd_methods.datasets.scene_writer import RECORD  # noqa: E402
 from kd_methods.demo import pictures, quick, report, stages  # noqa: E402
@@ -248,16 +247,9 @@ def _shown(path: Path) -> str:
     return str(path) if shown.startswith('..') else shown
 
 
-@contextmanager
-def locked(root: Path) -> Iterator[int]:
+def locked(root: Path) -> AbstractContextManager[int]:
     """Hold the folder of results; a started process holds it too, as long as it runs."""
-    root.mkdir(parents=True, exist_ok=True)
-    with open(root / '.lock', 'w') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(f'--work-dir: another demo is at work in {_shown(root)}; wait for it, or end it.') from error
-        yield file.fileno()
+    return only_run(root, f'--work-dir: another demo is at work in {_shown(root)}; wait for it, or end it.')
 
 
 def main(argv: list[str] | None = None) -> dict:

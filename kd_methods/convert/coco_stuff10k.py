@@ -3,7 +3,16 @@ from pathlib import Path
 
 import numpy as np
 
-from kd_methods.convert.frame import Outcome, check_folder, check_image, convert_files, read_mat, read_names, translate
+from kd_methods.convert.frame import (
+    Outcome,
+    check_folder,
+    check_image,
+    convert_files,
+    naming,
+    read_mat,
+    read_names,
+    translate,
+)
 from kd_methods.core.files import link_or_copy, only_run, save_png
 
 SPLITS = ('train', 'test')
@@ -58,7 +67,7 @@ def convert_coco_stuff10k(root: str | Path, workers: int | None = None, overwrit
             try:
                 _place(image, root / 'images' / target.parent.name / image.name)
             except OSError as error:
-                outcome.failed[image] = str(error) if str(image) in str(error) else f'{image}: {error}'
+                outcome.failed[image] = naming(image, error)
     if len(pairs) != FULL:
         outcome.notes.append(f'{len(pairs)} images are in the lists (the full data has {FULL})')
     return outcome

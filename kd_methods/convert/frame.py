@@ -97,8 +97,13 @@ def _convert_one(convert: Callable[[Path, Path], str | None], pair: tuple[Path, 
     try:
         return convert(source, target), None
     except (ValueError, OSError) as error:
-        text = str(error)
-        return None, text if str(source) in text else f'{source}: {text}'
+        return None, naming(source, error)
+
+
+def naming(path: Path, error: Exception) -> str:
+    """The text of an error; with the file in front, where it does not name it."""
+    text = str(error)
+    return text if str(path) in text else f'{path}: {text}'
 
 
 def check_folder(argument: str, folder: str | Path, needed: Sequence[str]) -> Path:

@@ -34,11 +34,14 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def only_run(folder: str | Path) -> Iterator[None]:
+def only_run(folder: str | Path, busy: str | None = None) -> Iterator[int]:
     """Make a folder, and refuse a second run that writes into it at the same time; on a disk without locks there is no check.
+
+    Gives the open folder: a started process that keeps it open (``pass_fds``) holds it too.
 
     Args:
         folder (str | Path): The folder. A mistyped one would be made too: check first where it has to be there already.
+        busy (str | None): What to say to a second run. Defaults to None, a sentence that fits any.
 
     Raises:
         ValueError: Another process is writing there, or it is a file.
@@ -53,10 +56,11 @@ def only_run(folder: str | Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise ValueError(f'{folder}: another process is writing here. Wait for its end and run this again') from error
+            busy = busy or f'{folder}: another process is writing here. Wait for its end and run this again'
+            raise ValueError(busy) from error
         except OSError:
             pass
-        yield
+        yield handle
     finally:
         os.close(handle)
 

@@ -99,11 +99,16 @@ def _check_ids(split: Split, path: str, content: dict) -> None:
     content['images'] = list({image['id']: image for image in content['images']}.values())
 
 
+def _ids_of(classes: tuple[str, ...], content: dict) -> set:
+    """The ids of the categories that are classes."""
+    return {category['id'] for category in content['categories'] if category['name'] in classes}
+
+
 def _kept(leaf: Leaf, content: dict, classes: tuple[str, ...]) -> list[dict]:
     """The images that mmdet reads: it filters them by ``filter_cfg`` and takes those of ``indices``."""
     images, filters, indices = content['images'], leaf.cfg.get('filter_cfg') or {}, leaf.cfg.get('indices')
     if not leaf.cfg.get('test_mode'):
-        ids = {category['id'] for category in content['categories'] if category['name'] in classes}
+        ids = _ids_of(classes, content)
         used = {thing['image_id'] for thing in content['annotations'] or [] if thing['category_id'] in ids}
         images = [image for image in images if (image['id'] in used or not filters.get('filter_empty_gt', False))
                   and min(image['width'], image['height']) >= filters.get('min_size', 0)]
@@ -188,7 +193,7 @@ def _check_crowds(split: Split, path: str, content: dict, metrics: Sequence[dict
                and osp.realpath(metric['ann_file']) == osp.realpath(path) for metric in metrics):
         return
     images = {image['id'] for image in content['images']}
-    kinds = {category['id'] for category in content['categories'] if category['name'] in split.classes}
+    kinds = _ids_of(split.classes, content)
     without = [f'annotation {thing["id"]}' for thing in content['annotations']
                if thing.get('iscrowd') is None and thing['image_id'] in images and thing['category_id'] in kinds]
     if without:

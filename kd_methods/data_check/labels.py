@@ -153,4 +153,4 @@ def _why_beyond(leaf: Leaf, labels: Labels) -> str:
                 'set and of LoadAnnotations; if it is a class (background), name it in metainfo.classes and add 1 to num_classes')
     return how_to_remake(leaf, path) or (
         f'Number the classes in the label files from {int(labels.zero)} on, without gaps; or name all of them in '
-            'metainfo.classes of the data set, with as many num_classes in the heads')
+        'metainfo.classes of the data set, with as many num_classes in the heads')

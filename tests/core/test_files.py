@@ -1,6 +1,8 @@
 """Files are there whole or not at all; one process at a time writes into a folder."""
 import os
 import signal
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -149,6 +151,18 @@ def test_one_run_at_a_time_writes_into_a_folder(tmp_path, name):
         with pytest.raises(ValueError, match=f'^{folder}: another process is writing here'), only_run(folder):
             pass
     with only_run(folder), only_run(tmp_path / 'other'):
+        pass
+
+
+def test_a_started_process_holds_the_folder_too(tmp_path):
+    with only_run(tmp_path) as handle:
+        child = subprocess.Popen([sys.executable, '-S', '-c', 'input()'], stdin=subprocess.PIPE, pass_fds=(handle, ))
+    try:
+        with pytest.raises(ValueError, match='^in use$'), only_run(tmp_path, 'in use'):
+            pass
+    finally:
+        child.communicate(b'\n')
+    with only_run(tmp_path):
         pass
 
 
