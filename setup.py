@@ -1,4 +1,5 @@
 """Package description: ranges that should work; exact tested versions are in requirements.txt."""
+
 import re
 from pathlib import Path
 

@@ -7,10 +7,10 @@ so configs name its types without a prefix under any ``default_scope``.
 
 __version__ = '0.1.0'
 
-from . import compat
+from kd_methods import compat
 
 compat.setup()
 
-from . import core, datasets, evaluation, hooks, methods, rgbx  # noqa: E402  (they need the set-up above)
+from kd_methods import datasets, distill, evaluation, hooks, methods, rgbx, scenes  # noqa: E402  (they need the set-up above)
 
-__all__ = ['__version__', 'compat', 'core', 'datasets', 'evaluation', 'hooks', 'methods', 'rgbx']
+__all__ = ['__version__', 'compat', 'datasets', 'distill', 'evaluation', 'hooks', 'methods', 'rgbx', 'scenes']

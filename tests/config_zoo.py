@@ -1,4 +1,5 @@
 """The shipped configs as the tests need them: read once, each network also as the smallest of its family."""
+
 import copy
 import math
 from functools import cache
@@ -13,15 +14,17 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from toys import ROOT
 
-import kd_methods.core.networks as networks_module
-from kd_methods.core.networks import build_network, is_distillation, load_config, resolve_model_cfg
+import kd_methods.networks.config as networks_module
+from kd_methods.networks.config import build_network, is_distillation, load_config, resolve_model_cfg
 
 FILES = {p.stem: p for p in sorted((ROOT / 'configs').glob('[!_]*/*.py'))}
 BASELINES = [name for name, path in FILES.items() if path.parent.name == 'baselines']
 DISTILLED = [name for name in FILES if name not in BASELINES]
 DETECTORS = [name for name in FILES if name.endswith('coco')]
 SIZE = 64
-PAPER_SCALE = {key: [name for name in FILES if f'_{key}_' in name] for key in ('8xb2-40k', '8xb2-80k', '8xb3-50k')}
+PAPER_SCALE = {
+    key: [name for name in FILES if f'_{key}_' in name] for key in ('8xb2-40k', '8xb2-80k', '8xb3-50k')
+}
 DATA = {  # in a name: the class, its number of classes
     'scenes': ('SceneDataset', 11),
     'scenesrgbd': ('SceneDataset', 11),
@@ -34,12 +37,26 @@ DATA = {  # in a name: the class, its number of classes
     'scenescoco': ('CocoDataset', 10),
     'coco': ('CocoDataset', 80),
 }
-HEADS = {'deeplabv3': 'ASPPHead', 'deeplabv3plus': 'DepthwiseSeparableASPPHead', 'pspnet': 'PSPHead', 'segformer': 'SegformerHead',
-         'fpn': 'FPNHead'}
-BACKBONES = {'mobilenet-v2': 'MobileNetV2', 'mit': 'MixVisionTransformer', 'pvt-': 'mmdet.PyramidVisionTransformer',
-             'pvtv2-': 'mmdet.PyramidVisionTransformerV2'}
-KINDS = {'RetinaNet': 'retinanet', 'RepPointsDetector': 'reppoints', 'FasterRCNN': 'faster-rcnn', 'MaskRCNN': 'mask-rcnn',
-         'CascadeRCNN': 'cascade-rcnn'}  # mmdet's detectors in a name
+HEADS = {
+    'deeplabv3': 'ASPPHead',
+    'deeplabv3plus': 'DepthwiseSeparableASPPHead',
+    'pspnet': 'PSPHead',
+    'segformer': 'SegformerHead',
+    'fpn': 'FPNHead',
+}
+BACKBONES = {
+    'mobilenet-v2': 'MobileNetV2',
+    'mit': 'MixVisionTransformer',
+    'pvt-': 'mmdet.PyramidVisionTransformer',
+    'pvtv2-': 'mmdet.PyramidVisionTransformerV2',
+}
+KINDS = {
+    'RetinaNet': 'retinanet',
+    'RepPointsDetector': 'reppoints',
+    'FasterRCNN': 'faster-rcnn',
+    'MaskRCNN': 'mask-rcnn',
+    'CascadeRCNN': 'cascade-rcnn',
+}  # mmdet's detectors in a name
 
 
 @cache
@@ -62,8 +79,9 @@ def networks(name: str) -> dict:
     cfg = load(name)
     if not is_distillation(cfg):
         return dict(student=_resolve(str(FILES[name])))
-    return dict(student=_resolve(cfg.model.architecture.cfg_path),
-                teacher=_resolve(cfg.model.teacher.cfg_path))
+    return dict(
+        student=_resolve(cfg.model.architecture.cfg_path), teacher=_resolve(cfg.model.teacher.cfg_path)
+    )
 
 
 def smallest(model: dict, head: int = 8) -> dict:
@@ -72,8 +90,14 @@ def smallest(model: dict, head: int = 8) -> dict:
         return smallest_detector(model)
     if model['backbone']['type'] == 'DuplexEncoder':
         late = model['decode_head']['type'] == 'LateFusionHead'
-        part = smallest(dict(model, backbone=model['backbone']['rgb'],
-                             decode_head=model['decode_head']['rgb'] if late else model['decode_head']), head)
+        part = smallest(
+            dict(
+                model,
+                backbone=model['backbone']['rgb'],
+                decode_head=model['decode_head']['rgb'] if late else model['decode_head'],
+            ),
+            head,
+        )
         part['backbone'] = dict(rgb=part['backbone'])
         if late:
             part['decode_head'] = dict(rgb=part['decode_head'])
@@ -101,8 +125,12 @@ def smallest(model: dict, head: int = 8) -> dict:
 
 
 def smallest_detector(model: dict) -> dict:
-    """Overrides for a thin backbone and few proposals; neck and heads stay, which is where it is distilled and inherited."""
-    deep = model['backbone']['depth'] >= 50  # bottlenecks: their maps, and so the necks, have one width in student and teacher
+    """Overrides for a thin backbone and few proposals; neck and heads stay, which is where it is distilled
+    and inherited.
+    """
+    deep = (
+        model['backbone']['depth'] >= 50
+    )  # bottlenecks: their maps, and so the necks, have one width in student and teacher
     backbone = dict(depth=50 if deep else 18, stem_channels=8, base_channels=8)
     if model['backbone']['type'] == 'ResNeXt':
         backbone['groups'] = 2
@@ -135,15 +163,17 @@ def batch(num_classes: int, size: int = SIZE, channels: int = 3) -> dict:
         sample = SegDataSample(metainfo=dict(img_shape=(size, size), ori_shape=(size, size)))
         sample.gt_sem_seg = PixelData(data=label)
         samples.append(sample)
-    inputs = [torch.randint(256, (channels, size, size), generator=generator, dtype=torch.uint8)
-              for _ in range(2)]
+    inputs = [
+        torch.randint(256, (channels, size, size), generator=generator, dtype=torch.uint8) for _ in range(2)
+    ]
     return dict(inputs=inputs, data_samples=samples)
 
 
 def detection_batch(name: str) -> dict:
-    """Noise with boxes, and masks where the data has them: of the scenes' size, or for COCO the smallest on which each of a
-    neck's levels has several places."""
+    """Noise with boxes, and masks where the data has them: of the scenes' size, or for COCO the smallest on
+    which each of a neck's levels has several places."""
     from mmdet.testing import demo_mm_inputs
+
     size = 96 if name.endswith('scenescoco') else 160
     masks = any(t.get('with_mask') for t in load(name).train_dataloader.dataset.pipeline)
     return demo_mm_inputs(2, [(3, size, size)] * 2, num_classes=len(classes_of(name)), with_mask=masks)
@@ -172,9 +202,14 @@ def classes_of(name: str) -> tuple:
 def heads_of(model: dict) -> list[dict]:
     """All parts of a network that tell classes apart."""
     roi = model.get('roi_head') or {}
-    named = [*map(model.get, ('decode_head', 'auxiliary_head', 'bbox_head')), *map(roi.get, ('bbox_head', 'mask_head'))]
+    named = [
+        *map(model.get, ('decode_head', 'auxiliary_head', 'bbox_head')),
+        *map(roi.get, ('bbox_head', 'mask_head')),
+    ]
     heads = [h for part in named if part for h in (part if isinstance(part, list) else [part])]
-    return [h if 'num_classes' in h else h['rgb'] for h in heads]  # a head of two branches takes the number of the first
+    return [
+        h if 'num_classes' in h else h['rgb'] for h in heads
+    ]  # a head of two branches takes the number of the first
 
 
 def detector_name(model: dict) -> str:
@@ -185,14 +220,16 @@ def detector_name(model: dict) -> str:
         kind = kind.replace('cascade-', 'cascade-mask-')
     cardinality = '-{groups}x{base_width}d'.format(**backbone) if backbone['type'] == 'ResNeXt' else ''
     letter = {'ResNet': 'r', 'ResNeXt': 'x'}[backbone['type']]
-    return f"{kind}_{letter}{backbone['depth']}{cardinality}{'-dconv' if backbone.get('dcn') else ''}"
+    return f'{kind}_{letter}{backbone["depth"]}{cardinality}{"-dconv" if backbone.get("dcn") else ""}'
 
 
 def segmentor_name(model: dict) -> str:
-    """What a name has to call a segmentor on a ResNet of the usual width: its head, its depth and the stride of its last map."""
-    (kind, ) = [kind for kind, head in HEADS.items() if head == model['decode_head']['type']]
+    """What a name has to call a segmentor on a ResNet of the usual width: its head, its depth and the stride
+    of its last map.
+    """
+    (kind,) = [kind for kind, head in HEADS.items() if head == model['decode_head']['type']]
     backbone = model['backbone']
-    return f"{kind}_r{backbone['depth']}-d{4 * math.prod(backbone['strides'])}"
+    return f'{kind}_r{backbone["depth"]}-d{4 * math.prod(backbone["strides"])}'
 
 
 @pytest.fixture(autouse=True, scope='module')
@@ -200,7 +237,11 @@ def read_files_once():
     # mmengine reads mmseg's 53 metafiles for each `mmseg::` base: half a second a config.
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mmengine.config.utils, 'load', cache(mmengine.config.utils.load))
-        patch.setattr(networks_module, 'load_config', lambda path, key='': load(path if '::' in path else Path(path).stem))
+        patch.setattr(
+            networks_module,
+            'load_config',
+            lambda path, key='': load(path if '::' in path else Path(path).stem),
+        )
         yield
 
 

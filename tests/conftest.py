@@ -2,6 +2,7 @@
 
 Everything is written under pytest's temporary folder and trained once a session.
 """
+
 from __future__ import annotations
 
 import os
@@ -15,6 +16,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from toys import SIZE, load_tool, tiny_distillation, tiny_model, tiny_run, write_config  # noqa: E402
 
+pytest_plugins = ['distill_fixtures']
 torch.set_num_threads(1)
 
 
@@ -26,8 +28,11 @@ def seeded():
 
 @pytest.fixture(autouse=True)
 def no_scope():
-    """No default scope is left from the runner of another test: types would be looked up in it, in some orders only."""
+    """No default scope is left from the runner of another test: types would be looked up in it, in some
+    orders only.
+    """
     from mmengine.registry import DefaultScope
+
     DefaultScope._instance_dict.clear()
 
 
@@ -35,6 +40,7 @@ def no_scope():
 def segmentation_scope(no_scope):
     """Look types up as a segmentation config would."""
     from mmengine.registry import DefaultScope
+
     with DefaultScope.overwrite_default_scope('mmseg'):
         yield
 
@@ -42,7 +48,8 @@ def segmentation_scope(no_scope):
 @pytest.fixture(scope='session')
 def tiny_scenes(tmp_path_factory) -> Path:
     """A folder with 16 training and 5 validation scenes of 64 x 64."""
-    from kd_methods.datasets.scene_writer import write_scenes
+    from kd_methods.scenes.writer import write_scenes
+
     out = tmp_path_factory.mktemp('data') / 'scenes'
     write_scenes(out, train=16, val=5, size=SIZE, workers=1)
     return out
@@ -51,11 +58,13 @@ def tiny_scenes(tmp_path_factory) -> Path:
 @pytest.fixture(scope='session')
 def tools() -> SimpleNamespace:
     """`tools.train(argv)` and `tools.test(argv)`: the tools' `main` in this process."""
+
     def start(name: str) -> Callable:
         main = load_tool(name).main
 
         def run(argv: list[str]):
             from mmseg.visualization import SegLocalVisualizer
+
             # mmengine keeps one visualizer for a process, with the folder of its first run
             SegLocalVisualizer._instance_dict.clear()
             return main(argv)
@@ -101,5 +110,8 @@ def tiny_distilled(tiny_distill_cfg, tools, tmp_path_factory) -> SimpleNamespace
     work_dir = tmp_path_factory.mktemp('work') / 'tiny_distill'
     tools.train([str(tiny_distill_cfg), '--work-dir', str(work_dir)])
     return SimpleNamespace(
-        config=tiny_distill_cfg, work_dir=work_dir, checkpoint=work_dir / 'iter_4.pth',
-        student=work_dir / 'iter_4_student.pth')
+        config=tiny_distill_cfg,
+        work_dir=work_dir,
+        checkpoint=work_dir / 'iter_4.pth',
+        student=work_dir / 'iter_4_student.pth',
+    )

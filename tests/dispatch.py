@@ -1,4 +1,5 @@
 """What PyTorch's operations do, seen from below autograd."""
+
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 

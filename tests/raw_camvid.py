@@ -1,15 +1,24 @@
 """Small files in the form of CamVid's colour-coded release."""
+
 import numpy as np
 from PIL import Image
 
 HEIGHT, WIDTH = 12, 16
 #: Name -> its place in the usual split; the neighbours of each border are among them.
 NAMES = {
-    '0001TP_006690': 'train', '0001TP_008520': 'train', '0001TP_008550': 'test', '0001TP_010380': 'test',
-    '0006R0_f00930': 'train', '0016E5_07920': 'train', '0016E5_07959': 'val', '0016E5_08159': 'val', '0016E5_08190': 'train',
-    'Seq05VD_f00000': 'test'}
+    '0001TP_006690': 'train',
+    '0001TP_008520': 'train',
+    '0001TP_008550': 'test',
+    '0001TP_010380': 'test',
+    '0006R0_f00930': 'train',
+    '0016E5_07920': 'train',
+    '0016E5_07959': 'val',
+    '0016E5_08159': 'val',
+    '0016E5_08190': 'train',
+    'Seq05VD_f00000': 'test',
+}
 #: label_colors.txt of the release.
-COLOURS = '''64 128 64	Animal
+COLOURS = """64 128 64	Animal
 192 0 128	Archway
 0 128 192	Bicyclist
 0 128 64	Bridge
@@ -41,7 +50,7 @@ COLOURS = '''64 128 64	Animal
 192 192 0	VegetationMisc
 0 0 0		Void
 64 192 0	Wall
-'''
+"""
 PALETTE = np.array([line.split()[:3] for line in COLOURS.splitlines()], np.uint8)
 LABEL_NAMES = [line.split()[3] for line in COLOURS.splitlines()]
 

@@ -1,4 +1,5 @@
 """Small annotations in the form of the official ones of Cityscapes."""
+
 import json
 
 import numpy as np
@@ -18,7 +19,11 @@ def write_polygons(root, split, city, frame, objects, annotations='gtFine', size
     stem = f'{city}_{frame:06d}_000019'
     things = []
     for number, (label, polygon, *deleted) in enumerate(objects):
-        thing = dict(date='25-Jun-2015 13:37:00', deleted=int(deleted[0]), id=number, user='a', verified=1) if deleted else {}
+        thing = (
+            dict(date='25-Jun-2015 13:37:00', deleted=int(deleted[0]), id=number, user='a', verified=1)
+            if deleted
+            else {}
+        )
         things.append(dict(thing, label=label, polygon=polygon))
     path = root / annotations / split / city / f'{stem}_{annotations}_polygons.json'
     path.parent.mkdir(parents=True, exist_ok=True)

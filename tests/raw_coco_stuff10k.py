@@ -1,4 +1,5 @@
 """A small folder in the form of the official COCO-Stuff 10k v1.1."""
+
 import numpy as np
 import scipy.io
 from PIL import Image
@@ -14,14 +15,28 @@ def name_of(number):
 
 def labels_of(number):
     """Every label there is, in an order of its own for each number."""
-    return np.random.default_rng(number).permutation(np.resize(PRESENT, SIZE[0] * SIZE[1])).reshape(SIZE).astype(np.uint16)
+    return (
+        np.random.default_rng(number)
+        .permutation(np.resize(PRESENT, SIZE[0] * SIZE[1]))
+        .reshape(SIZE)
+        .astype(np.uint16)
+    )
 
 
 def write_mat(path, labels):
     """The fields of an official file: S and what this project does not read."""
     names = np.array([f'class {i}' for i in range(5)], object)[:, None]
-    scipy.io.savemat(path, dict(S=labels, names=names, captions=names, regionMapStuff=np.ones(SIZE, np.uint16),
-                                regionLabelsStuff=np.zeros((3, 1), np.uint16)), do_compression=True)
+    scipy.io.savemat(
+        path,
+        dict(
+            S=labels,
+            names=names,
+            captions=names,
+            regionMapStuff=np.ones(SIZE, np.uint16),
+            regionLabelsStuff=np.zeros((3, 1), np.uint16),
+        ),
+        do_compression=True,
+    )
 
 
 def write_coco_stuff(root, train, test):

@@ -1,4 +1,5 @@
 """Small files in the form of the official ones of NYUv2."""
+
 import h5py
 import numpy as np
 import scipy.io
@@ -17,8 +18,12 @@ def official(seed=0):
     depths = rng.uniform(0.7, 9.9, (COUNT, HEIGHT, WIDTH)).astype(np.float32)
     raw = depths + np.float32(0.05)
     raw[:, 2, 3] = 0
-    return dict(images=rng.integers(0, 256, (COUNT, HEIGHT, WIDTH, 3), dtype=np.uint8), depths=depths, rawDepths=raw,
-                labels=fine.astype(np.uint16))
+    return dict(
+        images=rng.integers(0, 256, (COUNT, HEIGHT, WIDTH, 3), dtype=np.uint8),
+        depths=depths,
+        rawDepths=raw,
+        labels=fine.astype(np.uint16),
+    )
 
 
 def write_mat(path, arrays):
@@ -32,4 +37,6 @@ def write_mat(path, arrays):
 
 
 def write_splits(path, train=TRAIN, test=TEST):
-    scipy.io.savemat(path, dict(trainNdxs=np.array(train, float)[:, None], testNdxs=np.array(test, float)[:, None]))
+    scipy.io.savemat(
+        path, dict(trainNdxs=np.array(train, float)[:, None], testNdxs=np.array(test, float)[:, None])
+    )

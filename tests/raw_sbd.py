@@ -1,4 +1,5 @@
 """Small folders in the form of the official ones of Pascal VOC 2012 and of SBD."""
+
 import numpy as np
 import scipy.io
 import scipy.sparse
@@ -38,7 +39,9 @@ def write_mat(path, labels):
     contours = np.empty((20, 1), object)
     for i in range(20):
         contours[i, 0] = scipy.sparse.csc_matrix(labels == i + 1)
-    content = dict(Boundaries=contours, Segmentation=labels, CategoriesPresent=np.setdiff1d(labels, [0])[:, None])
+    content = dict(
+        Boundaries=contours, Segmentation=labels, CategoriesPresent=np.setdiff1d(labels, [0])[:, None]
+    )
     scipy.io.savemat(path, dict(GTcls=content), do_compression=True)
 
 

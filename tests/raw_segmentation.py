@@ -1,4 +1,5 @@
 """A small data set of image and label files with three classes, and configs that name it."""
+
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,19 @@ def put(path: Path, array: np.ndarray, **options) -> Path:
 
 def label_map(seed: int = 0, high: int = 3, size: tuple[int, int] = (16, 24)) -> np.ndarray:
     """Every value below ``high``, and 255."""
-    label = np.random.default_rng(seed).permutation(np.resize(np.arange(high), size).ravel()).reshape(size).astype(np.uint8)
+    label = (
+        np.random.default_rng(seed)
+        .permutation(np.resize(np.arange(high), size).ravel())
+        .reshape(size)
+        .astype(np.uint8)
+    )
     label[-1, 0] = 255
     return label
 
 
-def write_split(root: Path, split: str, count: int, images: str = '.png', labels: str = '.png', high: int = 3) -> None:
+def write_split(
+    root: Path, split: str, count: int, images: str = '.png', labels: str = '.png', high: int = 3
+) -> None:
     """``SPLIT/images/000.png`` and ``SPLIT/labels/000.png``, 16 x 24 pixels."""
     for i in range(count):
         noise = np.random.default_rng(i).integers(0, 256, (16, 24, 3)).astype(np.uint8)
@@ -34,8 +42,18 @@ def write_split(root: Path, split: str, count: int, images: str = '.png', labels
 def data_set(root: Path, split: str, kind: str = 'BaseSegDataset', **keys) -> dict:
     """The config of one data set."""
     named = dict(metainfo=dict(classes=CLASSES)) if kind == 'BaseSegDataset' else {}
-    return {**named, **dict(type=kind, data_root=str(root), img_suffix='.png', seg_map_suffix='.png', pipeline=LOAD,
-                            data_prefix=dict(img_path=f'{split}/images', seg_map_path=f'{split}/labels')), **keys}
+    return {
+        **named,
+        **dict(
+            type=kind,
+            data_root=str(root),
+            img_suffix='.png',
+            seg_map_suffix='.png',
+            pipeline=LOAD,
+            data_prefix=dict(img_path=f'{split}/images', seg_map_path=f'{split}/labels'),
+        ),
+        **keys,
+    }
 
 
 def head(classes: int = 3, **keys) -> dict:
@@ -46,7 +64,16 @@ def head(classes: int = 3, **keys) -> dict:
 def config(train: dict, val: dict | None = None, classes: int = 3, **keys) -> Config:
     """A config with these data sets, and a model of that many classes."""
     splits = dict(train=train, **({'val': val, 'test': val} if val else {}))
-    return Config(dict(dict(
-        default_scope='mmseg', model=dict(type='EncoderDecoder', decode_head=head(classes)),
-        **{f'{split}_dataloader': dict(batch_size=2, num_workers=0, dataset=dict(dataset)) for split, dataset in splits.items()}),
-        **keys))
+    return Config(
+        dict(
+            dict(
+                default_scope='mmseg',
+                model=dict(type='EncoderDecoder', decode_head=head(classes)),
+                **{
+                    f'{split}_dataloader': dict(batch_size=2, num_workers=0, dataset=dict(dataset))
+                    for split, dataset in splits.items()
+                },
+            ),
+            **keys,
+        )
+    )

@@ -1,4 +1,5 @@
 """The data sets that the shipped segmentation configs read, laid out as mmseg documents them."""
+
 from pathlib import Path
 
 import mmcv
@@ -19,7 +20,9 @@ def test_cityscapes_disparity_is_read_where_it_lies(part, train_x, val_x, tmp_pa
     image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     for split in ('train', 'val'):
         _write(tmp_path / f'leftImg8bit/{split}/ulm/ulm_0_leftImg8bit.png', image)
-        _write(tmp_path / f'gtFine/{split}/ulm/ulm_0_gtFine_labelTrainIds.png', np.full((90, 120), 3, np.uint8))
+        _write(
+            tmp_path / f'gtFine/{split}/ulm/ulm_0_gtFine_labelTrainIds.png', np.full((90, 120), 3, np.uint8)
+        )
         _write(tmp_path / f'disparity/{split}/ulm/ulm_0_disparity.png', np.full((90, 120), 2561, np.uint16))
     cfg = Config.fromfile(ROOT / f'configs/_base_/datasets/cityscapes_{part}_512x512.py')
     for loader, has_x in ((cfg.train_dataloader, train_x), (cfg.val_dataloader, val_x)):
@@ -31,9 +34,16 @@ def test_cityscapes_disparity_is_read_where_it_lies(part, train_x, val_x, tmp_pa
         assert (item['data_samples'].gt_sem_seg.data == 3).all()
 
 
-@pytest.mark.parametrize('base, crop', [
-    ('cityscapes_512x1024', (512, 1024)), ('cityscapes_512x512', (512, 512)), ('voc12_aug_512x512', (512, 512)),
-    ('ade20k_512x512', (512, 512)), ('coco-stuff10k_512x512', (512, 512))])
+@pytest.mark.parametrize(
+    'base, crop',
+    [
+        ('cityscapes_512x1024', (512, 1024)),
+        ('cityscapes_512x512', (512, 512)),
+        ('voc12_aug_512x512', (512, 512)),
+        ('ade20k_512x512', (512, 512)),
+        ('coco-stuff10k_512x512', (512, 512)),
+    ],
+)
 def test_pipelines_run_on_the_layout_mmseg_documents(base, crop, tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
     label = np.full((90, 120), 3, dtype=np.uint8)
@@ -48,7 +58,9 @@ def test_pipelines_run_on_the_layout_mmseg_documents(base, crop, tmp_path):
     elif base.startswith('coco-stuff'):
         for split in ('train2014', 'test2014'):
             _write(tmp_path / f'images/{split}/a.jpg', image)
-            _write(tmp_path / f'annotations/{split}/a_labelTrainIds.png', label + 1)  # 0 is 'unlabeled', which is ignored
+            _write(
+                tmp_path / f'annotations/{split}/a_labelTrainIds.png', label + 1
+            )  # 0 is 'unlabeled', which is ignored
     else:
         for split in ('train', 'aug', 'val'):
             _write(tmp_path / f'JPEGImages/{split}.jpg', image)

@@ -1,4 +1,5 @@
 """The shipped configs of detectors, beside what tests/test_configs.py checks of all."""
+
 import json
 from pathlib import Path
 
@@ -20,8 +21,8 @@ from config_zoo import (  # the fixtures apply to the modules that have them
 )
 from mmengine.registry import DATASETS, MODELS
 
-from kd_methods.core.networks import build_network
-from kd_methods.core.plain_config import plain_config
+from kd_methods.export.plain_config import plain_config
+from kd_methods.networks.config import build_network
 
 COCO_2X = [name for name in FILES if '_8xb2-2x_' in name]
 
@@ -32,17 +33,24 @@ def test_published_setting_of_detectors(name):
     one_stage = 'rpn_head' not in networks(name)['student']
     paramwise = cfg.optim_wrapper.pop('paramwise_cfg', None)
     assert without_scope(cfg.optim_wrapper) == dict(
-        type='OptimWrapper', clip_grad=dict(max_norm=35, norm_type=2),
-        optimizer=dict(type='SGD', lr=0.01 if one_stage else 0.02, momentum=0.9, weight_decay=1e-4))
+        type='OptimWrapper',
+        clip_grad=dict(max_norm=35, norm_type=2),
+        optimizer=dict(type='SGD', lr=0.01 if one_stage else 0.02, momentum=0.9, weight_decay=1e-4),
+    )
     assert without_scope(cfg.param_scheduler) == [
         dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=500),
-        dict(type='MultiStepLR', begin=0, end=24, by_epoch=True, milestones=[16, 22], gamma=0.1)]
-    (dataset, ) = datasets_of(cfg.train_dataloader)
+        dict(type='MultiStepLR', begin=0, end=24, by_epoch=True, milestones=[16, 22], gamma=0.1),
+    ]
+    (dataset,) = datasets_of(cfg.train_dataloader)
     assert [t['scale'] for t in dataset['pipeline'] if t['type'] == 'Resize'] == [(1333, 800)]
     masks = 'mask' in Path(cfg.model.architecture.cfg_path if name in DISTILLED else name).name
-    assert [t.get('with_mask', False) for t in dataset['pipeline'] if t['type'] == 'LoadAnnotations'] == [masks]
+    assert [t.get('with_mask', False) for t in dataset['pipeline'] if t['type'] == 'LoadAnnotations'] == [
+        masks
+    ]
     assert cfg.val_evaluator.metric == (['bbox', 'segm'] if masks else 'bbox')
-    assert networks(name)['student']['backbone']['init_cfg'] == dict(type='Pretrained', checkpoint='torchvision://resnet50')
+    assert networks(name)['student']['backbone']['init_cfg'] == dict(
+        type='Pretrained', checkpoint='torchvision://resnet50'
+    )
     if name in BASELINES:
         return
     bcd = name.startswith('bcd')
@@ -55,7 +63,8 @@ def test_published_setting_of_detectors(name):
         weight, ratio = (2e-5, 0.65) if one_stage else (5e-7, 0.45)
         levels = {} if one_stage else dict(features=[f'neck.{i}' for i in range(4)])
         assert cfg.model.distiller == dict(
-            type='DMKDDistiller', loss_weight=weight, spatial_ratio=ratio, channel_ratio=ratio, **levels)
+            type='DMKDDistiller', loss_weight=weight, spatial_ratio=ratio, channel_ratio=ratio, **levels
+        )
 
 
 @pytest.mark.parametrize('name', [n for n in DETECTORS if n in DISTILLED])
@@ -91,7 +100,9 @@ def test_full_size_pair_of_detectors(name):
     assert list(built.weights.base) == [f'loss_dmkd_{i}' for i in range(levels)]
     assert {loss.channels for loss in built.distiller.distill_losses.values()} == {(256, 256)}
     assert built.teacher.mode == 'tensor'
-    assert type(built.teacher.model.backbone).__name__ == 'ResNeXt' and built.teacher.model.backbone.depth == 101
+    assert (
+        type(built.teacher.model.backbone).__name__ == 'ResNeXt' and built.teacher.model.backbone.depth == 101
+    )
 
 
 @pytest.mark.parametrize('name', ['retinanet_r50_8xb2-2x_coco', 'mask-rcnn_r50_8xb2-2x_coco'])
@@ -101,12 +112,20 @@ def test_pipelines_run_on_the_layout_mmdet_documents(name, tmp_path):
     polygon = [10, 20, 40, 20, 40, 60, 10, 60]
     for split in ('train', 'val'):
         assert mmcv.imwrite(image, str(tmp_path / f'{split}2017/a.jpg'))
-        annotation = dict(id=1, image_id=7, category_id=18, iscrowd=0, bbox=box, area=1200, segmentation=[polygon])
+        annotation = dict(
+            id=1, image_id=7, category_id=18, iscrowd=0, bbox=box, area=1200, segmentation=[polygon]
+        )
         path = tmp_path / f'annotations/instances_{split}2017.json'
         path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(dict(
-            images=[dict(id=7, file_name='a.jpg', height=90, width=120)], annotations=[annotation],
-            categories=[dict(id=18, name='dog')])))
+        path.write_text(
+            json.dumps(
+                dict(
+                    images=[dict(id=7, file_name='a.jpg', height=90, width=120)],
+                    annotations=[annotation],
+                    categories=[dict(id=18, name='dog')],
+                )
+            )
+        )
     cfg = load(name)
     for loader in (cfg.train_dataloader, cfg.val_dataloader):
         loader.dataset.data_root = f'{tmp_path}/'

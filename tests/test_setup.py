@@ -1,4 +1,5 @@
 """The set-up's files agree with each other, and the script refuses what cannot work."""
+
 from __future__ import annotations
 
 import ast
@@ -66,8 +67,8 @@ def run_script(tmp_path: Path, **env: str) -> subprocess.CompletedProcess:
     """The set-up with a place of its own for everything it writes."""
     places = {'VENV': str(tmp_path / 'venv'), 'KD_CACHE': str(tmp_path / 'cache')}
     return subprocess.run(
-        ['bash', str(SCRIPT)], env={**os.environ, **places, **env}, capture_output=True, text=True,
-        timeout=60)
+        ['bash', str(SCRIPT)], env={**os.environ, **places, **env}, capture_output=True, text=True, timeout=60
+    )
 
 
 def fake_python(tmp_path: Path, body: str) -> str:
@@ -102,7 +103,8 @@ def test_version_is_said_once():
     cff = (ROOT / 'CITATION.cff').read_text(encoding='utf-8')
     assert re.search(r'^version: (\S+)$', cff, re.MULTILINE).group(1) == kd_methods.__version__
     result = subprocess.run(
-        [sys.executable, 'setup.py', '--version'], cwd=ROOT, capture_output=True, text=True)
+        [sys.executable, 'setup.py', '--version'], cwd=ROOT, capture_output=True, text=True
+    )
     assert result.stdout.split()[-1] == kd_methods.__version__, result.stderr
 
 
@@ -115,7 +117,8 @@ def test_supported_pythons_agree():
 
 
 @pytest.mark.parametrize(
-    'path', sorted([*ROOT.glob('tools/**/*.sh'), ROOT / '.ci' / 'run']), ids=lambda p: p.name)
+    'path', sorted([*ROOT.glob('tools/**/*.sh'), ROOT / '.ci' / 'run']), ids=lambda p: p.name
+)
 def test_shell_scripts_parse_and_can_be_run(path):
     result = subprocess.run(['bash', '-n', str(path)], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
@@ -170,13 +173,16 @@ def test_operators_work_and_problems_are_said():
     assert helper.check_operators('cpu', '1.0') == f'mmcv {version} is installed, 1.0 is wanted'
 
 
-@pytest.mark.parametrize('usable, built, nvcc, device, kind, says', [
-    (False, None, None, False, 'cpu', ''),
-    (False, None, '13.0', True, 'cpu', 'cannot use it'),
-    (True, '13.0', '13.2', True, 'cuda', 'CUDA operators'),
-    (True, '13.0', None, True, 'cpu', 'nvcc was not found'),
-    (True, '13.0', '12.4', True, 'cpu', 'nvcc is version 12.4'),
-])
+@pytest.mark.parametrize(
+    'usable, built, nvcc, device, kind, says',
+    [
+        (False, None, None, False, 'cpu', ''),
+        (False, None, '13.0', True, 'cpu', 'cannot use it'),
+        (True, '13.0', '13.2', True, 'cuda', 'CUDA operators'),
+        (True, '13.0', None, True, 'cpu', 'nvcc was not found'),
+        (True, '13.0', '12.4', True, 'cpu', 'nvcc is version 12.4'),
+    ],
+)
 def test_choice_of_operators(usable, built, nvcc, device, kind, says):
     chosen, sentence = load_helper().choose_operators(usable, built, nvcc, device)
     assert chosen == kind

@@ -1,4 +1,5 @@
 """Tiny detectors of every kind, and batches for them."""
+
 from __future__ import annotations
 
 import copy
@@ -16,6 +17,7 @@ def tiny_detector(kind: str = 'retinanet', width: int = 4, classes: int = 3) -> 
     `kind`: 'retinanet', 'reppoints', 'solo', 'faster', 'mask', 'cascade' or 'cascade_mask'.
     """
     from mmengine.hub import get_config
+
     path = dict(
         retinanet='retinanet/retinanet_r18_fpn_1x_coco.py',
         reppoints='reppoints/reppoints-moment_r50_fpn-gn_head-gn_1x_coco.py',
@@ -23,11 +25,19 @@ def tiny_detector(kind: str = 'retinanet', width: int = 4, classes: int = 3) -> 
         faster='faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py',
         mask='mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py',
         cascade='cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py',
-        cascade_mask='cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco.py')[kind]
+        cascade_mask='cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco.py',
+    )[kind]
     model = copy.deepcopy(get_config(f'mmdet::{path}').model.to_dict())
     model.update(_scope_='mmdet')
-    model['backbone'].update(depth=18, deep_stem=True, stem_channels=width, base_channels=width, frozen_stages=-1,
-                             norm_eval=False, init_cfg=None)
+    model['backbone'].update(
+        depth=18,
+        deep_stem=True,
+        stem_channels=width,
+        base_channels=width,
+        frozen_stages=-1,
+        norm_eval=False,
+        init_cfg=None,
+    )
     model['neck'].update(in_channels=[width, 2 * width, 4 * width, 8 * width], out_channels=8)
     if 'norm_cfg' in model['neck']:
         model['neck']['norm_cfg'] = dict(type='GN', num_groups=2)
@@ -53,11 +63,14 @@ def tiny_detector(kind: str = 'retinanet', width: int = 4, classes: int = 3) -> 
     return model
 
 
-def detection_batch(sizes=((SIZE, SIZE), (SIZE, SIZE)), objects: int = 2, masks: bool = False, seed: int = 0) -> dict:
+def detection_batch(
+    sizes=((SIZE, SIZE), (SIZE, SIZE)), objects: int = 2, masks: bool = False, seed: int = 0
+) -> dict:
     """Raw images of these heights and widths with boxes (and masks), as a dataloader collates them."""
     from mmdet.structures import DetDataSample
     from mmdet.structures.mask import BitmapMasks
     from mmengine.structures import InstanceData
+
     g = torch.Generator().manual_seed(seed)
     images, samples = [], []
     for height, width in sizes:
@@ -65,7 +78,7 @@ def detection_batch(sizes=((SIZE, SIZE), (SIZE, SIZE)), objects: int = 2, masks:
         corners = torch.rand(objects, 2, generator=g) * torch.tensor([width / 2, height / 2])
         extent = 8 + torch.rand(objects, 2, generator=g) * torch.tensor([width / 2 - 8, height / 2 - 8])
         boxes = torch.cat([corners, corners + extent], 1)
-        instances = InstanceData(bboxes=boxes, labels=torch.randint(0, 3, (objects, ), generator=g))
+        instances = InstanceData(bboxes=boxes, labels=torch.randint(0, 3, (objects,), generator=g))
         if masks:
             maps = torch.zeros(objects, height, width, dtype=torch.uint8)
             for map_, (x1, y1, x2, y2) in zip(maps, boxes.round().int().tolist()):
@@ -73,19 +86,34 @@ def detection_batch(sizes=((SIZE, SIZE), (SIZE, SIZE)), objects: int = 2, masks:
             instances.masks = BitmapMasks(maps.numpy(), height, width)
         nothing = InstanceData(bboxes=torch.zeros(0, 4), labels=torch.zeros(0))
         sample = DetDataSample(gt_instances=instances, ignored_instances=nothing)
-        sample.set_metainfo(dict(img_shape=(height, width), ori_shape=(2 * height, 2 * width), scale_factor=(0.5, 0.5)))
+        sample.set_metainfo(
+            dict(img_shape=(height, width), ori_shape=(2 * height, 2 * width), scale_factor=(0.5, 0.5))
+        )
         samples.append(sample)
     return dict(inputs=images, data_samples=samples)
 
 
-def build_detection(distiller: dict, student: str | dict = 'retinanet', teacher: str | dict | None = None, **algorithm):
+def build_detection(
+    distiller: dict, student: str | dict = 'retinanet', teacher: str | dict | None = None, **algorithm
+):
     """A built FrozenTeacherDistill in training mode: a detector of width 4, taught by one of width 8."""
     from mmengine.registry import MODELS
-    networks = [tiny_detector(student, 4) if isinstance(student, str) else student,
-                tiny_detector(teacher or student, 8) if isinstance(teacher or student, str) else teacher]
+
+    networks = [
+        tiny_detector(student, 4) if isinstance(student, str) else student,
+        tiny_detector(teacher or student, 8) if isinstance(teacher or student, str) else teacher,
+    ]
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.filterwarnings('ignore', message='model.teacher_ckpt is not set')
-        model = MODELS.build(dict(type='FrozenTeacherDistill', architecture=networks[0], teacher=networks[1], distiller=distiller,
-                                  dry_run_size=(SIZE, SIZE), **algorithm))
+        model = MODELS.build(
+            dict(
+                type='FrozenTeacherDistill',
+                architecture=networks[0],
+                teacher=networks[1],
+                distiller=distiller,
+                dry_run_size=(SIZE, SIZE),
+                **algorithm,
+            )
+        )
     return model.train()

@@ -1,11 +1,11 @@
-"""Time and memory of BCD's losses: self-relation in blocks of rows against the dense form, boundaries against autograd's form.
+"""Time and memory of BCD's losses: self-relation in blocks of rows against the dense form, boundaries against
+autograd's form.
 
-Forward and backward; the ways alternate in one process for the times, and each has a process of its own for its peak memory
-beyond the inputs. Value and gradient of the two forms are compared.
+Forward and backward; the ways alternate in one process for the times, and each has a process of its own for
+its peak memory beyond the inputs. Value and gradient of the two forms are compared.
 
-    python tools/benchmark_bcd.py                 # maps of 1 x 512 x 64 x 128: an image of 512 x 1024 at stride 8
-    python tools/benchmark_bcd.py --loss context --height 32 --width 64
-    python tools/benchmark_bcd.py --device cuda
+    python tools/benchmark_bcd.py # maps of 1 x 512 x 64 x 128: an image of 512 x 1024 at stride 8 python
+    tools/benchmark_bcd.py --loss context --height 32 --width 64 python tools/benchmark_bcd.py --device cuda
 """
 
 import argparse
@@ -34,7 +34,9 @@ def parse_args() -> argparse.Namespace:
 
 def dense_context_loss(feat_S: torch.Tensor, feat_T: torch.Tensor, tau: float = 0.1) -> torch.Tensor:
     """The context loss as it is defined, with the relations of all pairs of places."""
-    log_S, log_T = ((phi.mT @ phi / tau).log_softmax(2) for phi in (F.normalize(x.flatten(2)) for x in (feat_S, feat_T)))
+    log_S, log_T = (
+        (phi.mT @ phi / tau).log_softmax(2) for phi in (F.normalize(x.flatten(2)) for x in (feat_S, feat_T))
+    )
     return F.kl_div(log_S, log_T, reduction='sum', log_target=True) / log_S[..., 0].numel()
 
 
@@ -46,12 +48,14 @@ def plain_boundary_loss(feat_S: torch.Tensor, feat_T: torch.Tensor) -> torch.Ten
         padded = F.pad(n, (1, 1, 1, 1), mode='replicate')
         h, w = n.shape[2:]
         around = ((y, x) for y in range(3) for x in range(3) if (y, x) != (1, 1))
-        distances = [(n - padded[..., y:y + h, x:x + w]).square().sum(1) / 4 for y, x in around]
+        distances = [(n - padded[..., y : y + h, x : x + w]).square().sum(1) / 4 for y, x in around]
         maps.append(torch.stack(distances, 1).amax(1))
     return (maps[1] - maps[0]).square().mean()
 
 
-def make_ways(loss: str, args: argparse.Namespace) -> dict[str, Callable[[], tuple[torch.Tensor, torch.Tensor]]]:
+def make_ways(
+    loss: str, args: argparse.Namespace
+) -> dict[str, Callable[[], tuple[torch.Tensor, torch.Tensor]]]:
     """Functions that return value and gradient, by name; the first is this project's."""
     torch.manual_seed(0)
     shape = (args.batch, args.channels, args.height, args.width)
@@ -61,14 +65,20 @@ def make_ways(loss: str, args: argparse.Namespace) -> dict[str, Callable[[], tup
         ways = dict(blocks=partial(context_loss, tokens=None), dense=dense_context_loss)
     else:
         ways = dict(here=lambda S, T: boundary_loss([S], [T])[0], autograd=plain_boundary_loss)
-    return {name: partial(value_and_gradient, partial(way, student, teacher), student) for name, way in ways.items()}
+    return {
+        name: partial(value_and_gradient, partial(way, student, teacher), student)
+        for name, way in ways.items()
+    }
 
 
 def main() -> None:
     args = parse_args()
     torch.set_num_threads(args.threads)
-    print(f'{args.device}, {args.threads} thread(s), forward + backward, median of {args.repeats}; maps of {args.batch} x '
-          f'{args.channels} x {args.height} x {args.width}: {args.height * args.width} places an image')
+    print(
+        f'{args.device}, {args.threads} thread(s), forward + backward, median of {args.repeats}; maps of '
+        f'{args.batch} x '
+        f'{args.channels} x {args.height} x {args.width}: {args.height * args.width} places an image'
+    )
     for loss in ('context', 'boundary'):
         if args.loss in (loss, 'both'):
             print(f'\n{loss}')

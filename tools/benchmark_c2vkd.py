@@ -1,11 +1,11 @@
 """Time and memory of C2VKD's losses: the patch term against its dense form, and PDD at either resolution.
 
-Forward and backward; the ways alternate in one process for the times, and each has a process of its own for its peak memory
-beyond the inputs. Value and gradient of the patch term's two forms are compared.
+Forward and backward; the ways alternate in one process for the times, and each has a process of its own for
+its peak memory beyond the inputs. Value and gradient of the patch term's two forms are compared.
 
-    python tools/benchmark_c2vkd.py               # both: maps of 8 x 2048 x 32 x 32; 150 classes, 2 labels of 512 x 512
-    python tools/benchmark_c2vkd.py --loss patch --batch 2 --channels 256 --size 16
-    python tools/benchmark_c2vkd.py --device cuda
+    python tools/benchmark_c2vkd.py # both: maps of 8 x 2048 x 32 x 32; 150 classes, 2 labels of 512 x 512
+    python tools/benchmark_c2vkd.py --loss patch --batch 2 --channels 256 --size 16 python
+    tools/benchmark_c2vkd.py --device cuda
 """
 
 import argparse
@@ -23,7 +23,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--loss', choices=('patch', 'pdd', 'both'), default='both')
     parser.add_argument('--batch', type=int, default=8, help='images of the patch term; PDD takes a quarter')
     parser.add_argument('--channels', type=int, default=2048, help='of the maps of the patch term')
-    parser.add_argument('--size', type=int, default=32, help='sides of these maps; labels are 16 times larger')
+    parser.add_argument(
+        '--size', type=int, default=32, help='sides of these maps; labels are 16 times larger'
+    )
     parser.add_argument('--classes', type=int, default=150, help='of PDD')
     parser.add_argument('--repeats', type=int, default=3)
     parser.add_argument('--threads', type=int, default=1, help='CPU threads')
@@ -41,23 +43,31 @@ def dense_patch_loss(feat_S: torch.Tensor, feat_T: torch.Tensor) -> torch.Tensor
     return (relations[0] - relations[1]).square().mean()
 
 
-def make_ways(loss: str, args: argparse.Namespace) -> dict[str, Callable[[], tuple[torch.Tensor, torch.Tensor]]]:
+def make_ways(
+    loss: str, args: argparse.Namespace
+) -> dict[str, Callable[[], tuple[torch.Tensor, torch.Tensor]]]:
     """Functions that return value and gradient, by name; the first is this project's default."""
     torch.manual_seed(0)
     if loss == 'patch':
         shape = (args.batch, args.channels, args.size, args.size)
         student = torch.randn(shape, device=args.device).relu_().requires_grad_()
         teacher = torch.randn(shape, device=args.device).relu_()
-        ways = {'factored': lambda: patch_loss(student, teacher), 'dense': lambda: dense_patch_loss(student, teacher)}
+        ways = {
+            'factored': lambda: patch_loss(student, teacher),
+            'dense': lambda: dense_patch_loss(student, teacher),
+        }
     else:
         images, side = max(args.batch // 4, 1), 4 * args.size
         student = torch.randn(images, args.classes, side, side, device=args.device, requires_grad=True)
         teacher = torch.randn(images, args.classes, side, side, device=args.device)
         label = torch.randint(0, args.classes, (images, 4 * side, 4 * side), device=args.device)
-        ways = {f'at {name}': lambda name=name: pdd_loss(student, teacher, label, resolution=name)[0]
-                for name in ('label', 'logits')}
+        ways = {
+            f'at {name}': lambda name=name: pdd_loss(student, teacher, label, resolution=name)[0]
+            for name in ('label', 'logits')
+        }
         ways['cross-entropy'] = lambda: torch.nn.functional.cross_entropy(
-            torch.nn.functional.interpolate(student, size=label.shape[1:], mode='bilinear'), label)
+            torch.nn.functional.interpolate(student, size=label.shape[1:], mode='bilinear'), label
+        )
     return {name: partial(value_and_gradient, way, student) for name, way in ways.items()}
 
 
@@ -74,10 +84,15 @@ def main() -> None:
     print(f'{args.device}, {args.threads} thread(s), forward + backward, median of {args.repeats}')
     if args.loss != 'pdd':
         n = args.batch * args.size**2
-        print(f'\npatch term, maps of {args.batch} x {args.channels} x {args.size} x {args.size}: {n} positions')
+        print(
+            f'\npatch term, maps of {args.batch} x {args.channels} x {args.size} x {args.size}: {n} positions'
+        )
         compare_losses('patch', args)
     if args.loss != 'patch':
-        print(f'\nPDD, {args.classes} classes, {max(args.batch // 4, 1)} labels of {16 * args.size}^2, logits of {4 * args.size}^2')
+        print(
+            f'\nPDD, {args.classes} classes, {max(args.batch // 4, 1)} labels of {16 * args.size}^2, logits '
+            f'of {4 * args.size}^2'
+        )
         compare_losses('pdd', args)
 
 

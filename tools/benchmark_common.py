@@ -1,4 +1,7 @@
-"""What the benchmarks share: ways that take turns, so that whatever else the machine does falls on all of them."""
+"""What the benchmarks share: ways that take turns, so that whatever else the machine does falls on all of
+them.
+"""
+
 import argparse
 import multiprocessing
 import statistics
@@ -10,18 +13,17 @@ from typing import Any
 import torch
 
 
-def alternate(ways: dict[str, Callable],
-              repeats: int,
-              warmup: int = 1,
-              prepare: Callable[[], tuple] = tuple) -> tuple[dict[str, list[float]], dict[str, Any]]:
+def alternate(
+    ways: dict[str, Callable], repeats: int, warmup: int = 1, prepare: Callable[[], tuple] = tuple
+) -> tuple[dict[str, list[float]], dict[str, Any]]:
     """Call each of ``ways`` in turn, round after round, and time the calls.
 
     Args:
         ways (dict[str, Callable]): What is compared.
         repeats (int): Rounds that are timed.
         warmup (int): Rounds before them, which are not. Defaults to 1.
-        prepare (Callable): Gives, at the start of each round and outside of the times, the arguments that all ways get in that
-            round. Defaults to none.
+        prepare (Callable): Gives, at the start of each round and outside of the times, the arguments that all
+            ways get in that round. Defaults to none.
 
     Returns:
         tuple: Seconds of every timed call, and what each way returned last; both by name.
@@ -45,19 +47,23 @@ def median_min_max(seconds: list[float], factor: float = 1.0) -> tuple[float, fl
     return factor * statistics.median(seconds), factor * min(seconds), factor * max(seconds)
 
 
-def value_and_gradient(way: Callable[[], torch.Tensor], tensor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def value_and_gradient(
+    way: Callable[[], torch.Tensor], tensor: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Forward and backward of a loss: its value, and its gradient by ``tensor``."""
     value = way()
     (gradient,) = torch.autograd.grad(value, tensor)
     return value.detach(), gradient
 
 
-def compare(make: Callable[[argparse.Namespace], dict[str, Callable]], args: argparse.Namespace) -> dict[str, Any]:
+def compare(
+    make: Callable[[argparse.Namespace], dict[str, Callable]], args: argparse.Namespace
+) -> dict[str, Any]:
     """Print a table of ways' times and peak memory.
 
     Args:
-        make (Callable): A function of a module, or a partial of one, that makes the ways from ``args``; the first is the base
-            of the ratios.
+        make (Callable): A function of a module, or a partial of one, that makes the ways from ``args``; the
+            first is the base of the ratios.
         args (Namespace): With ``threads``, ``repeats`` and ``device``.
 
     Returns:
@@ -73,7 +79,10 @@ def compare(make: Callable[[argparse.Namespace], dict[str, Callable]], args: arg
     for name, seconds in times.items():
         middle, low, high = median_min_max(seconds, 1e3)
         spread = f'{middle:.0f} ({low:.0f} - {high:.0f})'
-        print(f'{name:>14} {spread:>24} {middle / base:7.2f} {memory[name] / 2**20:9.0f} {memory[name] / memory[first]:7.2f}')
+        print(
+            f'{name:>14} {spread:>24} {middle / base:7.2f} {memory[name] / 2**20:9.0f} '
+            f'{memory[name] / memory[first]:7.2f}'
+        )
     return results
 
 
@@ -85,7 +94,9 @@ def check_agreement(results: dict[str, tuple[torch.Tensor, torch.Tensor]], way: 
     print('value and gradient agree')
 
 
-def peak_memory(make: Callable[[argparse.Namespace], dict[str, Callable]], way: str, args: argparse.Namespace) -> int:
+def peak_memory(
+    make: Callable[[argparse.Namespace], dict[str, Callable]], way: str, args: argparse.Namespace
+) -> int:
     """Bytes that one call of a way needs beyond its inputs, in a new process."""
     context = multiprocessing.get_context('spawn')
     queue = context.Queue()
@@ -93,7 +104,9 @@ def peak_memory(make: Callable[[argparse.Namespace], dict[str, Callable]], way: 
     process.start()
     process.join()
     if process.exitcode:
-        raise RuntimeError(f'{way}: the process that measures its memory ended with exit code {process.exitcode}')
+        raise RuntimeError(
+            f'{way}: the process that measures its memory ended with exit code {process.exitcode}'
+        )
     return queue.get()
 
 

@@ -1,11 +1,12 @@
 """Image pairs a second that tools/data/check.py reads, against decoding the same files with PIL alone.
 
-Photographs with noise, about 1 MB each, and label maps of 19 classes as PNG, written to a temporary folder and read from there in
-turn by both ways, in as many processes; the ratio is of the medians.
+Photographs with noise, about 1 MB each, and label maps of 19 classes as PNG, written to a temporary folder
+and read from there in turn by both ways, in as many processes; the ratio is of the medians.
 
     python tools/benchmark_data_check.py                  # 200 pairs of 512 x 1024, 2 processes
     python tools/benchmark_data_check.py --workers 1
 """
+
 import argparse
 import tempfile
 from functools import partial
@@ -15,9 +16,9 @@ import numpy as np
 from benchmark_common import alternate, median_min_max
 from PIL import Image
 
-from kd_methods.core.parallel import run_parallel
-from kd_methods.data_check.reading import Reading
+from kd_methods.data_check.pipeline import Reading
 from kd_methods.data_check.scan import Sample, scan
+from kd_methods.utils.parallel import run_parallel
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -32,13 +33,21 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def write_pairs(folder: Path, pairs: int, size: tuple[int, int]) -> list[Sample]:
     """Pairs as a camera and an annotator would give them, as far as a decoder is concerned."""
     from sklearn.datasets import load_sample_images
-    photos = [Image.fromarray(photo).resize(size[::-1], Image.BICUBIC) for photo in load_sample_images().images]
+
+    photos = [
+        Image.fromarray(photo).resize(size[::-1], Image.BICUBIC) for photo in load_sample_images().images
+    ]
     samples = []
     for i in range(pairs):
         rng = np.random.default_rng(i)
         photo = photos[i % len(photos)]
         noisy = np.clip(np.asarray(photo) + rng.normal(0, 3, (*size, 3)), 0, 255).astype(np.uint8)
-        label = np.asarray(photo.convert('L').resize((size[1] // 8, size[0] // 8)).resize(size[::-1], Image.NEAREST)) // 14
+        label = (
+            np.asarray(
+                photo.convert('L').resize((size[1] // 8, size[0] // 8)).resize(size[::-1], Image.NEAREST)
+            )
+            // 14
+        )
         image_path, label_path = str(folder / f'{i}.png'), str(folder / f'{i}_label.png')
         Image.fromarray(noisy).save(image_path)
         Image.fromarray(label).save(label_path)
@@ -60,17 +69,25 @@ def main(argv: list[str] | None = None) -> float:
         samples = write_pairs(Path(folder), args.pairs, tuple(args.size))
         ways = {
             'bare decode': lambda: list(run_parallel(decode, samples, args.workers)),
-            'check': lambda: list(run_parallel(partial(scan, reading=Reading(image=True, label=True)), samples, args.workers)),
+            'check': lambda: list(
+                run_parallel(partial(scan, reading=Reading(image=True, label=True)), samples, args.workers)
+            ),
         }
         times, results = alternate(ways, args.repeats)
         megabytes = sum(Path(sample.image).stat().st_size for sample in samples) / args.pairs / 1e6
     assert not any(seen.problems for seen in results['check'])
-    print(f'{args.pairs} pairs of {args.size[0]} x {args.size[1]}, {megabytes:.2f} MB an image, {args.workers} process(es), '
-          f'median of {args.repeats} (min - max)')
+    print(
+        f'{args.pairs} pairs of {args.size[0]} x {args.size[1]}, {megabytes:.2f} MB an image, {args.workers} '
+        'process(es), '
+        f'median of {args.repeats} (min - max)'
+    )
     middle = {}
     for name, seconds in times.items():
         middle[name], low, high = median_min_max(seconds)
-        print(f'{name:>12}: {args.pairs / middle[name]:7.1f} pairs/s ({args.pairs / high:.1f} - {args.pairs / low:.1f})')
+        print(
+            f'{name:>12}: {args.pairs / middle[name]:7.1f} pairs/s ({args.pairs / high:.1f} - '
+            f'{args.pairs / low:.1f})'
+        )
     ratio = middle['check'] / middle['bare decode']
     print(f'the check takes {ratio:.2f} times as long as the bare decode')
     return ratio

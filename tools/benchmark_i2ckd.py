@@ -70,7 +70,9 @@ def main() -> None:
     }
     if args.pairs:
         ways['pair loop'] = lambda: loop_loss(feat_S, feat_T, label, args.classes, by_pair=True)
-    times, results = alternate({name: partial(value_and_gradient, way, feat_S) for name, way in ways.items()}, args.repeats)
+    times, results = alternate(
+        {name: partial(value_and_gradient, way, feat_S) for name, way in ways.items()}, args.repeats
+    )
     for name in ways:
         torch.testing.assert_close(results[name], results['vectorised'], rtol=1e-3, atol=1e-7)
 

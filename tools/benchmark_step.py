@@ -1,15 +1,16 @@
 """Step time of a MMRazor recipe under FrozenTeacherDistill and under mmrazor.SingleTeacherDistill.
 
-Both algorithms train in one process, on the same batch and from the same weights, and take turns, so that whatever else the
-machine does falls on both. What counts is the ratio.
+Both algorithms train in one process, on the same batch and from the same weights, and take turns, so that
+whatever else the machine does falls on both. What counts is the ratio.
 
     python tools/benchmark_step.py --teacher-depth 50 --size 192 --batch 2 --repeats 10
     python tools/benchmark_step.py --pair cascade --teacher-depth 50 --size 192 --batch 2 --repeats 5
 
-The first is CWD on the logits of PSPNet, where the teacher is read at its end. The second is CWD on the necks of two detectors,
-where it can stop before its heads; the time of the teacher alone is printed too. All weights are random: a trained teacher
-finds more objects, so its mask head has more to do in mode='loss'. The heads' share falls with the size of the images.
-"""
+The first is CWD on the logits of PSPNet, where the teacher is read at its end. The second is CWD on the necks
+of two detectors, where it can stop before its heads; the time of the teacher alone is printed too. All
+weights are random: a trained teacher finds more objects, so its mask head has more to do in mode='loss'. The
+heads' share falls with the size of the images."""
+
 import argparse
 import contextlib
 import copy
@@ -27,15 +28,17 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData, PixelData
 
-from kd_methods.core.networks import resolve_model_cfg
-from kd_methods.core.teacher import FrozenTeacher
+from kd_methods.distill.teacher import FrozenTeacher
+from kd_methods.networks.config import resolve_model_cfg
 
 OURS, THEIRS = ALGORITHMS = 'FrozenTeacherDistill', 'mmrazor.SingleTeacherDistill'
 
 
 def pspnet_recipe(teacher_depth: str, size: int) -> ConfigDict:
     """MMRazor's CWD recipe for PSPNet on Cityscapes, its teacher at the depth asked for, without downloads."""
-    path = 'mmrazor::distill/mmseg/cwd/cwd_logits_pspnet_r101-d8_pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'
+    path = (
+        'mmrazor::distill/mmseg/cwd/cwd_logits_pspnet_r101-d8_pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'
+    )
     model = get_config(path).model
     for key in ('architecture', 'teacher'):
         model[key] = resolve_model_cfg(dict(model[key], downloads=False), key)
@@ -45,14 +48,16 @@ def pspnet_recipe(teacher_depth: str, size: int) -> ConfigDict:
 
 
 def cascade_recipe(teacher_depth: str, size: int) -> ConfigDict:
-    """MMRazor's CWD recipe for the necks of two Faster R-CNN on COCO, with a Cascade Mask R-CNN as the teacher.
+    """MMRazor's CWD recipe for the necks of two Faster R-CNN on COCO, with a Cascade Mask R-CNN as the
+    teacher.
 
-    Its own algorithm is mmrazor.FpnTeacherDistill, which runs backbone and neck of a teacher and nothing else; compared here
-    is the algorithm for any recipe.
-    """
+    Its own algorithm is mmrazor.FpnTeacherDistill, which runs backbone and neck of a teacher and nothing
+    else; compared here is the algorithm for any recipe."""
     model = get_config('mmrazor::distill/mmdet/cwd/cwd_fpn_frcnn_r101_frcnn_r50_1x_coco.py').model
     backbone = 'x101-32x4d' if teacher_depth == 'x101' else f'r{teacher_depth}'
-    model.architecture.cfg_path = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'  # its name since mmdet 3
+    model.architecture.cfg_path = (
+        'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'  # its name since mmdet 3
+    )
     model.teacher.cfg_path = f'mmdet::cascade_rcnn/cascade-mask-rcnn_{backbone}_fpn_1x_coco.py'
     for key in ('architecture', 'teacher'):
         model[key] = resolve_model_cfg(dict(model[key], downloads=False), key)
@@ -62,8 +67,11 @@ def cascade_recipe(teacher_depth: str, size: int) -> ConfigDict:
 def pspnet_batch(batch: int, size: int, rng: torch.Generator) -> dict:
     """Random images and labels, as a dataloader collates them."""
     from mmseg.structures import SegDataSample
-    samples = [SegDataSample(gt_sem_seg=PixelData(data=torch.randint(0, 19, (1, size, size), generator=rng)))
-               for _ in range(batch)]
+
+    samples = [
+        SegDataSample(gt_sem_seg=PixelData(data=torch.randint(0, 19, (1, size, size), generator=rng)))
+        for _ in range(batch)
+    ]
     return collate(samples, size, rng)
 
 
@@ -71,18 +79,23 @@ def cascade_batch(batch: int, size: int, rng: torch.Generator) -> dict:
     """Random images with 4 to 10 ellipses each, as boxes and as masks; COCO has 7 objects an image."""
     from mmdet.structures import DetDataSample
     from mmdet.structures.mask import BitmapMasks
+
     samples = []
     for _ in range(batch):
         count = int(torch.randint(4, 11, (), generator=rng))
         sides = size * (0.1 + 0.4 * torch.rand(count, 2, generator=rng))
         corners = (size - sides) * torch.rand(count, 2, generator=rng)
         centres = corners + sides / 2
-        x, y = (((torch.arange(size) + 0.5 - centres[:, axis, None]) / sides[:, axis, None] * 2).square() for axis in (0, 1))
+        x, y = (
+            ((torch.arange(size) + 0.5 - centres[:, axis, None]) / sides[:, axis, None] * 2).square()
+            for axis in (0, 1)
+        )
         masks = (x[:, None, :] + y[:, :, None]) <= 1
         instances = InstanceData(
             bboxes=torch.cat([corners, corners + sides], dim=1),
             labels=torch.randint(0, 80, (count,), generator=rng),
-            masks=BitmapMasks(masks.to(torch.uint8).numpy(), size, size))
+            masks=BitmapMasks(masks.to(torch.uint8).numpy(), size, size),
+        )
         samples.append(DetDataSample(gt_instances=instances))
     return collate(samples, size, rng)
 
@@ -108,9 +121,19 @@ class Pair(NamedTuple):
 
 
 PAIRS = dict(
-    pspnet=Pair('CWD recipe, PSPNet {} -> R18', 'mmseg', ('50', '101'), 10, pspnet_recipe, pspnet_batch, False),
-    cascade=Pair('CWD on necks, Cascade Mask R-CNN {} -> Faster R-CNN R50', 'mmdet', ('50', '101', 'x101'), 5, cascade_recipe,
-                 cascade_batch, True))
+    pspnet=Pair(
+        'CWD recipe, PSPNet {} -> R18', 'mmseg', ('50', '101'), 10, pspnet_recipe, pspnet_batch, False
+    ),
+    cascade=Pair(
+        'CWD on necks, Cascade Mask R-CNN {} -> Faster R-CNN R50',
+        'mmdet',
+        ('50', '101', 'x101'),
+        5,
+        cascade_recipe,
+        cascade_batch,
+        True,
+    ),
+)
 
 
 def build(recipe: ConfigDict, device: torch.device) -> dict[str, BaseModel]:
@@ -136,22 +159,30 @@ def teacher_of(model: BaseModel) -> BaseModel:
     return model.teacher.model if isinstance(model.teacher, FrozenTeacher) else model.teacher
 
 
-def compare_steps(models: dict[str, BaseModel], repeats: int, make_batch: Callable[[], dict]) -> dict[str, list[float]]:
+def compare_steps(
+    models: dict[str, BaseModel], repeats: int, make_batch: Callable[[], dict]
+) -> dict[str, list[float]]:
     """Seconds of the training steps of each algorithm."""
 
     def way(model: BaseModel) -> Callable[[dict], dict]:
         wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9))
         return lambda data: model.train_step(copy.deepcopy(data), wrapper)
 
-    times, logs = alternate({name: way(model) for name, model in models.items()}, repeats, 2, lambda: (make_batch(),))
+    times, logs = alternate(
+        {name: way(model) for name, model in models.items()}, repeats, 2, lambda: (make_batch(),)
+    )
     for name, log in logs.items():
         if not math.isfinite(log['loss']):  # heads find other numbers of objects, so the times would mislead
             raise FloatingPointError(f'{name}: the loss is {log["loss"]} after {repeats + 2} steps')
     return times
 
 
-def compare_teachers(models: dict[str, BaseModel], repeats: int, make_batch: Callable[[], dict]) -> dict[str, list[float]]:
-    """Seconds that the teacher takes of a step: up to its last tap, and whole as SingleTeacherDistill runs it."""
+def compare_teachers(
+    models: dict[str, BaseModel], repeats: int, make_batch: Callable[[], dict]
+) -> dict[str, list[float]]:
+    """Seconds that the teacher takes of a step: up to its last tap, and whole as SingleTeacherDistill runs
+    it.
+    """
 
     def prepare() -> tuple[torch.Tensor, list]:
         data = models[THEIRS].data_preprocessor(make_batch(), True)
@@ -176,13 +207,23 @@ def print_ratio(times: dict[str, list[float]]) -> float:
 
 
 def main(argv: list[str] | None = None) -> float:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--pair', choices=PAIRS, default='pspnet', help='recipe: PSPNet (default), or two detectors')
-    parser.add_argument('--teacher-depth', default='50', choices=('50', '101', 'x101'),
-                        help='ResNet depth of the teacher; x101 is ResNeXt-101 32x4d, for cascade only')
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        '--pair', choices=PAIRS, default='pspnet', help='recipe: PSPNet (default), or two detectors'
+    )
+    parser.add_argument(
+        '--teacher-depth',
+        default='50',
+        choices=('50', '101', 'x101'),
+        help='ResNet depth of the teacher; x101 is ResNeXt-101 32x4d, for cascade only',
+    )
     parser.add_argument('--size', type=int, default=192, help='height and width of the images in pixels')
     parser.add_argument('--batch', type=int, default=2, help='images a step')
-    parser.add_argument('--repeats', type=int, help='steps of each algorithm, after two to warm up; 10, for cascade 5')
+    parser.add_argument(
+        '--repeats', type=int, help='steps of each algorithm, after two to warm up; 10, for cascade 5'
+    )
     args = parser.parse_args(argv)
     pair = PAIRS[args.pair]
     if args.teacher_depth not in pair.depths:
@@ -200,8 +241,10 @@ def main(argv: list[str] | None = None) -> float:
         steps = compare_steps(models, repeats, make_batch)
         teachers = compare_teachers(models, repeats, make_batch) if pair.stops_early else None
     title = pair.title.format('X101' if args.teacher_depth == 'x101' else f'R{args.teacher_depth}')
-    print(f'{title}, {args.batch} x {args.size} x {args.size}, {device}, '
-          f'{torch.get_num_threads()} threads, median of {repeats} alternating steps')
+    print(
+        f'{title}, {args.batch} x {args.size} x {args.size}, {device}, '
+        f'{torch.get_num_threads()} threads, median of {repeats} alternating steps'
+    )
     ratio = print_ratio(steps)
     if teachers:
         print("the teacher's part of it")

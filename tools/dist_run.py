@@ -3,6 +3,7 @@
 torchrun gives every process one thread, with a warning, and reports the end of a process with a
 traceback of its own that buries the process's message.
 """
+
 from __future__ import annotations
 
 import logging
@@ -30,20 +31,26 @@ def main() -> int:
         rank, failure = error.get_first_failure()
         code = failure.exitcode
         if code < 0:
-            print(f'The process of rank {rank} was killed by {signal.Signals(-code).name} '
-                  '(SIGKILL often means that memory ran out).', file=sys.stderr)
+            print(
+                f'The process of rank {rank} was killed by {signal.Signals(-code).name} '
+                '(SIGKILL often means that memory ran out).',
+                file=sys.stderr,
+            )
             return 128 - code
-        print(f'The process of rank {rank} ended with exit code {code}; its message is above.',
-              file=sys.stderr)
+        print(
+            f'The process of rank {rank} ended with exit code {code}; its message is above.', file=sys.stderr
+        )
         return code
     except SignalException as error:
         return 128 + int(error.sigval)
     except DistNetworkError as error:
         if 'EADDRINUSE' not in str(error):
             raise
-        print(f'Port {args.master_port} of {args.master_addr} is taken, probably by another run. '
-              f'Choose another one: PORT={int(args.master_port) + 1} tools/dist_train.sh ...',
-              file=sys.stderr)
+        print(
+            f'Port {args.master_port} of {args.master_addr} is taken, probably by another run. '
+            f'Choose another one: PORT={int(args.master_port) + 1} tools/dist_train.sh ...',
+            file=sys.stderr,
+        )
         return 1
     return 0
 

@@ -13,8 +13,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, installed or not
 
 import kd_methods  # noqa: E402, F401  before any config is read
-from kd_methods.core.cli import run_tool  # noqa: E402
-from kd_methods.core.export import export_student  # noqa: E402
+from kd_methods.engine.cli import run_tool  # noqa: E402
+from kd_methods.export.student import export_student  # noqa: E402
 
 
 def parse_args(argv: list | None = None) -> argparse.Namespace:
@@ -35,7 +35,9 @@ def parse_args(argv: list | None = None) -> argparse.Namespace:
 def main(argv: list | None = None) -> None:
     """Export and say what was written."""
     args = parse_args(argv)
-    weights, config = export_student(args.config, args.checkpoint, args.out, args.config_out, trusted=args.trusted)
+    weights, config = export_student(
+        args.config, args.checkpoint, args.out, args.config_out, trusted=args.trusted
+    )
     print(f'{weights}: the student alone\n{config}: its config, without kd_methods')
 
 

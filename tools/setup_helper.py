@@ -1,9 +1,10 @@
 """Parts of tools/setup_env.sh that are easier in Python. It calls them; nobody else needs to.
 
-    python tools/setup_helper.py check cpu 2.3.6     exit status 0 if mmcv's operators work
-    python tools/setup_helper.py operators           'cpu|why' or 'cuda|why': which ones to build
-    python tools/setup_helper.py group FOLDER        make mmcv's sources quick to compile
+python tools/setup_helper.py check cpu 2.3.6     exit status 0 if mmcv's operators work
+python tools/setup_helper.py operators           'cpu|why' or 'cuda|why': which ones to build
+python tools/setup_helper.py group FOLDER        make mmcv's sources quick to compile
 """
+
 from __future__ import annotations
 
 import os
@@ -14,8 +15,13 @@ from pathlib import Path
 
 # these define names that other sources define too, or take long enough alone
 ALONE = {
-    'pybind', 'contour_expand', 'cpu/psamask', 'cpu/bezier_align', 'cpu/roi_align',
-    'cpu/roi_align_rotated', 'cpu/rotated_feature_align'
+    'pybind',
+    'contour_expand',
+    'cpu/psamask',
+    'cpu/bezier_align',
+    'cpu/roi_align',
+    'cpu/roi_align_rotated',
+    'cpu/rotated_feature_align',
 }
 
 
@@ -44,8 +50,10 @@ def check_operators(kind: str, version: str) -> str:
             return 'mmcv was compiled without CUDA'
         devices.append('cuda')
     for device in devices:
-        boxes = torch.tensor([[0., 0., 4., 4.], [0., 0., 4., 3.9], [8., 8., 9., 9.]], device=device)
-        kept = nms(boxes, torch.tensor([.9, .8, .7], device=device), 0.5)[1].tolist()
+        boxes = torch.tensor(
+            [[0.0, 0.0, 4.0, 4.0], [0.0, 0.0, 4.0, 3.9], [8.0, 8.0, 9.0, 9.0]], device=device
+        )
+        kept = nms(boxes, torch.tensor([0.9, 0.8, 0.7], device=device), 0.5)[1].tolist()
         if kept != [0, 2]:
             return f'nms on {device} returned {kept}, expected [0, 2]'
     return ''
@@ -72,15 +80,19 @@ def choose_operators(usable: bool, built: str | None, nvcc: str | None, device: 
     if not usable:
         if not device:
             return 'cpu', ''
-        return 'cpu', ('there is an NVIDIA device, but this torch cannot use it: it is a CPU build, or '
-                       'the driver is too old for it. mmcv gets CPU operators')
+        return 'cpu', (
+            'there is an NVIDIA device, but this torch cannot use it: it is a CPU build, or '
+            'the driver is too old for it. mmcv gets CPU operators'
+        )
     if nvcc and nvcc.split('.')[0] == built.split('.')[0]:
         return 'cuda', f'GPU found, nvcc {nvcc}, torch built with CUDA {built}: mmcv gets CUDA operators'
     what = f'nvcc is version {nvcc}' if nvcc else 'the CUDA compiler nvcc was not found'
-    return 'cpu', (f'there is a GPU, but {what} and torch was built with CUDA {built}, so mmcv gets CPU '
-                   'operators only. Segmentation trains on the GPU all the same; detectors, which need '
-                   f'nms and RoIAlign there, do not. Install the CUDA {built} toolkit and run the set-up '
-                   'again to change that')
+    return 'cpu', (
+        f'there is a GPU, but {what} and torch was built with CUDA {built}, so mmcv gets CPU '
+        'operators only. Segmentation trains on the GPU all the same; detectors, which need '
+        f'nms and RoIAlign there, do not. Install the CUDA {built} toolkit and run the set-up '
+        'again to change that'
+    )
 
 
 def group_sources(folder: Path) -> None:
@@ -107,9 +119,17 @@ def main(args: list[str]) -> int:
     if args[0] == 'operators':
         import torch
         from torch.utils.cpp_extension import CUDA_HOME
-        print('|'.join(choose_operators(
-            torch.cuda.is_available(), torch.version.cuda, nvcc_version(CUDA_HOME),
-            os.path.exists('/dev/nvidia0'))))
+
+        print(
+            '|'.join(
+                choose_operators(
+                    torch.cuda.is_available(),
+                    torch.version.cuda,
+                    nvcc_version(CUDA_HOME),
+                    os.path.exists('/dev/nvidia0'),
+                )
+            )
+        )
         return 0
     if args[0] == 'group':
         group_sources(Path(args[1]))

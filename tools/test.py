@@ -8,6 +8,7 @@ student is built. The last line is `metrics: {...}`, in JSON; the same goes to
 WORK_DIR/test_<checkpoint name>.json. With `--boundary` a segmentation config's metrics are joined by
 boundary IoU and trimap mIoU (kd_methods/evaluation/boundary.py).
 """
+
 from __future__ import annotations
 
 import argparse
@@ -27,38 +28,42 @@ from mmengine.registry import HOOKS, RUNNERS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
 import kd_methods  # noqa: E402, F401  before any config is read
-from kd_methods.core.checkpoint import (  # noqa: E402
-    extract_state_dict,
-    load_strict,
-    safe_load,
-    student_state_dict,
-)
-from kd_methods.core.cli import (  # noqa: E402
-    add_run_arguments,
-    read_config,
-    run_tool,
-)
-from kd_methods.core.launch import fit_to_device, init_distributed  # noqa: E402
-from kd_methods.core.networks import student_config  # noqa: E402
 from kd_methods.data_check.quick import check_datasets  # noqa: E402
+from kd_methods.engine.cli import add_run_arguments, read_config, run_tool
+from kd_methods.engine.launch import fit_to_device, init_distributed  # noqa: E402
+from kd_methods.export.student_config import student_config  # noqa: E402
+from kd_methods.networks.checkpoint import extract_state_dict, load_strict, safe_load, student_state_dict
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        description='Test a trained network, or the student of a distillation run.')
+        description='Test a trained network, or the student of a distillation run.'
+    )
     parser.add_argument('config', help='plain or distillation config (or mmseg::..., mmdet::...)')
     parser.add_argument('checkpoint', help='full or student-only checkpoint')
-    parser.add_argument('--out', help='keep the predictions: a folder of label maps '
-                        '(segmentation), or a .pkl file of all predictions')
+    parser.add_argument(
+        '--out',
+        help='keep the predictions: a folder of label maps (segmentation), or a .pkl file of all predictions',
+    )
     parser.add_argument('--show-dir', help='keep pictures of the predictions in this folder')
-    parser.add_argument('--tta', action='store_true',
-                        help='test-time augmentation: the tta_model and tta_pipeline of the config')
-    parser.add_argument('--boundary', nargs='?', type=pixels, const=0, metavar='WIDTH',
-                        help='beside mIoU: boundary IoU and trimap mIoU, within WIDTH pixels of the boundaries '
-                        '(0.02 of the image diagonal where no WIDTH follows)')
-    parser.add_argument('--trusted', action='store_true',
-                        help='unpickle whatever the checkpoint holds; it may run code')
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help='test-time augmentation: the tta_model and tta_pipeline of the config',
+    )
+    parser.add_argument(
+        '--boundary',
+        nargs='?',
+        type=pixels,
+        const=0,
+        metavar='WIDTH',
+        help='beside mIoU: boundary IoU and trimap mIoU, within WIDTH pixels of the boundaries '
+        '(0.02 of the image diagonal where no WIDTH follows)',
+    )
+    parser.add_argument(
+        '--trusted', action='store_true', help='unpickle whatever the checkpoint holds; it may run code'
+    )
     add_run_arguments(parser)
     return parser.parse_args(argv)
 
@@ -66,8 +71,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def pixels(text: str) -> int:
     """The WIDTH of `--boundary`."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'WIDTH must be a positive integer, in pixels. Got: {text!r} '
-                                         '(without a WIDTH, --boundary goes behind CONFIG and CHECKPOINT)')
+        raise argparse.ArgumentTypeError(
+            f'WIDTH must be a positive integer, in pixels. Got: {text!r} '
+            '(without a WIDTH, --boundary goes behind CONFIG and CHECKPOINT)'
+        )
     return int(text)
 
 
@@ -96,13 +103,19 @@ def add_boundary(cfg: Config, width: int) -> None:
         evaluators[kinds.index('BoundaryIoUMetric')].update(given)
         return
     if 'IoUMetric' not in kinds:
-        raise ValueError(f'--boundary is for semantic segmentation: it goes beside IoUMetric, and test_evaluator has {kinds}. '
-                         'Leave it out for a detector, whose figure is AP; for a segmentor, add '
-                         "dict(type='IoUMetric') to test_evaluator.")
+        raise ValueError(
+            '--boundary is for semantic segmentation: it goes beside IoUMetric, and test_evaluator has '
+            f'{kinds}. '
+            'Leave it out for a detector, whose figure is AP; for a segmentor, add '
+            "dict(type='IoUMetric') to test_evaluator."
+        )
     metric = evaluators[kinds.index('IoUMetric')]
     if metric.get('format_only'):
-        raise ValueError('--boundary: IoUMetric has format_only=True in test_evaluator, so nothing is compared with labels. '
-                         'Set format_only=False there and test on data with labels, or leave --boundary out.')
+        raise ValueError(
+            '--boundary: IoUMetric has format_only=True in test_evaluator, so nothing is compared with '
+            'labels. '
+            'Set format_only=False there and test on data with labels, or leave --boundary out.'
+        )
     same = {k: metric[k] for k in ('ignore_index', 'nan_to_num', 'collect_device', 'prefix') if k in metric}
     cfg.test_evaluator = [*evaluators, dict(type='BoundaryIoUMetric', **same, **given)]
 
@@ -114,11 +127,15 @@ def keep_predictions(cfg: Config, out: str) -> None:
         dump = 'mmdet.DumpDetResults' if cfg.get('default_scope') == 'mmdet' else 'DumpResults'
         cfg.test_evaluator = [*evaluators, dict(type=dump, out_file_path=out)]
         return
-    writers = [e for e in evaluators if type_name(e).endswith('IoUMetric') and type_name(e) != 'BoundaryIoUMetric']
+    writers = [
+        e for e in evaluators if type_name(e).endswith('IoUMetric') and type_name(e) != 'BoundaryIoUMetric'
+    ]
     if not writers:
-        raise ValueError(f'--out {out}: only IoUMetric writes a folder of label maps, and '
-                         f'test_evaluator has {[type_name(e) for e in evaluators]}. Name a .pkl '
-                         'file to keep the predictions themselves.')
+        raise ValueError(
+            f'--out {out}: only IoUMetric writes a folder of label maps, and '
+            f'test_evaluator has {[type_name(e) for e in evaluators]}. Name a .pkl '
+            'file to keep the predictions themselves.'
+        )
     for writer in writers:
         writer['output_dir'] = out
 
@@ -127,16 +144,20 @@ def draw_predictions(cfg: Config, show_dir: str) -> None:
     """Apply `--show-dir` to the config's visualization hook."""
     hook = (cfg.get('default_hooks') or {}).get('visualization')
     if not hook:
-        raise ValueError('--show-dir: the config has no default_hooks.visualization; add '
-                         "default_hooks = dict(visualization=dict(type='SegVisualizationHook')).")
+        raise ValueError(
+            '--show-dir: the config has no default_hooks.visualization; add '
+            "default_hooks = dict(visualization=dict(type='SegVisualizationHook'))."
+        )
     hook['draw'] = True
     if str(hook.get('type')).endswith('DetVisualizationHook'):
         hook['test_out_dir'] = osp.abspath(show_dir)
         return
     visualizer = cfg.get('visualizer')
     if not visualizer:
-        raise ValueError("--show-dir: the config has no visualizer; add visualizer = dict(type="
-                         "'SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')]).")
+        raise ValueError(
+            '--show-dir: the config has no visualizer; add visualizer = dict(type='
+            "'SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')])."
+        )
     visualizer['save_dir'] = osp.abspath(show_dir)
 
 
@@ -144,9 +165,11 @@ def augment(cfg: Config) -> None:
     """Apply `--tta`: the test pipeline and the model are replaced by their TTA forms."""
     missing = [key for key in ('tta_model', 'tta_pipeline') if cfg.get(key) is None]
     if missing:
-        raise ValueError(f'--tta: the config has no {" and no ".join(missing)}; see '
-                         'mmseg::_base_/datasets/cityscapes.py and mmseg::_base_/'
-                         'default_runtime.py for the form.')
+        raise ValueError(
+            f'--tta: the config has no {" and no ".join(missing)}; see '
+            'mmseg::_base_/datasets/cityscapes.py and mmseg::_base_/'
+            'default_runtime.py for the form.'
+        )
     dataset = cfg.test_dataloader.dataset
     while 'pipeline' not in dataset and isinstance(dataset.get('dataset'), dict):
         dataset = dataset.dataset
@@ -160,6 +183,7 @@ def drop_training_hooks(cfg: Config) -> None:
     A checkpoint of a run with EMA holds the averaged weights as its weights, so EMAHook's own copy
     is not needed either.
     """
+
     def of_training(hook: dict) -> bool:
         kind = hook['type']
         kind = HOOKS.get(kind) if isinstance(kind, str) else kind
@@ -200,8 +224,7 @@ def main(argv: list[str] | None = None) -> dict:
     for key in ('test_dataloader', 'test_cfg', 'test_evaluator'):
         if cfg.get(key) is None:
             raise ValueError(f'CONFIG: {args.config} has no `{key}`, which testing needs.')
-    weights = student_state_dict(extract_state_dict(
-        safe_load(args.checkpoint, trusted=args.trusted)))
+    weights = student_state_dict(extract_state_dict(safe_load(args.checkpoint, trusted=args.trusted)))
     check_datasets(cfg, 'test')
     cfg.load_from, cfg.resume = None, False
     # The Runner keeps the config it ran in the work dir by this name: not over the training's.
@@ -226,9 +249,11 @@ def main(argv: list[str] | None = None) -> dict:
     except KeyError as error:
         if error.args != ('gt_sem_seg',):
             raise
-        raise ValueError('test_dataloader: the images come without labels (gt_sem_seg), which test_evaluator compares the '
-                         "predictions with. Add dict(type='LoadAnnotations') to the test pipeline, or set "
-                         'test_evaluator.format_only=True, test_evaluator.output_dir=DIR to write predictions only.') from error
+        raise ValueError(
+            'test_dataloader: the images come without labels (gt_sem_seg), which test_evaluator compares the '
+            "predictions with. Add dict(type='LoadAnnotations') to the test pipeline, or set "
+            'test_evaluator.format_only=True, test_evaluator.output_dir=DIR to write predictions only.'
+        ) from error
     if is_main_process():
         write_metrics(args, cfg, metrics)
     return metrics

@@ -6,6 +6,7 @@
 
 Several processes: tools/dist_train.sh (one or more machines), tools/slurm_train.sh.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -20,29 +21,32 @@ from mmengine.registry import RUNNERS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
 import kd_methods  # noqa: E402, F401  before any config is read
-from kd_methods.core.checkpoint import safe_load  # noqa: E402
-from kd_methods.core.cli import (  # noqa: E402
-    add_run_arguments,
-    read_config,
-    run_tool,
-)
-from kd_methods.core.launch import enable_amp, fit_to_device, init_distributed  # noqa: E402
 from kd_methods.data_check.quick import check_datasets  # noqa: E402
+from kd_methods.engine.cli import add_run_arguments, read_config, run_tool
+from kd_methods.engine.launch import enable_amp, fit_to_device, init_distributed  # noqa: E402
 from kd_methods.hooks import ensure_hooks  # noqa: E402
+from kd_methods.networks.checkpoint import safe_load  # noqa: E402
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        description='Train a config: a distillation run, or a plain network alone.')
+        description='Train a config: a distillation run, or a plain network alone.'
+    )
     parser.add_argument('config', help='config file (or mmseg::..., mmdet::...)')
     parser.add_argument(
-        '--resume', nargs='?', const='auto', metavar='CHECKPOINT',
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
         help='go on with a run: from this full checkpoint, or from the latest of the work dir '
-        '(no value, or auto)')
+        '(no value, or auto)',
+    )
     parser.add_argument(
-        '--amp', action='store_true',
-        help='mixed precision: float16 with a dynamic loss scale on GPU, bfloat16 on CPU')
+        '--amp',
+        action='store_true',
+        help='mixed precision: float16 with a dynamic loss scale on GPU, bfloat16 on CPU',
+    )
     parser.add_argument('--seed', type=int, help="seed of the run (default: the config's)")
     add_run_arguments(parser)
     return parser.parse_args(argv)
@@ -64,7 +68,8 @@ def set_resume(cfg: Config, resume: str | None) -> None:
     elif not osp.exists(osp.join(cfg.work_dir, f'{stem}.py')):
         raise ValueError(
             f'--resume: {cfg.work_dir} holds the run of another config (there is no {stem}.py in '
-            'it). Give another --work-dir, or name the checkpoint: --resume FILE.')
+            'it). Give another --work-dir, or name the checkpoint: --resume FILE.'
+        )
 
 
 def main(argv: list[str] | None = None) -> Runner:
@@ -80,8 +85,10 @@ def main(argv: list[str] | None = None) -> Runner:
     cfg = read_config(args)
     for key in ('train_dataloader', 'train_cfg', 'optim_wrapper'):
         if cfg.get(key) is None:
-            raise ValueError(f'CONFIG: {args.config} has no `{key}`, which training needs; '
-                             'inherit a dataset and a schedule with _base_.')
+            raise ValueError(
+                f'CONFIG: {args.config} has no `{key}`, which training needs; '
+                'inherit a dataset and a schedule with _base_.'
+            )
     if args.amp:
         enable_amp(cfg)
     if args.seed is not None:

@@ -3,6 +3,4 @@ _base_ = [
     '../_base_/datasets/camvid_360x360.py',
     '../_base_/schedules/schedule_40k_b16.py',
 ]
-model = dict(
-    data_preprocessor=dict(size=(360, 360)),
-    decode_head=dict(num_classes=11))
+model = dict(data_preprocessor=dict(size=(360, 360)), decode_head=dict(num_classes=11))

@@ -3,6 +3,4 @@ _base_ = [
     '../_base_/datasets/voc12_aug_512x512.py',
     '../_base_/schedules/schedule_40k_b16.py',
 ]
-model = dict(
-    data_preprocessor=dict(size=(512, 512)),
-    decode_head=dict(num_classes=21))
+model = dict(data_preprocessor=dict(size=(512, 512)), decode_head=dict(num_classes=21))

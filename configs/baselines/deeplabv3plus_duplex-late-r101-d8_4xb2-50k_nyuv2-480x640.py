@@ -2,5 +2,5 @@
 _base_ = ['./deeplabv3plus_duplex-r101-d8_4xb2-50k_nyuv2-480x640.py']
 model = dict(
     backbone=dict(fusion=None),
-    decode_head=dict(
-        _delete_=True, type='LateFusionHead', rgb=_base_.model.decode_head))
+    decode_head=dict(_delete_=True, type='LateFusionHead', rgb=_base_.model.decode_head),
+)

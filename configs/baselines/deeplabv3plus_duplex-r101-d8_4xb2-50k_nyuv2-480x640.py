@@ -7,4 +7,5 @@ model = dict(
     # Metres indoors, a rough scale.
     data_preprocessor=dict(size=(480, 640), x_mean=[3.0], x_std=[1.5]),
     decode_head=dict(num_classes=40),
-    auxiliary_head=dict(num_classes=40))
+    auxiliary_head=dict(num_classes=40),
+)

@@ -5,4 +5,5 @@ _base_ = [
 ]
 model = dict(
     # Pixels of disparity, a rough scale.
-    data_preprocessor=dict(size=(512, 512), x_mean=[30.0], x_std=[30.0]))
+    data_preprocessor=dict(size=(512, 512), x_mean=[30.0], x_std=[30.0])
+)

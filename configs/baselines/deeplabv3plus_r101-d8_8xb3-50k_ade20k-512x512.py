@@ -6,4 +6,5 @@ _base_ = [
 model = dict(
     data_preprocessor=dict(size=(512, 512)),
     decode_head=dict(num_classes=150),
-    auxiliary_head=dict(num_classes=150))
+    auxiliary_head=dict(num_classes=150),
+)

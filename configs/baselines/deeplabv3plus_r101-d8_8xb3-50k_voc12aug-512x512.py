@@ -7,4 +7,5 @@ train_dataloader = dict(batch_size=3)
 model = dict(
     data_preprocessor=dict(size=(512, 512)),
     decode_head=dict(num_classes=21),
-    auxiliary_head=dict(num_classes=21))
+    auxiliary_head=dict(num_classes=21),
+)

@@ -6,4 +6,5 @@ _base_ = [
 model = dict(
     data_preprocessor=dict(size=(480, 640)),
     decode_head=dict(num_classes=40),
-    auxiliary_head=dict(num_classes=40))
+    auxiliary_head=dict(num_classes=40),
+)

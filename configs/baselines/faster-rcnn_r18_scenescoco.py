@@ -1,7 +1,7 @@
 _base_ = [
-    '../_base_/models/faster-rcnn_r18_fpn.py', '../_base_/datasets/scenes_det.py',
-    '../_base_/schedules/scenes_det_teacher.py', '../_base_/default_runtime_det.py'
+    '../_base_/models/faster-rcnn_r18_fpn.py',
+    '../_base_/datasets/scenes_det.py',
+    '../_base_/schedules/scenes_det_teacher.py',
+    '../_base_/default_runtime_det.py',
 ]
-model = dict(
-    backbone=dict(stem_channels=32, base_channels=32),
-    neck=dict(in_channels=[32, 64, 128, 256]))
+model = dict(backbone=dict(stem_channels=32, base_channels=32), neck=dict(in_channels=[32, 64, 128, 256]))

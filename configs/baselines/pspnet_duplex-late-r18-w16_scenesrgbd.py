@@ -2,5 +2,5 @@
 _base_ = ['./pspnet_duplex-r18-w16_scenesrgbd.py']
 model = dict(
     backbone=dict(fusion=None),
-    decode_head=dict(
-        _delete_=True, type='LateFusionHead', rgb=_base_.model.decode_head))
+    decode_head=dict(_delete_=True, type='LateFusionHead', rgb=_base_.model.decode_head),
+)

@@ -6,4 +6,5 @@ _base_ = [
 model = dict(
     data_preprocessor=dict(size=(360, 360)),
     decode_head=dict(num_classes=11),
-    auxiliary_head=dict(num_classes=11))
+    auxiliary_head=dict(num_classes=11),
+)

@@ -7,4 +7,5 @@ train_dataloader = dict(batch_size=2)
 model = dict(
     data_preprocessor=dict(size=(512, 512)),
     decode_head=dict(num_classes=150),
-    auxiliary_head=dict(num_classes=150))
+    auxiliary_head=dict(num_classes=150),
+)

@@ -1,7 +1,7 @@
 _base_ = [
-    '../_base_/models/retinanet_r18_fpn.py', '../_base_/datasets/scenes_det.py',
-    '../_base_/schedules/scenes_det_student.py', '../_base_/default_runtime_det.py'
+    '../_base_/models/retinanet_r18_fpn.py',
+    '../_base_/datasets/scenes_det.py',
+    '../_base_/schedules/scenes_det_student.py',
+    '../_base_/default_runtime_det.py',
 ]
-model = dict(
-    backbone=dict(stem_channels=16, base_channels=16),
-    neck=dict(in_channels=[16, 32, 64, 128]))
+model = dict(backbone=dict(stem_channels=16, base_channels=16), neck=dict(in_channels=[16, 32, 64, 128]))

@@ -3,6 +3,4 @@ _base_ = [
     '../_base_/datasets/nyuv2_480x640.py',
     '../_base_/schedules/schedule_50k_b8_adamw.py',
 ]
-model = dict(
-    data_preprocessor=dict(size=(480, 640)),
-    decode_head=dict(num_classes=40))
+model = dict(data_preprocessor=dict(size=(480, 640)), decode_head=dict(num_classes=40))

@@ -4,6 +4,4 @@ _base_ = [
     '../_base_/schedules/schedule_50k_b24_adamw.py',
 ]
 train_dataloader = dict(batch_size=3)
-model = dict(
-    data_preprocessor=dict(size=(512, 512)),
-    decode_head=dict(num_classes=21))
+model = dict(data_preprocessor=dict(size=(512, 512)), decode_head=dict(num_classes=21))

@@ -8,4 +8,5 @@ model = dict(
     architecture=dict(cfg_path='configs/baselines/pspnet_r18-d8_8xb2-40k_cityscapes-512x1024.py'),
     teacher=dict(cfg_path='configs/baselines/pspnet_r101-d8_8xb2-40k_cityscapes-512x1024.py'),
     teacher_ckpt='work_dirs/pspnet_r101-d8_8xb2-40k_cityscapes-512x1024/best.pth',
-    distiller=_base_.bcd)
+    distiller=_base_.bcd,
+)

@@ -8,6 +8,7 @@ model = dict(
     type='FrozenTeacherDistill',
     architecture=dict(cfg_path='configs/baselines/segformer_mit-b0_8xb3-50k_ade20k-512x512.py'),
     teacher=dict(cfg_path='mmseg::pspnet/pspnet_r101-d8_4xb4-160k_ade20k-512x512.py'),
-    teacher_ckpt=  # noqa: E251
-    'https://mmassets.onedl.ai/mmsegmentation/v0.5/pspnet/pspnet_r101-d8_512x512_160k_ade20k/pspnet_r101-d8_512x512_160k_ade20k_20200615_100650-967c316f.pth',  # noqa: E501
-    distiller=_base_.bcd)
+    # noqa: E251
+    teacher_ckpt='https://mmassets.onedl.ai/mmsegmentation/v0.5/pspnet/pspnet_r101-d8_512x512_160k_ade20k/pspnet_r101-d8_512x512_160k_ade20k_20200615_100650-967c316f.pth',  # noqa: E501
+    distiller=_base_.bcd,
+)

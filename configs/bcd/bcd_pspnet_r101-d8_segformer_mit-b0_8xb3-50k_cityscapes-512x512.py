@@ -8,4 +8,5 @@ model = dict(
     architecture=dict(cfg_path='configs/baselines/segformer_mit-b0_8xb3-50k_cityscapes-512x512.py'),
     teacher=dict(cfg_path='configs/baselines/pspnet_r101-d8_8xb3-50k_cityscapes-512x512.py'),
     teacher_ckpt='work_dirs/pspnet_r101-d8_8xb3-50k_cityscapes-512x512/best.pth',
-    distiller=_base_.bcd)
+    distiller=_base_.bcd,
+)

@@ -1,4 +1,5 @@
-# The published places, weights and reductions, and no task loss. The direction of PDD and the pool are this project's.
+# The published places, weights and reductions, and no task loss. The direction of PDD and the pool are this
+# project's.
 _base_ = ['./c2vkd_deeplabv3plus_r18_segformer_mit-e16_scenes.py']
 model = dict(
     calculate_student_loss=False,
@@ -7,4 +8,6 @@ model = dict(
         type='C2VKDDistiller',
         student_feature='backbone.-1',
         teacher_feature='backbone.-1',
-        vlfd=dict(reduction='element', gram_scale='channel')))
+        vlfd=dict(reduction='element', gram_scale='channel'),
+    ),
+)

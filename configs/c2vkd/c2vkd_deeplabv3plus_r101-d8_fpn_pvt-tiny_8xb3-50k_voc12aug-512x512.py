@@ -1,7 +1,4 @@
-_base_ = [
-    '../_base_/datasets/voc12_aug_512x512.py',
-    '../_base_/schedules/schedule_50k_b24_adamw.py',
-]
+_base_ = ['../_base_/datasets/voc12_aug_512x512.py', '../_base_/schedules/schedule_50k_b24_adamw.py']
 train_dataloader = dict(batch_size=3)
 model = dict(
     type='FrozenTeacherDistill',
@@ -12,4 +9,6 @@ model = dict(
         type='C2VKDDistiller',
         student_feature='features',
         teacher_feature='features',
-        vlfd=dict(loss_weight=dict(type='auto', ratio=1.0))))
+        vlfd=dict(loss_weight=dict(type='auto', ratio=1.0)),
+    ),
+)

@@ -1,7 +1,4 @@
-_base_ = [
-    '../_base_/datasets/ade20k_512x512.py',
-    '../_base_/schedules/schedule_50k_b24_adamw.py',
-]
+_base_ = ['../_base_/datasets/ade20k_512x512.py', '../_base_/schedules/schedule_50k_b24_adamw.py']
 model = dict(
     type='FrozenTeacherDistill',
     architecture=dict(cfg_path='configs/baselines/segformer_mit-b0_8xb3-50k_ade20k-512x512.py'),
@@ -11,4 +8,6 @@ model = dict(
         type='C2VKDDistiller',
         student_feature='features',
         teacher_feature='features',
-        vlfd=dict(loss_weight=dict(type='auto', ratio=1.0))))
+        vlfd=dict(loss_weight=dict(type='auto', ratio=1.0)),
+    ),
+)

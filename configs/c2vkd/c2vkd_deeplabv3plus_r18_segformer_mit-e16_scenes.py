@@ -1,6 +1,7 @@
 _base_ = [
-    '../_base_/datasets/scenes_seg.py', '../_base_/schedules/scenes_student_vit.py',
-    '../_base_/default_runtime.py'
+    '../_base_/datasets/scenes_seg.py',
+    '../_base_/schedules/scenes_student_vit.py',
+    '../_base_/default_runtime.py',
 ]
 model = dict(
     type='FrozenTeacherDistill',
@@ -12,4 +13,6 @@ model = dict(
         type='C2VKDDistiller',
         student_feature='features',
         teacher_feature='features',
-        vlfd=dict(loss_weight=dict(type='auto', ratio=1.0))))
+        vlfd=dict(loss_weight=dict(type='auto', ratio=1.0)),
+    ),
+)

@@ -1,12 +1,8 @@
-_base_ = [
-    '../_base_/datasets/cityscapes_512x1024.py',
-    '../_base_/schedules/schedule_40k_b16.py',
-]
+_base_ = ['../_base_/datasets/cityscapes_512x1024.py', '../_base_/schedules/schedule_40k_b16.py']
 model = dict(
     type='FrozenTeacherDistill',
-    architecture=dict(
-        cfg_path='configs/baselines/pspnet_r18-d8_8xb2-40k_cityscapes-512x1024.py'),
-    teacher=dict(
-        cfg_path='configs/baselines/deeplabv3_r101-d8_8xb2-40k_cityscapes-512x1024.py'),
+    architecture=dict(cfg_path='configs/baselines/pspnet_r18-d8_8xb2-40k_cityscapes-512x1024.py'),
+    teacher=dict(cfg_path='configs/baselines/deeplabv3_r101-d8_8xb2-40k_cityscapes-512x1024.py'),
     teacher_ckpt='work_dirs/deeplabv3_r101-d8_8xb2-40k_cityscapes-512x1024/best.pth',
-    distiller=dict(type='I2CKDDistiller', feature='features', margin=1.0, loss_weight=1.0))
+    distiller=dict(type='I2CKDDistiller', feature='features', margin=1.0, loss_weight=1.0),
+)

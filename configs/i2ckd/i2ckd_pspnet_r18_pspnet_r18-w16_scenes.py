@@ -1,11 +1,13 @@
 # The quick start: python tools/train.py configs/i2ckd/i2ckd_pspnet_r18_pspnet_r18-w16_scenes.py
 _base_ = [
-    '../_base_/datasets/scenes_seg.py', '../_base_/schedules/scenes_student.py',
-    '../_base_/default_runtime.py'
+    '../_base_/datasets/scenes_seg.py',
+    '../_base_/schedules/scenes_student.py',
+    '../_base_/default_runtime.py',
 ]
 model = dict(
     type='FrozenTeacherDistill',
     architecture=dict(cfg_path='configs/baselines/pspnet_r18-w16_scenes.py'),
     teacher=dict(cfg_path='configs/baselines/pspnet_r18_scenes.py'),
     teacher_ckpt='work_dirs/pspnet_r18_scenes/best.pth',
-    distiller=dict(type='I2CKDDistiller', feature='features', margin=1.0, loss_weight=1.0))
+    distiller=dict(type='I2CKDDistiller', feature='features', margin=1.0, loss_weight=1.0),
+)

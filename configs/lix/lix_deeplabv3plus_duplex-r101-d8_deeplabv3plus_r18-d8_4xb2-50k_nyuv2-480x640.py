@@ -8,4 +8,5 @@ model = dict(
     architecture=dict(cfg_path='configs/baselines/deeplabv3plus_r18-d8_4xb2-50k_nyuv2-480x640.py'),
     teacher=dict(cfg_path='configs/baselines/deeplabv3plus_duplex-r101-d8_4xb2-50k_nyuv2-480x640.py'),
     teacher_ckpt='work_dirs/deeplabv3plus_duplex-r101-d8_4xb2-50k_nyuv2-480x640/best.pth',
-    inputs=dict(channels=dict(rgb=3, depth=1)))
+    inputs=dict(channels=dict(rgb=3, depth=1)),
+)

@@ -8,4 +8,5 @@ model = dict(
     architecture=dict(cfg_path='configs/baselines/deeplabv3plus_r18-d8_8xb3-50k_cityscapes-512x512.py'),
     teacher=dict(cfg_path='configs/baselines/deeplabv3plus_duplex-r101-d8_8xb3-50k_cityscapes-512x512.py'),
     teacher_ckpt='work_dirs/deeplabv3plus_duplex-r101-d8_8xb3-50k_cityscapes-512x512/best.pth',
-    inputs=dict(channels=dict(rgb=3, disparity=1)))
+    inputs=dict(channels=dict(rgb=3, disparity=1)),
+)

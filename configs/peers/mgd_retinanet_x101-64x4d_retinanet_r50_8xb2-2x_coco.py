@@ -1,5 +1,5 @@
 _base_ = [
     '../dmkd/dmkd_retinanet_x101-64x4d_retinanet_r50_8xb2-2x_coco.py',
-    '../_base_/distillers/neck_mgd.py'
+    '../_base_/distillers/neck_mgd.py',
 ]
 model = dict(distiller=dict(_base_.neck_mgd, _delete_=True))

@@ -1,4 +1,5 @@
 """One batch for a check: a real one of the config's training data, or noise."""
+
 import copy
 from typing import Any
 
@@ -9,8 +10,8 @@ from mmengine.runner import Runner
 from mmengine.structures import PixelData
 from torch import Tensor, nn
 
-from kd_methods.core.probe import dry_run_input
-from kd_methods.data_check.places import check_places
+from kd_methods.data_check.paths import check_places
+from kd_methods.networks.probe import dry_run_input
 
 FALLBACK_SIZE = (512, 512)
 
@@ -23,8 +24,11 @@ def real_batch(cfg: Config, batch_size: int | None = None, seed: int = 0) -> tup
         FileNotFoundError: The data is not there.
     """
     if cfg.get('train_dataloader') is None:
-        raise ValueError('CONFIG: there is no `train_dataloader`, so there is no batch to check with. Inherit a dataset with '
-                         '_base_, or use --no-data for a batch of noise.')
+        raise ValueError(
+            'CONFIG: there is no `train_dataloader`, so there is no batch to check with. Inherit a dataset '
+            'with '
+            '_base_, or use --no-data for a batch of noise.'
+        )
     try:
         check_places(cfg, 'train')
     except FileNotFoundError as error:
@@ -39,7 +43,9 @@ def real_batch(cfg: Config, batch_size: int | None = None, seed: int = 0) -> tup
     return next(iter(loader)), loader.dataset
 
 
-def synthetic_batch(network: BaseModel, batch_size: int, size: tuple[int, int], channels: int | None = None) -> dict:
+def synthetic_batch(
+    network: BaseModel, batch_size: int, size: tuple[int, int], channels: int | None = None
+) -> dict:
     """Noise with random labels, in the form that a dataloader gives to this network's preprocessor.
 
     Args:
@@ -54,23 +60,37 @@ def synthetic_batch(network: BaseModel, batch_size: int, size: tuple[int, int], 
     classes = class_count(network)
     if classes and hasattr(network, 'decode_head'):
         from mmseg.structures import SegDataSample
+
         channels = channels or dry_run_input(network, (8, 8)).shape[1]
         generator = torch.Generator().manual_seed(0)
-        images = [torch.randint(0, 256, (channels, *size), generator=generator, dtype=torch.uint8) for _ in range(batch_size)]
+        images = [
+            torch.randint(0, 256, (channels, *size), generator=generator, dtype=torch.uint8)
+            for _ in range(batch_size)
+        ]
         samples = []
         for _ in range(batch_size):
             # Patches of one class each: a pixel-wise random label would give all classes the same features.
             patches = torch.randint(0, classes, (1, 1, 4, 4), generator=generator)
             label = nn.functional.interpolate(patches.float(), size, mode='nearest')[0].long()
-            samples.append(SegDataSample(gt_sem_seg=PixelData(data=label),
-                                         metainfo=dict(img_shape=size, ori_shape=size, pad_shape=size)))
+            samples.append(
+                SegDataSample(
+                    gt_sem_seg=PixelData(data=label),
+                    metainfo=dict(img_shape=size, ori_shape=size, pad_shape=size),
+                )
+            )
         return dict(inputs=images, data_samples=samples)
     if classes and _is_detector(network):
         from mmdet.testing import demo_mm_inputs
-        masks = getattr(getattr(network, 'roi_head', None), 'with_mask', False) or hasattr(network, 'mask_head')
+
+        masks = getattr(getattr(network, 'roi_head', None), 'with_mask', False) or hasattr(
+            network, 'mask_head'
+        )
         return demo_mm_inputs(batch_size, (3, *size), num_classes=classes, with_mask=bool(masks))
-    raise ValueError(f'--no-data: what a {type(network).__name__} is trained on is not known here, so no batch can be made up. '
-                     'Check it with its data.')
+    raise ValueError(
+        f'--no-data: what a {type(network).__name__} is trained on is not known here, so no batch can be '
+        'made up. '
+        'Check it with its data.'
+    )
 
 
 def class_count(network: nn.Module) -> int | None:
@@ -111,7 +131,9 @@ def largest_label(samples: list | None, ignore_index: int = 255) -> int | None:
     """The highest class of a batch; None where it has no labels."""
     labels = label_map(samples)
     if labels is None:
-        parts = [s.gt_instances.labels for s in samples or [] if 'gt_instances' in s and 'labels' in s.gt_instances]
+        parts = [
+            s.gt_instances.labels for s in samples or [] if 'gt_instances' in s and 'labels' in s.gt_instances
+        ]
         labels = torch.cat(parts) if parts else None
     if labels is None:
         return None

@@ -1,10 +1,10 @@
 """What is wrong with a step: rules that turn measurements into sentences."""
+
 import math
 
-from kd_methods.core.weights import LossWeights
-
-from .networks import Quality
-from .step import LossUse, Step
+from kd_methods.check.networks import Quality
+from kd_methods.check.step import LossUse, Step
+from kd_methods.distill.loss_weights import LossWeights
 
 #: Gradient norm of a loss relative to the task's at the same tap: outside this, one of them trains alone.
 RATIO_RANGE = (1e-3, 1e2)
@@ -13,18 +13,28 @@ RATIO_RANGE = (1e-3, 1e2)
 def judge_labels(largest: int | None, classes: dict[str, int | None]) -> list[str]:
     """Compare the labels of the batch with the classes of networks and dataset (by name)."""
     if largest is None:
-        return ['The batch has no labels: no pixel or object has a class. Check the annotations and the pipeline '
-                '(LoadAnnotations, ignore_index, reduce_zero_label).']
-    return [f'The labels of the batch go up to {largest}, but the {name} has {n} classes (0 to {n - 1}). Check num_classes and '
-            'the labels (reduce_zero_label, ignore_index).' for name, n in classes.items() if n is not None and largest >= n]
+        return [
+            'The batch has no labels: no pixel or object has a class. Check the annotations and the pipeline '
+            '(LoadAnnotations, ignore_index, reduce_zero_label).'
+        ]
+    return [
+        f'The labels of the batch go up to {largest}, but the {name} has {n} classes (0 to {n - 1}). Check '
+        'num_classes and '
+        'the labels (reduce_zero_label, ignore_index).'
+        for name, n in classes.items()
+        if n is not None and largest >= n
+    ]
 
 
 def judge_quality(quality: Quality | None) -> list[str]:
     """Say so where the teacher knows nothing of this data."""
     if quality is None or quality.loss <= quality.chance:
         return []
-    return [f'The teacher looks untrained on this data (labels? channel order? normalisation?): its cross-entropy on the batch '
-            f'is {quality.loss:.3g}, equal probabilities for all classes would give {quality.chance:.3g}.']
+    return [
+        'The teacher looks untrained on this data (labels? channel order? normalisation?): its '
+        'cross-entropy on the batch '
+        f'is {quality.loss:.3g}, equal probabilities for all classes would give {quality.chance:.3g}.'
+    ]
 
 
 def judge_losses(step: Step, weights: LossWeights) -> list[str]:
@@ -43,7 +53,9 @@ def scale_of(loss: LossUse, weights: LossWeights) -> float | None:
 def ratio_of(loss: LossUse, weights: LossWeights) -> float | None:
     """Gradient norm of a weighted loss relative to the task's at the same tap."""
     scale = scale_of(loss, weights)
-    return loss.grad * scale / loss.task if loss.grad is not None and loss.task and scale is not None else None
+    return (
+        loss.grad * scale / loss.task if loss.grad is not None and loss.task and scale is not None else None
+    )
 
 
 def _judge(loss: LossUse, weights: LossWeights) -> str:
@@ -51,16 +63,25 @@ def _judge(loss: LossUse, weights: LossWeights) -> str:
     if not math.isfinite(loss.value):
         return f'{loss.name} is {loss.value} on this batch. Check its inputs: temperature, norms, logarithms, labels.'
     if loss.frozen:
-        return (f'{loss.name}: {where} of the student needs no gradient, so this loss cannot teach it anything: the layers up to '
-                'there are frozen (frozen_stages, requires_grad, student_trainable=False) or detached.')
+        return (
+            f'{loss.name}: {where} of the student needs no gradient, so this loss cannot teach it anything: '
+            'the layers up to '
+            'there are frozen (frozen_stages, requires_grad, student_trainable=False) or detached.'
+        )
     if loss.grad is None:
-        return (f'{loss.name} has no gradient at {where} of the student: it does not depend on it. Check loss_forward_mappings '
-                '(from_student) and whether the loss detaches its input.')
+        return (
+            f'{loss.name} has no gradient at {where} of the student: it does not depend on it. Check '
+            'loss_forward_mappings '
+            '(from_student) and whether the loss detaches its input.'
+        )
     if not math.isfinite(loss.grad):
         return f'{loss.name}: its gradient at {where} is {loss.grad}. Check the loss where its inputs are equal or 0.'
     if loss.value == 0:
-        return (f'{loss.name} is exactly 0 on this batch: it teaches nothing. Same tensors on both sides, a margin that is met '
-                'already, or no valid label?')
+        return (
+            f'{loss.name} is exactly 0 on this batch: it teaches nothing. Same tensors on both sides, a '
+            'margin that is met '
+            'already, or no valid label?'
+        )
     if loss.grad == 0:
         return f'{loss.name} is {loss.value:.3g}, but its gradient at {where} is exactly 0: it teaches the student nothing.'
     if loss.task == 0 and loss.name.replace('.', '/') in weights.auto:
@@ -70,8 +91,12 @@ def _judge(loss: LossUse, weights: LossWeights) -> str:
         small = ratio < 1
         fitting = weights.base[loss.name] * 0.3 / ratio if weights.base.get(loss.name) else None
         hint = f', or about {fitting:.2g} for a ratio of 0.3' if fitting else ''
-        return (f"{loss.name} is out of proportion: its gradient at {where} is {ratio:.3g} times the task loss's, so "
-                f"{'it hardly has an effect' if small else 'the task hardly counts'}. Set its loss_weight='auto'{hint}.")
+        return (
+            f'{loss.name} is out of proportion: its gradient at {where} is {ratio:.3g} times the task '
+            "loss's, so "
+            f'{"it hardly has an effect" if small else "the task hardly counts"}. Set its '
+            f"loss_weight='auto'{hint}."
+        )
     return ''
 
 
@@ -79,6 +104,9 @@ def judge_step(step: Step) -> list[str]:
     """A step that failed, or whose objective is not finite."""
     if step.error is not None:
         text = str(step.error.args[0] if len(step.error.args) == 1 else step.error).strip()
-        return [f'The training step fails with {type(step.error).__name__}: {text or "(no message)"} (KD_DEBUG=1 shows where)']
+        return [
+            f'The training step fails with {type(step.error).__name__}: {text or "(no message)"} (KD_DEBUG=1 '
+            'shows where)'
+        ]
     bad = {name: value for name, value in step.logged.items() if 'loss' in name and not math.isfinite(value)}
     return [f'The training step gives {bad}: not finite.'] if bad else []

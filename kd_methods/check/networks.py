@@ -1,4 +1,5 @@
 """What a check says about networks: size, cost, start weights, preprocessing, and how good the teacher is."""
+
 import math
 import os.path as osp
 from dataclasses import dataclass
@@ -11,18 +12,26 @@ from mmengine.model import BaseModel
 from mmengine.runner import checkpoint as urls
 from torch import Tensor, nn
 
-from kd_methods.core.networks import build_network, clear_pretrained, reads_weights, resolve_model_cfg
-from kd_methods.core.preprocess import PairedPreprocessor, same_preprocessing
-from kd_methods.core.probe import dry_run_input, dry_run_samples, tensors_of
-
-from .batch import label_map
+from kd_methods.check.batch import label_map
+from kd_methods.distill.preprocess import PairedPreprocessor, same_preprocessing
+from kd_methods.networks.config import build_network, clear_pretrained, reads_weights, resolve_model_cfg
+from kd_methods.networks.probe import dry_run_input, dry_run_samples, tensors_of
 
 
 def describe(network: BaseModel) -> str:
     """Types of a network and of its parts, e.g. ``EncoderDecoder: ResNetV1c + PSPHead``."""
-    parts = [getattr(network, name, None) for name in ('backbone', 'neck', 'decode_head', 'rpn_head', 'bbox_head', 'roi_head')]
-    parts = [part[-1] if isinstance(part, nn.ModuleList) else part for part in parts if isinstance(part, nn.Module)]
-    return f'{type(network).__name__}: {" + ".join(type(part).__name__ for part in parts)}' if parts else type(network).__name__
+    parts = [
+        getattr(network, name, None)
+        for name in ('backbone', 'neck', 'decode_head', 'rpn_head', 'bbox_head', 'roi_head')
+    ]
+    parts = [
+        part[-1] if isinstance(part, nn.ModuleList) else part for part in parts if isinstance(part, nn.Module)
+    ]
+    return (
+        f'{type(network).__name__}: {" + ".join(type(part).__name__ for part in parts)}'
+        if parts
+        else type(network).__name__
+    )
 
 
 def parameter_count(module: nn.Module) -> int:
@@ -31,7 +40,9 @@ def parameter_count(module: nn.Module) -> int:
 
 
 def plain_network(cfg: Any, key: str) -> BaseModel:
-    """A network of its own, in eval mode, without any weights read: for what must not touch the one that is trained."""
+    """A network of its own, in eval mode, without any weights read: for what must not touch the one that is
+    trained.
+    """
     if isinstance(cfg, dict):
         cfg = resolve_model_cfg(cfg, key)
         clear_pretrained(cfg)
@@ -49,12 +60,15 @@ def count_flops(network: BaseModel, size: tuple[int, int]) -> tuple[float | None
         tuple[float | None, str]: The count, and why there is none.
     """
     try:
-        analyzer = FlopAnalyzer(_Traced(network, size), (dry_run_input(network, size), ))
+        analyzer = FlopAnalyzer(_Traced(network, size), (dry_run_input(network, size),))
         analyzer.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
         with torch.no_grad():
             return float(analyzer.total()), ''
     except Exception as error:  # tracing does not take every network, and is no reason to end a check
-        return None, f'{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ""}'
+        return (
+            None,
+            f'{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ""}',
+        )
 
 
 class _Traced(nn.Module):
@@ -111,8 +125,15 @@ def _differences(student: nn.Module, teacher: nn.Module) -> list[str]:
     found = []
     if type(student) is not type(teacher):
         found.append(f'type: student {type(student).__name__}, teacher {type(teacher).__name__}')
-    for label, name in (('mean', 'mean'), ('std', 'std'), ('channels swapped', '_channel_conversion'), ('size', 'size'),
-                        ('size_divisor', 'size_divisor'), ('pad_size_divisor', 'pad_size_divisor'), ('pad_val', 'pad_val')):
+    for label, name in (
+        ('mean', 'mean'),
+        ('std', 'std'),
+        ('channels swapped', '_channel_conversion'),
+        ('size', 'size'),
+        ('size_divisor', 'size_divisor'),
+        ('pad_size_divisor', 'pad_size_divisor'),
+        ('pad_val', 'pad_val'),
+    ):
         values = [_plain(getattr(p, name, None)) for p in (student, teacher)]
         if name == '_channel_conversion':  # RGBXDataPreProcessor swaps by itself
             values = [getattr(p, 'bgr_to_rgb', value) for p, value in zip((student, teacher), values)]
@@ -135,13 +156,16 @@ class Quality:
         accuracy (float): Pixels that are right.
         commonest (float): Pixels of the batch's most frequent class.
     """
+
     loss: float
     chance: float
     accuracy: float
     commonest: float
 
 
-def segmentation_quality(network: BaseModel, inputs: Tensor, samples: list, ignore_index: int = 255) -> Quality | None:
+def segmentation_quality(
+    network: BaseModel, inputs: Tensor, samples: list, ignore_index: int = 255
+) -> Quality | None:
     """Judge a segmentor with a softmax classifier on a preprocessed batch; None for anything else."""
     labels = label_map(samples)
     head = getattr(network, 'decode_head', None)

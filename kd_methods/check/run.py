@@ -1,4 +1,5 @@
 """The check itself: build, look, run one step, judge."""
+
 import contextlib
 import logging
 import os
@@ -15,13 +16,8 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import set_random_seed
 
-from kd_methods.core.algorithm import FrozenTeacherDistill
-from kd_methods.core.launch import fit_to_device
-from kd_methods.core.networks import build_network, is_distillation
-from kd_methods.core.report import Report
-
-from . import judge, sections
-from .batch import (
+from kd_methods.check import judge, sections
+from kd_methods.check.batch import (
     class_count,
     config_size,
     dataset_classes,
@@ -30,22 +26,32 @@ from .batch import (
     real_batch,
     synthetic_batch,
 )
-from .networks import plain_network, segmentation_quality, skip_downloads
-from .places import describe_places
-from .step import run_step
+from kd_methods.check.networks import plain_network, segmentation_quality, skip_downloads
+from kd_methods.check.step import run_step
+from kd_methods.check.tap_list import describe_places
+from kd_methods.distill.algorithm import FrozenTeacherDistill
+from kd_methods.engine.launch import fit_to_device
+from kd_methods.networks.config import build_network, is_distillation
+from kd_methods.utils.report import Report
 
 
-def check_config(cfg: Config, title: str, no_data: bool = False, batch_size: int | None = None,
-                 size: tuple[int, int] | None = None) -> Report:
-    """Check a config: build its networks, run one training step in memory, and report. Nothing is written to disk.
+def check_config(
+    cfg: Config,
+    title: str,
+    no_data: bool = False,
+    batch_size: int | None = None,
+    size: tuple[int, int] | None = None,
+) -> Report:
+    """Check a config: build its networks, run one training step in memory, and report. Nothing is written to
+    disk.
 
     Args:
         cfg (Config): A distillation config or a plain one.
         title (str): Its name.
         no_data (bool): Use a batch of noise. Defaults to False.
         batch_size (int | None): Images in the batch; the config's if None. Defaults to None.
-        size (tuple[int, int] | None): Height and width for FLOPs and for noise; that of the batch, or the config's crop,
-            if None. Defaults to None.
+        size (tuple[int, int] | None): Height and width for FLOPs and for noise; that of the batch, or the
+            config's crop, if None. Defaults to None.
 
     Returns:
         Report: To be printed; its ``exit_code`` is 1 where something is wrong.
@@ -58,7 +64,10 @@ def check_config(cfg: Config, title: str, no_data: bool = False, batch_size: int
             images = batch_size or (cfg.get('train_dataloader') or {}).get('batch_size', 2)
             layout = getattr(model.data_preprocessor, 'layout', None)
             channels = layout.total if layout is not None else None
-            batch, dataset = synthetic_batch(student, images, size or config_size(cfg, student), channels), None
+            batch, dataset = (
+                synthetic_batch(student, images, size or config_size(cfg, student), channels),
+                None,
+            )
         else:
             batch, dataset = real_batch(cfg, batch_size, _seed(cfg))
         skipped = skip_downloads(model)
@@ -68,7 +77,9 @@ def check_config(cfg: Config, title: str, no_data: bool = False, batch_size: int
         model.to(get_device())
         data = model.data_preprocessor(batch, True)
         report = _report(cfg, title, model, batch, data, dataset, size or tuple(data['inputs'].shape[-2:]))
-    report.notes += [f'Weights that training starts from, but this check did not download: {", ".join(skipped)}.'] * bool(skipped)
+    report.notes += [
+        f'Weights that training starts from, but this check did not download: {", ".join(skipped)}.'
+    ] * bool(skipped)
     report.notes += messages
     return report
 
@@ -86,10 +97,13 @@ def check_places(cfg: Config, size: tuple[int, int] | None = None) -> str:
     return '\n\n'.join(texts)
 
 
-def _report(cfg: Config, title: str, model: BaseModel, batch: dict, data: dict, dataset: Any,
-            size: tuple[int, int]) -> Report:
+def _report(
+    cfg: Config, title: str, model: BaseModel, batch: dict, data: dict, dataset: Any, size: tuple[int, int]
+) -> Report:
     distilling = isinstance(model, FrozenTeacherDistill)
-    source = f'{type(dataset).__name__}, {len(dataset):,} images' if dataset is not None else 'noise (--no-data)'
+    source = (
+        f'{type(dataset).__name__}, {len(dataset):,} images' if dataset is not None else 'noise (--no-data)'
+    )
     shape = 'x'.join(map(str, data['inputs'].shape))
     kind = 'distillation' if distilling else 'plain'
     report = Report(f'{title}\n{kind} config, on {get_device()}; batch {shape} from {source}')
@@ -101,11 +115,17 @@ def _report(cfg: Config, title: str, model: BaseModel, batch: dict, data: dict, 
     named = dataset_classes(dataset)
     first = 'student' if distilling else 'network'
     if named and classes[first] and named != classes[first]:
-        report.wrong.append(f'{type(dataset).__name__} has {named} classes, the {first} {classes[first]}: set num_classes='
-                            f'{named} in its heads (model.{"architecture." if distilling else ""}decode_head.num_classes, ...).')
+        report.wrong.append(
+            f'{type(dataset).__name__} has {named} classes, the {first} {classes[first]}: set num_classes='
+            f'{named} in its heads (model.{"architecture." if distilling else ""}decode_head.num_classes, '
+            '...).'
+        )
     if distilling and classes['teacher'] and classes['student'] and classes['teacher'] != classes['student']:
-        report.wrong.append(f'The teacher has {classes["teacher"]} classes, the student {classes["student"]}: a teacher of other '
-                            'classes has learnt to tell other things apart. Take one that was trained on these labels.')
+        report.wrong.append(
+            f'The teacher has {classes["teacher"]} classes, the student {classes["student"]}: a teacher of '
+            'other '
+            'classes has learnt to tell other things apart. Take one that was trained on these labels.'
+        )
     ignored = ignored_label(networks[first])
     unfit = judge.judge_labels(largest_label(data.get('data_samples'), ignored), classes)
     report.wrong += unfit
@@ -113,8 +133,9 @@ def _report(cfg: Config, title: str, model: BaseModel, batch: dict, data: dict, 
         quality = None
         if dataset is not None and not unfit:
             model.teacher.model.eval()
-            quality = segmentation_quality(model.teacher.model, data.get('teacher_inputs', data['inputs']),
-                                           data['data_samples'], ignored)
+            quality = segmentation_quality(
+                model.teacher.model, data.get('teacher_inputs', data['inputs']), data['data_samples'], ignored
+            )
         trusted = cfg.model.get('teacher_ckpt_trusted', False)
         report.add('Teacher', sections.teacher(model, quality, trusted, report.wrong, report.notes))
         if model.teacher_ckpt:
@@ -145,8 +166,11 @@ def _build(cfg: Config) -> BaseModel:
     if not is_distillation(cfg):
         return build_network(model, 'model')
     if MODELS.get(model.type) is not FrozenTeacherDistill:
-        raise ValueError(f"model.type: {model.type!r} is not checked here; its arguments are those of 'FrozenTeacherDistill': "
-                         'try --cfg-options model.type=FrozenTeacherDistill.')
+        raise ValueError(
+            f'model.type: {model.type!r} is not checked here; its arguments are those of '
+            "'FrozenTeacherDistill': "
+            'try --cfg-options model.type=FrozenTeacherDistill.'
+        )
     return MODELS.build(model)
 
 
@@ -163,7 +187,9 @@ def _seed(cfg: Config) -> int:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[list[str]]:
-    """Keep logs and warnings away from the report; this project's own warnings are given back, to become notes."""
+    """Keep logs and warnings away from the report; this project's own warnings are given back, to become
+    notes.
+    """
     logger = MMLogger.get_current_instance()
     level = logger.level
     messages: list[str] = []
@@ -174,8 +200,12 @@ def _quiet() -> Iterator[list[str]]:
             yield messages
         finally:
             logger.setLevel(level)
-            own = [str(w.message) for w in caught if issubclass(w.category, UserWarning) and _is_ours(w.filename)]
-            messages += [m for m in dict.fromkeys(own) if 'teacher_ckpt is not set' not in m]  # judged by itself
+            own = [
+                str(w.message) for w in caught if issubclass(w.category, UserWarning) and _is_ours(w.filename)
+            ]
+            messages += [
+                m for m in dict.fromkeys(own) if 'teacher_ckpt is not set' not in m
+            ]  # judged by itself
 
 
 def _is_ours(filename: str) -> bool:

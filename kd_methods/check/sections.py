@@ -1,28 +1,47 @@
 """Sections of the report, each from what was measured."""
+
 from typing import Any
 
 from mmengine.model import BaseModel
 
-from kd_methods.core.networks import reads_weights
-from kd_methods.core.probe import format_shape
-from kd_methods.core.report import count, number, pairs, table
-from kd_methods.core.weights import LossSchedule
+from kd_methods.check.batch import class_count
+from kd_methods.check.judge import ratio_of, scale_of
+from kd_methods.check.networks import (
+    Quality,
+    count_flops,
+    describe,
+    describe_preprocessing,
+    parameter_count,
+    plain_network,
+)
+from kd_methods.check.step import Step
+from kd_methods.distill.loss_weights import LossSchedule
+from kd_methods.networks.config import reads_weights
+from kd_methods.networks.probe import format_shape
+from kd_methods.utils.report import count, number, pairs, table
 
-from .batch import class_count
-from .judge import ratio_of, scale_of
-from .networks import Quality, count_flops, describe, describe_preprocessing, parameter_count, plain_network
-from .step import Step
 
-
-def networks(built: dict[str, BaseModel], cfgs: dict[str, Any], size: tuple[int, int], notes: list[str]) -> str:
+def networks(
+    built: dict[str, BaseModel], cfgs: dict[str, Any], size: tuple[int, int], notes: list[str]
+) -> str:
     """Types, classes, parameters and FLOPs."""
     rows = []
     for name, network in built.items():
         flops, why = count_flops(plain_network(cfgs[name], f'model ({name})'), size)
         if flops is None:
             notes.append(f'The FLOPs of the {name} could not be counted: {why}')
-        rows.append((name, describe(network), class_count(network) or '-', count(parameter_count(network)), count(flops)))
-    return table(rows, ('', '', 'classes', 'parameters', f'multiply-adds at {size[0]}x{size[1]}'), right=(2, 3, 4))
+        rows.append(
+            (
+                name,
+                describe(network),
+                class_count(network) or '-',
+                count(parameter_count(network)),
+                count(flops),
+            )
+        )
+    return table(
+        rows, ('', '', 'classes', 'parameters', f'multiply-adds at {size[0]}x{size[1]}'), right=(2, 3, 4)
+    )
 
 
 def teacher(model: Any, quality: Quality | None, trusted: bool, wrong: list[str], notes: list[str]) -> str:
@@ -31,20 +50,34 @@ def teacher(model: Any, quality: Quality | None, trusted: bool, wrong: list[str]
     if model.teacher_ckpt:
         weights = f'{model.teacher_ckpt}: {frozen.load(model.teacher_ckpt, trusted)}'
     elif reads_weights(frozen.model.init_cfg):
-        weights = f"init_cfg of the model: {frozen.model.init_cfg['checkpoint']}"
+        weights = f'init_cfg of the model: {frozen.model.init_cfg["checkpoint"]}'
     else:
         weights = 'none'
-        wrong.append('The teacher is not loaded: model.teacher_ckpt is not set, so it teaches what random weights say. Train it '
-                     'with its own config and name the file.')
+        wrong.append(
+            'The teacher is not loaded: model.teacher_ckpt is not set, so it teaches what random weights '
+            'say. Train it '
+            'with its own config and name the file.'
+        )
     how, differences = describe_preprocessing(model)
     if differences and not how.startswith('its own'):
-        notes.append(f"teacher_preprocessor='student': the teacher sees another normalisation than in its training "
-                     f'({"; ".join(differences)}).')
-    rows = [('weights', weights), ('stops', _stop(model)), ('precision', frozen.precision),
-            ('preprocessing', '\n'.join([how, *differences]))]
+        notes.append(
+            f"teacher_preprocessor='student': the teacher sees another normalisation than in its training "
+            f'({"; ".join(differences)}).'
+        )
+    rows = [
+        ('weights', weights),
+        ('stops', _stop(model)),
+        ('precision', frozen.precision),
+        ('preprocessing', '\n'.join([how, *differences])),
+    ]
     if quality is not None:
-        rows.append(('on this batch', f'cross-entropy {quality.loss:.3g} (equal probabilities: {quality.chance:.3g}), pixel '
-                     f'accuracy {quality.accuracy:.3f} (always the commonest class: {quality.commonest:.3f})'))
+        rows.append(
+            (
+                'on this batch',
+                f'cross-entropy {quality.loss:.3g} (equal probabilities: {quality.chance:.3g}), pixel '
+                f'accuracy {quality.accuracy:.3f} (always the commonest class: {quality.commonest:.3f})',
+            )
+        )
     return pairs(rows)
 
 
@@ -52,13 +85,20 @@ def _stop(model: Any) -> str:
     frozen = model.teacher
     if frozen._stop is None:
         return f'never: runs whole, mode={frozen.mode!r}'
-    path = next(name for name, module in frozen.model.named_modules()
-                if any(getattr(hook, '__self__', None) is frozen._stop for hook in module._forward_hooks.values()))
+    path = next(
+        name
+        for name, module in frozen.model.named_modules()
+        if any(getattr(hook, '__self__', None) is frozen._stop for hook in module._forward_hooks.values())
+    )
     firings = model.probes[1].firings
     calls = frozen._stop.calls
     end = firings[path][calls - 1].order
-    leaves = [f.order for name, fs in firings.items() for f in fs
-              if not any(True for _ in frozen.model.get_submodule(name).children())]
+    leaves = [
+        f.order
+        for name, fs in firings.items()
+        for f in fs
+        if not any(True for _ in frozen.model.get_submodule(name).children())
+    ]
     skipped = sum(order > end for order in leaves)
     call = f', call {calls}' if calls > 1 else ''
     return f'after {path}{call} (mode={frozen.mode!r}), skipping {skipped} of {len(leaves)} layer calls'
@@ -66,16 +106,32 @@ def _stop(model: Any) -> str:
 
 def taps(model: Any, step: Step, notes: list[str]) -> str:
     """Places that the losses read."""
-    rows = [(tap.name, tap.side, tap.place, tap.fires, format_shape(tap.dry), format_shape(tap.real),
-             'protected' if tap.protected else '-') for tap in sorted(step.taps, key=lambda tap: tap.name.split(' = ')[0])]
+    rows = [
+        (
+            tap.name,
+            tap.side,
+            tap.place,
+            tap.fires,
+            format_shape(tap.dry),
+            format_shape(tap.real),
+            'protected' if tap.protected else '-',
+        )
+        for tap in sorted(step.taps, key=lambda tap: tap.name.split(' = ')[0])
+    ]
     for prefix, leaf in model._named_leaves():
-        mapped = {(r['from_student'], r['recorder']) for m in leaf.loss_forward_mappings.values() for r in m.values()
-                  if 'recorder' in r}
+        mapped = {
+            (r['from_student'], r['recorder'])
+            for m in leaf.loss_forward_mappings.values()
+            for r in m.values()
+            if 'recorder' in r
+        }
         for student, manager in ((True, leaf.student_recorders), (False, leaf.teacher_recorders)):
             unread = [repr(prefix + name) for name in manager.recorders if (student, name) not in mapped]
             if unread:
-                notes.append(f'No loss reads {", ".join(unread)} of the {"student" if student else "teacher"}.')
-    return table(rows, ('', 'network', 'place', 'fires', 'dry run', 'this batch', 'in place'), right=(3, ))
+                notes.append(
+                    f'No loss reads {", ".join(unread)} of the {"student" if student else "teacher"}.'
+                )
+    return table(rows, ('', 'network', 'place', 'fires', 'dry run', 'this batch', 'in place'), right=(3,))
 
 
 def adapters(model: Any, step: Step, wrong: list[str]) -> str:
@@ -84,13 +140,22 @@ def adapters(model: Any, step: Step, wrong: list[str]) -> str:
     for name, parameter in model.distiller.named_parameters():
         reached = step.reached.get(f'distiller.{name}')
         if step.error is None and parameter.requires_grad and not reached:
-            wrong.append(f'distiller.{name} gets no gradient: no loss in use reads it. Remove it, or check the mappings.')
-        rows.append((name, format_shape(tuple(parameter.shape)), count(parameter.numel()),
-                     'trained' if parameter.requires_grad else 'fixed'))
+            wrong.append(
+                f'distiller.{name} gets no gradient: no loss in use reads it. Remove it, or check the '
+                'mappings.'
+            )
+        rows.append(
+            (
+                name,
+                format_shape(tuple(parameter.shape)),
+                count(parameter.numel()),
+                'trained' if parameter.requires_grad else 'fixed',
+            )
+        )
     if not rows:
         return 'none'
     rows.append(('sum', '', count(sum(p.numel() for p in model.distiller.parameters())), ''))
-    return table(rows, ('', 'shape', 'parameters', ''), right=(2, ))
+    return table(rows, ('', 'shape', 'parameters', ''), right=(2,))
 
 
 def losses(model: Any, step: Step, notes: list[str]) -> str:
@@ -102,20 +167,43 @@ def losses(model: Any, step: Step, notes: list[str]) -> str:
         schedule = weights.schedules.get(loss.name)
         auto = number(scale) if key in weights.auto else '-'
         weighted = None if loss.grad is None or scale is None else loss.grad * scale
-        rows.append((loss.name, number(loss.value), number(weights.base.get(loss.name)), auto, _schedule(schedule),
-                     ', '.join(loss.places), number(weighted), number(loss.task), number(ratio_of(loss, weights))))
+        rows.append(
+            (
+                loss.name,
+                number(loss.value),
+                number(weights.base.get(loss.name)),
+                auto,
+                _schedule(schedule),
+                ', '.join(loss.places),
+                number(weighted),
+                number(loss.task),
+                number(ratio_of(loss, weights)),
+            )
+        )
         if loss.grad and loss.task is None:
-            notes.append(f'{loss.name}: the task loss does not reach {", ".join(loss.places)}, so nothing can be compared there.')
-    rows += [(name, 'off', number(weight), '-', _schedule(weights.schedules.get(name)), '', '', '', '')
-             for name, weight in weights.base.items() if weight == 0]
+            notes.append(
+                f'{loss.name}: the task loss does not reach {", ".join(loss.places)}, so nothing can be '
+                'compared there.'
+            )
+    rows += [
+        (name, 'off', number(weight), '-', _schedule(weights.schedules.get(name)), '', '', '', '')
+        for name, weight in weights.base.items()
+        if weight == 0
+    ]
     if rows and not any(weight for weight in weights.base.values()):
         notes.append('Every distillation loss has weight 0: the teacher is never run.')
     header = ('', 'value', 'weight', 'auto', 'schedule', "student's tap", '|grad|', 'task |grad|', 'ratio')
     lines = table(rows, header, right=(1, 2, 3, 6, 7, 8))
     lines += '\n|grad|: norm of the gradient at the tap, weights included, schedule at full strength; ratio: to the task loss there'
-    statistics = {name: value for name, value in step.logged.items() if name.startswith('distill.') and 'loss' not in name}
+    statistics = {
+        name: value
+        for name, value in step.logged.items()
+        if name.startswith('distill.') and 'loss' not in name
+    }
     if statistics:
-        lines += '\nstatistics: ' + ', '.join(f'{name[8:]} {number(value)}' for name, value in statistics.items())
+        lines += '\nstatistics: ' + ', '.join(
+            f'{name[8:]} {number(value)}' for name, value in statistics.items()
+        )
     return lines
 
 
@@ -135,7 +223,12 @@ def step(result: Step, notes: list[str]) -> str:
     unreached = [name for name, reached in result.reached.items() if not reached]
     if result.error is None:
         rows.append(('time', f'{result.seconds:.2f} s (a first step, measurements included)'))
-        rows.append(('gradients', f'{len(result.reached) - len(unreached)} of {len(result.reached)} trainable tensors'))
+        rows.append(
+            (
+                'gradients',
+                f'{len(result.reached) - len(unreached)} of {len(result.reached)} trainable tensors',
+            )
+        )
         if unreached:
             more = f', ... ({len(unreached)} in all)' if len(unreached) > 4 else ''
             notes.append(f'No loss depends on {", ".join(unreached[:4])}{more}.')

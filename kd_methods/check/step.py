@@ -1,4 +1,5 @@
 """One training step, watched: gradients at the taps, what was recorded, which parameters were reached."""
+
 import math
 import time
 from dataclasses import dataclass, field
@@ -9,9 +10,9 @@ from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor
 
-from kd_methods.core import wiring
-from kd_methods.core.probe import Shape, shapes_of, tensors_of
-from kd_methods.core.taps import INPUTS, OUTPUTS
+from kd_methods.distill import wiring
+from kd_methods.networks.probe import Shape, shapes_of, tensors_of
+from kd_methods.networks.taps import INPUTS, OUTPUTS
 
 
 @dataclass
@@ -27,6 +28,7 @@ class TapUse:
         real (Shape): Shape in this step.
         protected (bool): Kept safe from in-place operations.
     """
+
     name: str
     side: str
     place: str
@@ -48,6 +50,7 @@ class LossUse:
         task (float | None): The task loss's gradient norm there; None where there is no path.
         frozen (bool): The student's records need no gradient at all.
     """
+
     name: str
     value: float
     places: list[str]
@@ -59,10 +62,13 @@ class LossUse:
 @dataclass
 class Step:
     """What one watched step showed."""
+
     taps: list[TapUse] = field(default_factory=list)
     losses: list[LossUse] = field(default_factory=list)
     logged: dict[str, float] = field(default_factory=dict)
-    reached: dict[str, bool] = field(default_factory=dict)  # trainable parameters: whether a loss depends on them
+    reached: dict[str, bool] = field(
+        default_factory=dict
+    )  # trainable parameters: whether a loss depends on them
     seconds: float = 0.0
     error: Exception | None = None
 
@@ -80,10 +86,14 @@ def run_step(model: BaseModel, batch: dict, optim_wrapper: OptimWrapper) -> Step
     def note_gradient(name: str):
         def note(parameter: Tensor) -> None:
             step.reached[name] = True
+
         return note
 
-    handles = [p.register_post_accumulate_grad_hook(note_gradient(name)) for name, p in model.named_parameters()
-               if p.requires_grad]
+    handles = [
+        p.register_post_accumulate_grad_hook(note_gradient(name))
+        for name, p in model.named_parameters()
+        if p.requires_grad
+    ]
     watch = _Watch(model, step) if hasattr(model, 'distiller') else None
     model.train()
     start = time.perf_counter()
@@ -137,14 +147,24 @@ class _Watch:
         places, tensors = [], []
         for record in _records(leaf, name):
             if record['from_student']:
-                places.append(_place(leaf.student_recorders.recorders[record['recorder']], record['data_idx']))
+                places.append(
+                    _place(leaf.student_recorders.recorders[record['recorder']], record['data_idx'])
+                )
                 tensors += tensors_of(leaf.get_record(**record))
         attached = [t for t in tensors if t.requires_grad]
-        return LossUse(full_name, float(value.detach()), list(dict.fromkeys(places)), _gradient_norm(value, attached),
-                       _gradient_norm(self.task, attached), bool(tensors) and not attached)
+        return LossUse(
+            full_name,
+            float(value.detach()),
+            list(dict.fromkeys(places)),
+            _gradient_norm(value, attached),
+            _gradient_norm(self.task, attached),
+            bool(tensors) and not attached,
+        )
 
     def _taps(self, prefix: str, leaf: Any) -> list[TapUse]:
-        protected = {id(g.recorder): g.protect for g in self.model._student_guards + self.model._teacher_guards}
+        protected = {
+            id(g.recorder): g.protect for g in self.model._student_guards + self.model._teacher_guards
+        }
         uses, seen = [], set()
         for name in leaf.loss_forward_mappings:
             for record in _records(leaf, name):
@@ -154,10 +174,17 @@ class _Watch:
                 seen.add(key)
                 side = 'student' if record['from_student'] else 'teacher'
                 recorder = getattr(leaf, f'{side}_recorders').recorders[record['recorder']]
-                uses.append(TapUse(_tap_name(prefix, leaf, side, record), side, _place(recorder, record['data_idx']),
-                                   len(getattr(recorder, 'data_buffer', [])),
-                                   wiring.recorded_shape(leaf, record, *self.model.probes),
-                                   shapes_of(leaf.get_record(**record)), protected.get(id(recorder), False)))
+                uses.append(
+                    TapUse(
+                        _tap_name(prefix, leaf, side, record),
+                        side,
+                        _place(recorder, record['data_idx']),
+                        len(getattr(recorder, 'data_buffer', [])),
+                        wiring.recorded_shape(leaf, record, *self.model.probes),
+                        shapes_of(leaf.get_record(**record)),
+                        protected.get(id(recorder), False),
+                    )
+                )
         return uses
 
 
@@ -170,8 +197,16 @@ def _compute(leaf: Any, names: list[str], data: dict[str, Any]) -> dict[str, Ten
 
 def _records(leaf: Any, name: str) -> list[dict]:
     """The records that a loss reads, as arguments of ``get_record`` without any adapter."""
-    return [dict(recorder=r['recorder'], from_student=r['from_student'], record_idx=r.get('record_idx') or 0,
-                 data_idx=r.get('data_idx')) for r in leaf.loss_forward_mappings.get(name, {}).values() if 'recorder' in r]
+    return [
+        dict(
+            recorder=r['recorder'],
+            from_student=r['from_student'],
+            record_idx=r.get('record_idx') or 0,
+            data_idx=r.get('data_idx'),
+        )
+        for r in leaf.loss_forward_mappings.get(name, {}).values()
+        if 'recorder' in r
+    ]
 
 
 def _tap_name(prefix: str, leaf: Any, side: str, record: dict) -> str:
@@ -186,12 +221,18 @@ def _tap_name(prefix: str, leaf: Any, side: str, record: dict) -> str:
 def _place(recorder: Any, data_idx: int | None) -> str:
     kind = wiring.recorder_kind(recorder)
     index = '' if data_idx is None or kind != OUTPUTS else f'[{data_idx}]'
-    return getattr(recorder, 'source', '?') + index + {OUTPUTS: '', INPUTS: ' (its input)'}.get(kind, f' ({kind})')
+    return (
+        getattr(recorder, 'source', '?')
+        + index
+        + {OUTPUTS: '', INPUTS: ' (its input)'}.get(kind, f' ({kind})')
+    )
 
 
 def _gradient_norm(loss: Tensor | None, tensors: list[Tensor]) -> float | None:
     """Norm of a loss's gradient at some tensors; None where none of them leads to it."""
     if loss is None or not loss.requires_grad or not tensors:
         return None
-    grads = [g for g in torch.autograd.grad(loss, tensors, retain_graph=True, allow_unused=True) if g is not None]
+    grads = [
+        g for g in torch.autograd.grad(loss, tensors, retain_graph=True, allow_unused=True) if g is not None
+    ]
     return math.sqrt(sum(float(g.detach().double().pow(2).sum()) for g in grads)) if grads else None

@@ -13,10 +13,10 @@ first look-up of one of their types. :func:`safe_globals` (:mod:`.checkpoints`) 
 it knows what mmengine writes into its checkpoints.
 """
 
-from .checkpoints import safe_globals
-from .engine import cure_package_names, find_torchvision_weights, quiet_onedl
-from .packages import check_packages
-from .razor import import_mmrazor
+from kd_methods.compat.checkpoints import safe_globals
+from kd_methods.compat.engine import cure_package_names, find_torchvision_weights, quiet_onedl
+from kd_methods.compat.packages import check_packages
+from kd_methods.compat.razor import import_mmrazor
 
 __all__ = [
     'check_packages',

@@ -44,7 +44,9 @@ def safe_globals() -> list:
 
 
 def _known_method(owner: type, name: str) -> Callable:
-    """Stands for ``getattr``, with which HistoryBuffers and one-cycle schedulers refer to their own functions."""
+    """Stands for ``getattr``, with which HistoryBuffers and one-cycle schedulers refer to their own
+    functions.
+    """
     from mmengine.logging import HistoryBuffer
     from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 

@@ -1,4 +1,5 @@
 """What mmengine needs to be told about the packages that are installed here."""
+
 import importlib.util
 from pathlib import Path
 
@@ -38,9 +39,8 @@ def quiet_onedl() -> None:
 def find_torchvision_weights() -> None:
     """Let ``torchvision://resnet50`` load without torchvision, which only knows the addresses.
 
-    mmdet's backbones start from such weights. mmengine asks torchvision for their addresses, but has a list of its own of
-    those that configs name; the files are fetched by torch.
-    """
+    mmdet's backbones start from such weights. mmengine asks torchvision for their addresses, but has a list
+    of its own of those that configs name; the files are fetched by torch."""
     if importlib.util.find_spec('torchvision') is not None:
         return
     from mmengine import hub
@@ -55,5 +55,8 @@ class _Addresses(dict):
     """Addresses of torchvision's weights by name."""
 
     def __missing__(self, name: str) -> str:
-        raise KeyError(f'torchvision://{name}: without torchvision only the names of its version 0.12 are known, such as '
-                       f'{[n for n in self if n.startswith("resnet")]}. Take one of these, or install torchvision.')
+        raise KeyError(
+            f'torchvision://{name}: without torchvision only the names of its version 0.12 are known, such '
+            'as '
+            f'{[n for n in self if n.startswith("resnet")]}. Take one of these, or install torchvision.'
+        )

@@ -104,18 +104,14 @@ def check_packages(
         if found.split('+')[0] != need.tested:  # a build of torch is 2.13.0+cpu
             untested.append(f'{need.package} {found} (tested: {need.tested})')
         if need.module == 'mmcv' and not has_ops():
-            command = need.command.replace(
-                'install', 'install --force-reinstall --no-deps --no-cache-dir', 1
-            )
+            command = need.command.replace('install', 'install --force-reinstall --no-deps --no-cache-dir', 1)
             raise ImportError(
                 f'Found {need.package} {found} without its compiled ops (mmcv._ext); kd_methods '
                 f'needs them. They are left out where the build finds no torch or no compiler: '
                 f'install torch, ninja and gcc, then run: {command}'
             )
     if untested:
-        warnings.warn(
-            f'kd_methods was tested with other versions than these: {", ".join(untested)}.'
-        )
+        warnings.warn(f'kd_methods was tested with other versions than these: {", ".join(untested)}.')
 
 
 def _raise_old(need: Requirement, found: str | None, name: str, version: str) -> None:

@@ -23,14 +23,7 @@ KEPT = {
     'mmrazor.models.architectures.ops': ('common', 'darts_series', 'gather_tensors'),
     'mmrazor.models.architectures': ('connectors', 'generators', 'ops'),
     'mmrazor.models.algorithms': ('base', 'distill'),
-    'mmrazor.models': (
-        'algorithms',
-        'architectures',
-        'distillers',
-        'losses',
-        'task_modules',
-        'utils',
-    ),
+    'mmrazor.models': ('algorithms', 'architectures', 'distillers', 'losses', 'task_modules', 'utils'),
     'mmrazor.engine.hooks': ('stop_distillation_hook', 'visualization_hook'),
     'mmrazor.engine.runner': ('distill_val_loop',),
     'mmrazor.engine': ('hooks', 'optimizers', 'runner'),
@@ -83,9 +76,7 @@ def import_mmrazor() -> None:
 
 def _bare_package(name: str, init: Path) -> ModuleType:
     """A package that can import its modules, without having run its ``__init__``."""
-    spec = importlib.util.spec_from_file_location(
-        name, init, submodule_search_locations=[str(init.parent)]
-    )
+    spec = importlib.util.spec_from_file_location(name, init, submodule_search_locations=[str(init.parent)])
     package = importlib.util.module_from_spec(spec)
     package.__getattr__ = _explain_missing(name)
     sys.modules[name] = package
@@ -181,7 +172,9 @@ def _mend_soft_cross_entropy() -> None:
 
 
 def _mend_fbkd_connectors() -> None:
-    """Their non-local blocks initialise themselves before they wrap their layers, and then cannot be initialised again."""
+    """Their non-local blocks initialise themselves before they wrap their layers, and then cannot be
+    initialised again.
+    """
     from mmrazor.models.architectures.connectors.fbkd_connector import NonLocal2dMaxpoolNstride as block
     from torch.nn import Sequential
 

@@ -1,14 +1,23 @@
-"""Convert the colour-coded release of CamVid, with 32 labels, into the files that ``CamVidDataset`` reads, with 11 classes."""
+"""Convert the colour-coded release of CamVid, with 32 labels, into the files that ``CamVidDataset`` reads,
+with 11 classes.
+"""
+
 from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from kd_methods.core.files import only_run, save_png, write_text
+from kd_methods.convert.base import (
+    Outcome,
+    check_folder,
+    check_image,
+    convert_files,
+    read_colours,
+    read_names,
+)
 from kd_methods.datasets.camvid import CamVidDataset
-
-from .frame import Outcome, check_folder, check_image, convert_files, read_colours, read_names
+from kd_methods.utils.files import only_run, save_png, write_text
 
 IMAGES, LABELS = '701_StillsRaw_full', 'LabeledApproved_full'
 SIZE = (480, 360)  # width and height of the release that papers use, half of the original
@@ -61,8 +70,12 @@ def _codes(colours: np.ndarray) -> np.ndarray:
     return red << 16 | green << 8 | blue
 
 
-_KNOWN, _CLASS = (np.array(column) for column in zip(*sorted(
-    (int(_codes(np.array(colour))), _CLASSES.index(name)) for colour, name in TABLE.values())))
+_KNOWN, _CLASS = (
+    np.array(column)
+    for column in zip(
+        *sorted((int(_codes(np.array(colour))), _CLASSES.index(name)) for colour, name in TABLE.values())
+    )
+)
 
 
 def classes_of(colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -72,7 +85,8 @@ def classes_of(colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         colours (np.ndarray): H x W x 3, red, green and blue.
 
     Returns:
-        tuple: H x W classes from 0 to 10, 11 where it is void or the colour is no label's; and where the colour is a label's.
+        tuple: H x W classes from 0 to 10, 11 where it is void or the colour is no label's; and where the
+            colour is a label's.
     """
     codes = _codes(colours)
     places = np.searchsorted(_KNOWN, codes).clip(max=len(_KNOWN) - 1)
@@ -93,15 +107,20 @@ def split_of(name: str) -> str:
         return 'val'
     if sequence in ('0001TP', '0006R0', '0016E5'):
         return 'train'
-    raise ValueError(f'{name}.png belongs to none of the sequences 0001TP, 0006R0, 0016E5 and Seq05VD, of which the usual split is '
-                     'made. Move it away, or name a split of your own with --splits')
+    raise ValueError(
+        f'{name}.png belongs to none of the sequences 0001TP, 0006R0, 0016E5 and Seq05VD, of which the usual '
+        'split is '
+        'made. Move it away, or name a split of your own with --splits'
+    )
 
 
 def _read_splits(folder: str | Path) -> dict[str, list[str]]:
     """Names of each split from lists of names, or of files as the lists of the 11-class release have them."""
     folder = check_folder('splits', folder, [f'{split}.txt' for split in OFFICIAL])
-    splits = {split: list(dict.fromkeys(Path(line.split()[0]).stem for line in read_names(folder / f'{split}.txt')))
-              for split in OFFICIAL}
+    splits = {
+        split: list(dict.fromkeys(Path(line.split()[0]).stem for line in read_names(folder / f'{split}.txt')))
+        for split in OFFICIAL
+    }
     seen: dict[str, str] = {}
     for split, names in splits.items():
         for name in names:
@@ -121,8 +140,10 @@ def _convert_label(source: Path, target: Path, images: Path, size: tuple[int, in
     labels, known = classes_of(colours)
     others, note = known.size - np.count_nonzero(known), None
     if others:
-        note = (f"{source}: {others} of {known.size} pixels have colours that are no label's, such as "
-                f'{tuple(colours[~known][0].tolist())}')
+        note = (
+            f"{source}: {others} of {known.size} pixels have colours that are no label's, such as "
+            f'{tuple(colours[~known][0].tolist())}'
+        )
         if others > UNKNOWN * known.size:
             raise ValueError(f'{note}. Expected the colours of label_colors.txt, as {LABELS} has them')
         note += '; they become void'
@@ -134,23 +155,32 @@ def _name(label: Path) -> str:
     return label.stem.removesuffix('_L')
 
 
-def convert_camvid(source: str | Path, out: str | Path, splits: str | Path | None = None, size: tuple[int, int] = SIZE,
-                   workers: int | None = None, overwrite: bool = False) -> Outcome:
-    """Write ``{train,val,test}/NAME.png``, ``{train,val,test}annot/NAME.png`` and ``{train,val,test}.txt`` under ``out``.
+def convert_camvid(
+    source: str | Path,
+    out: str | Path,
+    splits: str | Path | None = None,
+    size: tuple[int, int] = SIZE,
+    workers: int | None = None,
+    overwrite: bool = False,
+) -> Outcome:
+    """Write ``{train,val,test}/NAME.png``, ``{train,val,test}annot/NAME.png`` and ``{train,val,test}.txt``
+    under ``out``.
 
-    Images are made smaller by averaging over areas, labels by nearest neighbour. The lists are written last and name the images
-    that are there, each with its label.
+    Images are made smaller by averaging over areas, labels by nearest neighbour. The lists are written last
+    and name the images that are there, each with its label.
 
     Args:
         source (str | Path): Holds the folders ``701_StillsRaw_full`` and ``LabeledApproved_full``.
         out (str | Path): Directory of the data set.
-        splits (str | Path | None): Folder with train.txt, val.txt and test.txt, a name a line. Defaults to None, the usual split.
+        splits (str | Path | None): Folder with train.txt, val.txt and test.txt, a name a line. Defaults to
+            None, the usual split.
         size (tuple[int, int]): Width and height. Defaults to (480, 360).
         workers (int | None): Processes. Defaults to None, the number of cores.
         overwrite (bool): Convert all files anew, in whatever size they are there. Defaults to False.
 
     Raises:
-        FileNotFoundError, ValueError: The folders or lists are not what they should be, or ``out`` holds images of another size.
+        FileNotFoundError, ValueError: The folders or lists are not what they should be, or ``out`` holds
+            images of another size.
     """
     size = tuple(size)
     if min(size) < 1:
@@ -159,10 +189,17 @@ def convert_camvid(source: str | Path, out: str | Path, splits: str | Path | Non
     there = {path.stem for path in (source / IMAGES).glob('[!.]*.png')}
     labelled = {_name(path) for path in (source / LABELS).glob('[!.]*_L.png')}
     if not there & labelled:
-        raise ValueError(f'source: {source} has no image {IMAGES}/NAME.png with a label {LABELS}/NAME_L.png. Unpack both archives '
-                         'again; --help says how')
+        raise ValueError(
+            f'source: {source} has no image {IMAGES}/NAME.png with a label {LABELS}/NAME_L.png. Unpack both '
+            'archives '
+            'again; --help says how'
+        )
     outcome, images, labels = Outcome(), [], []
-    wanted = _read_splits(splits) if splits is not None else _usual_splits(source, sorted(there | labelled), outcome)
+    wanted = (
+        _read_splits(splits)
+        if splits is not None
+        else _usual_splits(source, sorted(there | labelled), outcome)
+    )
     for split, names in wanted.items():
         for name in names:
             image, label = source / IMAGES / f'{name}.png', source / LABELS / f'{name}_L.png'
@@ -176,15 +213,28 @@ def convert_camvid(source: str | Path, out: str | Path, splits: str | Path | Non
     with only_run(out):
         if not overwrite:
             _check_sizes([target for _, target in images + labels], size)
-        outcome += convert_files(partial(_convert_image, size=size), images, 'images', workers, overwrite, channels=3)
-        outcome += convert_files(partial(_convert_label, images=source / IMAGES, size=size), labels, 'labels', workers, overwrite)
+        outcome += convert_files(
+            partial(_convert_image, size=size), images, 'images', workers, overwrite, channels=3
+        )
+        outcome += convert_files(
+            partial(_convert_label, images=source / IMAGES, size=size), labels, 'labels', workers, overwrite
+        )
 
-        done = [image for (image, _), (label, _) in zip(images, labels) if not {image, label} & outcome.failed.keys()]
+        done = [
+            image
+            for (image, _), (label, _) in zip(images, labels)
+            if not {image, label} & outcome.failed.keys()
+        ]
         whole = {image.stem for image in done}
         for split, names in wanted.items():
-            write_text(out / f'{split}.txt', ''.join(f'{split}/{n}.png {split}annot/{n}.png\n' for n in names if n in whole))
+            write_text(
+                out / f'{split}.txt',
+                ''.join(f'{split}/{n}.png {split}annot/{n}.png\n' for n in names if n in whole),
+            )
     counts = {split: len(whole.intersection(names)) for split, names in wanted.items()}
-    outcome.notes.append(f'{out}: {counts["train"]} train, {counts["val"]} val and {counts["test"]} test images with labels')
+    outcome.notes.append(
+        f'{out}: {counts["train"]} train, {counts["val"]} val and {counts["test"]} test images with labels'
+    )
     if splits is None and counts != OFFICIAL:
         outcome.notes.append('The full data set has {train}, {val} and {test}.'.format(**OFFICIAL))
     return outcome
@@ -204,6 +254,7 @@ def _usual_splits(source: Path, names: list[str], outcome: Outcome) -> dict[str,
 def _check_sizes(targets: list[Path], size: tuple[int, int]) -> None:
     """Raise where an earlier conversion left files of another size: they would be kept beside new ones."""
     from PIL import Image
+
     for target in targets:
         try:
             with Image.open(target) as image:
@@ -211,5 +262,8 @@ def _check_sizes(targets: list[Path], size: tuple[int, int]) -> None:
         except OSError:  # none there, or a broken one, which is written anew
             continue
         if found != size:
-            raise ValueError(f'out: {target} is {found[0]} x {found[1]} pixels, asked for {size[0]} x {size[1]} (width x height): '
-                             'pass another --out, or --overwrite to convert everything anew')
+            raise ValueError(
+                f'out: {target} is {found[0]} x {found[1]} pixels, asked for {size[0]} x {size[1]} (width x '
+                'height): '
+                'pass another --out, or --overwrite to convert everything anew'
+            )

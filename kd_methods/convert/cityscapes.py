@@ -1,12 +1,13 @@
 """Convert the annotations of Cityscapes into the label images that ``CityscapesDataset`` of mmseg reads."""
+
 import json
 from pathlib import Path
 
 import numpy as np
 
-from kd_methods.convert.frame import Outcome, check_folder, convert_files, read_label_image, translate
-from kd_methods.core.files import only_run, save_png
+from kd_methods.convert.base import Outcome, check_folder, convert_files, read_label_image, translate
 from kd_methods.datasets.cityscapes_labels import BY_NAME, IGNORED, LABELS
+from kd_methods.utils.files import only_run, save_png
 
 _POLYGONS, _IDS, _TRAIN_IDS = 'polygons.json', 'labelIds.png', 'labelTrainIds.png'
 
@@ -28,18 +29,27 @@ def draw_train_ids(path: Path) -> np.ndarray:
         ValueError: The file is truncated, or holds something else than the polygons of Cityscapes.
     """
     from PIL import Image, ImageDraw
+
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
     except ValueError as error:  # of the JSON or of the encoding
-        raise ValueError(f'{path} ({path.stat().st_size} bytes) is no whole JSON file: {error}. Unpack or download it '
-                         'again') from error
+        raise ValueError(
+            f'{path} ({path.stat().st_size} bytes) is no whole JSON file: {error}. Unpack or download it '
+            'again'
+        ) from error
     try:
         size = int(content['imgWidth']), int(content['imgHeight'])
-        objects = [(str(thing['label']), [(point[0], point[1]) for point in thing['polygon']])
-                   for thing in content['objects'] if not thing.get('deleted', 0)]
+        objects = [
+            (str(thing['label']), [(point[0], point[1]) for point in thing['polygon']])
+            for thing in content['objects']
+            if not thing.get('deleted', 0)
+        ]
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise ValueError(f'{path} is no file of polygons as Cityscapes has them, with imgWidth, imgHeight and objects of a label '
-                         f'and a polygon each ({type(error).__name__}: {error})') from error
+        raise ValueError(
+            f'{path} is no file of polygons as Cityscapes has them, with imgWidth, imgHeight and objects of '
+            'a label '
+            f'and a polygon each ({type(error).__name__}: {error})'
+        ) from error
     if min(size) < 1:
         raise ValueError(f'{path}: imgWidth x imgHeight is {size[0]} x {size[1]}')
     image = Image.new('L', size, IGNORED)
@@ -47,7 +57,9 @@ def draw_train_ids(path: Path) -> np.ndarray:
     for name, polygon in objects:
         label = BY_NAME.get(name) or BY_NAME.get(name.removesuffix('group'))
         if label is None:
-            raise ValueError(f'{path}: no label of Cityscapes is called {name!r}. They are {", ".join(BY_NAME)}')
+            raise ValueError(
+                f'{path}: no label of Cityscapes is called {name!r}. They are {", ".join(BY_NAME)}'
+            )
         if label.id < 0:
             continue
         try:
@@ -65,12 +77,13 @@ def _convert(source: Path, target: Path) -> None:
     save_png(target, labels)
 
 
-def convert_cityscapes(root: str | Path, annotations: str = 'gtFine', workers: int | None = None,
-                       overwrite: bool = False) -> Outcome:
+def convert_cityscapes(
+    root: str | Path, annotations: str = 'gtFine', workers: int | None = None, overwrite: bool = False
+) -> Outcome:
     """Write ``*_labelTrainIds.png`` beside the official annotations of each image.
 
-    They are drawn from ``*_polygons.json``, or translated from ``*_labelIds.png`` for an image without polygons; both give the
-    same pixels.
+    They are drawn from ``*_polygons.json``, or translated from ``*_labelIds.png`` for an image without
+    polygons; both give the same pixels.
 
     Args:
         root (str | Path): Folder of the data set, which holds ``annotations``.
@@ -88,8 +101,10 @@ def convert_cityscapes(root: str | Path, annotations: str = 'gtFine', workers: i
         for path in sorted(folder.glob(f'*/*/[!.]*_{kind}')):
             sources[path.with_name(path.name.removesuffix(kind) + _TRAIN_IDS)] = path
     if not sources:
-        raise FileNotFoundError(f'ROOT: no SPLIT/CITY/*_{_POLYGONS} (nor *_{_IDS}) below {str(folder)!r}, such as '
-                                f'train/aachen/aachen_000000_000019_{annotations}_{_POLYGONS}. --help says where they come from')
+        raise FileNotFoundError(
+            f'ROOT: no SPLIT/CITY/*_{_POLYGONS} (nor *_{_IDS}) below {str(folder)!r}, such as '
+            f'train/aachen/aachen_000000_000019_{annotations}_{_POLYGONS}. --help says where they come from'
+        )
     pairs = [(source, target) for target, source in sorted(sources.items())]
     with only_run(root):
         return convert_files(_convert, pairs, f'{annotations} to train ids', workers, overwrite)

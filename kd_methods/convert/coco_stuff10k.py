@@ -1,9 +1,10 @@
 """Convert COCO-Stuff 10k v1.1 into the folders that ``COCOStuffDataset`` of mmseg reads."""
+
 from pathlib import Path
 
 import numpy as np
 
-from kd_methods.convert.frame import (
+from kd_methods.convert.base import (
     Outcome,
     check_folder,
     check_image,
@@ -13,7 +14,7 @@ from kd_methods.convert.frame import (
     read_names,
     translate,
 )
-from kd_methods.core.files import link_or_copy, only_run, save_png
+from kd_methods.utils.files import link_or_copy, only_run, save_png
 
 SPLITS = ('train', 'test')
 FULL = 10000
@@ -35,17 +36,23 @@ def _image_of(source: Path) -> Path:
 
 
 def _convert(source: Path, target: Path) -> None:
-    labels = translate(read_mat(source, 'S'), TRAIN_ID_OF_LABEL, source,
-                       f'labels from 0 to {LABELS} without {", ".join(map(str, ABSENT))} (v1.0 numbers them otherwise: get v1.1)')
+    labels = translate(
+        read_mat(source, 'S'),
+        TRAIN_ID_OF_LABEL,
+        source,
+        f'labels from 0 to {LABELS} without {", ".join(map(str, ABSENT))} (v1.0 numbers them otherwise: get '
+        'v1.1)',
+    )
     check_image(_image_of(source), labels.shape)
     save_png(target, labels)
 
 
 def convert_coco_stuff10k(root: str | Path, workers: int | None = None, overwrite: bool = False) -> Outcome:
-    """Write ``annotations/{train,test}2014/*_labelTrainIds.png`` and link the images into ``images/{train,test}2014``.
+    """Write ``annotations/{train,test}2014/*_labelTrainIds.png`` and link the images into
+    ``images/{train,test}2014``.
 
-    An image is put there when its labels are there, since the loader takes every image of the folder. What an earlier run has put
-    there stays.
+    An image is put there when its labels are there, since the loader takes every image of the folder. What an
+    earlier run has put there stays.
 
     Args:
         root (str | Path): Folder of the data set, with images, annotations and imageLists.
@@ -55,9 +62,14 @@ def convert_coco_stuff10k(root: str | Path, workers: int | None = None, overwrit
     Raises:
         FileNotFoundError, ValueError: ``root`` is another folder, or a list of a split names nothing.
     """
-    root = check_folder('ROOT', root, [*(f'imageLists/{split}.txt' for split in SPLITS), 'annotations', 'images'])
-    pairs = [(root / f'annotations/{name}.mat', root / f'annotations/{split}2014/{name}_labelTrainIds.png')
-             for split in SPLITS for name in _read_list(root / f'imageLists/{split}.txt')]
+    root = check_folder(
+        'ROOT', root, [*(f'imageLists/{split}.txt' for split in SPLITS), 'annotations', 'images']
+    )
+    pairs = [
+        (root / f'annotations/{name}.mat', root / f'annotations/{split}2014/{name}_labelTrainIds.png')
+        for split in SPLITS
+        for name in _read_list(root / f'imageLists/{split}.txt')
+    ]
     with only_run(root):
         outcome = convert_files(_convert, pairs, 'labels to PNG', workers, overwrite)
         for source, target in pairs:

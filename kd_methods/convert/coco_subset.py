@@ -1,4 +1,5 @@
 """A small COCO out of the whole one, for quick trials."""
+
 import difflib
 import json
 import os
@@ -8,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from kd_methods.core.files import link_or_copy, only_run, write_text
-from kd_methods.core.record import is_made
-
-from .frame import LISTED, check_folder
+from kd_methods.convert.base import LISTED, check_folder
+from kd_methods.utils.files import link_or_copy, only_run, write_text
+from kd_methods.utils.manifest import is_made
 
 SPLITS = ('train', 'val')
 RECORD = 'coco_subset.json'  # a directory with it is complete
@@ -28,8 +28,9 @@ def annotations_of(split: str) -> str:
 def config_options(out: str | Path) -> list[str]:
     """What ``--cfg-options`` of a config for COCO are, to train and to test on a subset."""
     out = Path(out).as_posix()
-    return ([f'{split}_dataloader.dataset.data_root={out}/' for split in ('train', 'val', 'test')]
-            + [f'{split}_evaluator.ann_file={out}/{annotations_of("val")}' for split in ('val', 'test')])
+    return [f'{split}_dataloader.dataset.data_root={out}/' for split in ('train', 'val', 'test')] + [
+        f'{split}_evaluator.ann_file={out}/{annotations_of("val")}' for split in ('val', 'test')
+    ]
 
 
 def classes_of(out: str | Path) -> tuple[str, ...]:
@@ -48,13 +49,21 @@ def _read(path: Path) -> dict:
     try:
         content = json.loads(path.read_bytes())
     except ValueError as error:  # of the JSON, or of its encoding
-        raise ValueError(f'source: {path} ({path.stat().st_size} bytes) cannot be read: {error}. A download that stopped early? '
-                         f'{cure}') from error
+        raise ValueError(
+            f'source: {path} ({path.stat().st_size} bytes) cannot be read: {error}. A download that stopped '
+            'early? '
+            f'{cure}'
+        ) from error
     for name, keys in _NEEDED.items():
         entries = content.get(name) if isinstance(content, dict) else None
-        if not isinstance(entries, list) or not all(isinstance(e, dict) and all(key in e for key in keys) for e in entries):
-            raise ValueError(f'source: {path} has no list {name!r} whose entries have {" and ".join(keys)}, as COCO\'s annotations '
-                             f'of objects do. {cure}')
+        if not isinstance(entries, list) or not all(
+            isinstance(e, dict) and all(key in e for key in keys) for e in entries
+        ):
+            raise ValueError(
+                f"source: {path} has no list {name!r} whose entries have {' and '.join(keys)}, as COCO's "
+                'annotations '
+                f'of objects do. {cure}'
+            )
     return content
 
 
@@ -63,8 +72,11 @@ def _check_classes(path: Path, categories: Sequence[dict], classes: Sequence[str
     for name in classes:
         if name not in names:
             near = difflib.get_close_matches(name, names, 1)
-            raise KeyError(f'classes: {path} has no category {name!r}. ' + (f'Did you mean {near[0]!r}? ' if near else '')
-                           + f'It has {", ".join(names)}')
+            raise KeyError(
+                f'classes: {path} has no category {name!r}. '
+                + (f'Did you mean {near[0]!r}? ' if near else '')
+                + f'It has {", ".join(names)}'
+            )
 
 
 def choose(content: dict, count: int, seed: int, classes: Sequence[str] | None = None) -> dict:
@@ -81,15 +93,19 @@ def choose(content: dict, count: int, seed: int, classes: Sequence[str] | None =
     Raises:
         ValueError: There are fewer images.
     """
-    categories = [category for category in content['categories'] if classes is None or category['name'] in classes]
+    categories = [
+        category for category in content['categories'] if classes is None or category['name'] in classes
+    ]
     kept = {category['id'] for category in categories}
     annotations = [annotation for annotation in content['annotations'] if annotation['category_id'] in kept]
     usable = {annotation['image_id'] for annotation in annotations if not annotation.get('iscrowd')}
     images = [image for image in content['images'] if image['id'] in usable]
     if count > len(images):
-        raise ValueError(f'asked for {count} images, but {len(images)} of {len(content["images"])} have an object'
-                         + (f' of {", ".join(classes)}' if classes else '')
-                         + (f'. Ask for {len(images)} or fewer' if images else ''))
+        raise ValueError(
+            f'asked for {count} images, but {len(images)} of {len(content["images"])} have an object'
+            + (f' of {", ".join(classes)}' if classes else '')
+            + (f'. Ask for {len(images)} or fewer' if images else '')
+        )
     drawn = np.random.default_rng(seed).permutation(len(images))[:count]
     images = [images[i] for i in sorted(drawn)]
     chosen = {image['id'] for image in images}
@@ -109,25 +125,37 @@ def _choose_split(source: Path, split: str, count: int, seed: int, classes: Sequ
     files = [source / f'{split}2017' / image['file_name'] for image in chosen['images']]
     absent = [str(file) for file in files if not file.is_file() or not file.stat().st_size]
     if absent:
-        raise FileNotFoundError(f'source: {len(absent)} of the {count} chosen {split} images are missing or empty: '
-                                f'{", ".join(absent[:LISTED])}{", ..." if len(absent) > LISTED else ""}. Unpack {split}2017.zip '
-                                'again')
+        raise FileNotFoundError(
+            f'source: {len(absent)} of the {count} chosen {split} images are missing or empty: '
+            f'{", ".join(absent[:LISTED])}{", ..." if len(absent) > LISTED else ""}. Unpack {split}2017.zip '
+            'again'
+        )
     return chosen
 
 
-def write_subset(source: str | Path, out: str | Path, train: int = 1000, val: int = 200, classes: Sequence[str] | None = None,
-                 seed: int = 0, overwrite: bool = False) -> bool:
-    """Write ``{train,val}2017/*.jpg`` and ``annotations/instances_{train,val}2017.json`` of some images, and a record.
+def write_subset(
+    source: str | Path,
+    out: str | Path,
+    train: int = 1000,
+    val: int = 200,
+    classes: Sequence[str] | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+) -> bool:
+    """Write ``{train,val}2017/*.jpg`` and ``annotations/instances_{train,val}2017.json`` of some images, and
+    a record.
 
-    Images are hard links, or copies where there can be none. The annotations are written when all images are there, the record
-    last; a directory that was left unfinished is written anew, a complete one of the same subset is left alone.
+    Images are hard links, or copies where there can be none. The annotations are written when all images are
+    there, the record last; a directory that was left unfinished is written anew, a complete one of the same
+    subset is left alone.
 
     Args:
         source (str | Path): COCO 2017, which stays as it is.
         out (str | Path): Directory of the subset.
         train (int): Number of training images. Defaults to 1000.
         val (int): Number of validation images. Defaults to 200.
-        classes (Sequence[str] | None): Categories that are kept. Defaults to None, all, so that models of COCO fit.
+        classes (Sequence[str] | None): Categories that are kept. Defaults to None, all, so that models of
+            COCO fit.
         seed (int): Seed of the draw. Defaults to 0.
         overwrite (bool): Replace another subset. Defaults to False.
 
@@ -135,8 +163,8 @@ def write_subset(source: str | Path, out: str | Path, train: int = 1000, val: in
         bool: Whether anything was written.
 
     Raises:
-        FileNotFoundError, ValueError, KeyError: Files are missing or broken, there are fewer images, no such category, or ``out``
-            holds something else.
+        FileNotFoundError, ValueError, KeyError: Files are missing or broken, there are fewer images, no such
+            category, or ``out`` holds something else.
     """
     counts = dict(train=train, val=val)
     for split, count in counts.items():
@@ -144,15 +172,24 @@ def write_subset(source: str | Path, out: str | Path, train: int = 1000, val: in
             raise ValueError(f'{split}: got {count}, expected 1 or more images')
     if seed < 0:
         raise ValueError(f'seed: got {seed}, expected 0 or more')
-    source = check_folder('source', source, [*map(annotations_of, SPLITS), *(f'{split}2017' for split in SPLITS)])
+    source = check_folder(
+        'source', source, [*map(annotations_of, SPLITS), *(f'{split}2017' for split in SPLITS)]
+    )
     out = Path(out)
     if out.resolve() == source.resolve():
         raise ValueError(f'out: {out} is the source. Pass another directory')
-    record = dict(version=VERSION, **counts, seed=seed, classes=sorted(set(classes)) if classes else None,
-                  bytes=[(source / annotations_of(split)).stat().st_size for split in SPLITS])
+    record = dict(
+        version=VERSION,
+        **counts,
+        seed=seed,
+        classes=sorted(set(classes)) if classes else None,
+        bytes=[(source / annotations_of(split)).stat().st_size for split in SPLITS],
+    )
     if _is_there(out, record, overwrite):
         return False
-    chosen = {split: _choose_split(source, split, count, seed, classes or None) for split, count in counts.items()}
+    chosen = {
+        split: _choose_split(source, split, count, seed, classes or None) for split, count in counts.items()
+    }
     with only_run(out):
         if _is_there(out, record, overwrite):  # since another run has ended
             return False
@@ -161,7 +198,9 @@ def write_subset(source: str | Path, out: str | Path, train: int = 1000, val: in
 
 
 def _is_there(out: Path, record: dict, overwrite: bool) -> bool:
-    return is_made(out, RECORD, record, 'another subset', overwrite, None if (out / STARTED).is_file() else ())
+    return is_made(
+        out, RECORD, record, 'another subset', overwrite, None if (out / STARTED).is_file() else ()
+    )
 
 
 def _write(source: Path, out: Path, record: dict, chosen: dict[str, dict]) -> None:
@@ -171,7 +210,9 @@ def _write(source: Path, out: Path, record: dict, chosen: dict[str, dict]) -> No
         shutil.rmtree(out / folder, ignore_errors=True)
     for split, content in chosen.items():
         for image in content['images']:
-            link_or_copy(source / f'{split}2017' / image['file_name'], out / f'{split}2017' / image['file_name'])
+            link_or_copy(
+                source / f'{split}2017' / image['file_name'], out / f'{split}2017' / image['file_name']
+            )
     for split, content in chosen.items():
         write_text(out / annotations_of(split), json.dumps(content))
     os.replace(out / STARTED, out / RECORD)

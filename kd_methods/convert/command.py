@@ -1,8 +1,9 @@
 """What the command lines of converters of many files share."""
+
 import argparse
 from collections.abc import Callable, Sequence
 
-from .frame import Outcome
+from kd_methods.convert.base import Outcome
 
 
 def converter_parser(text: str) -> argparse.ArgumentParser:
@@ -13,12 +14,18 @@ def converter_parser(text: str) -> argparse.ArgumentParser:
     """
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--workers', type=int, help='processes (number of cores)')
-    parser.add_argument('--overwrite', action='store_true', help='convert all files anew, also those that look done')
+    parser.add_argument(
+        '--overwrite', action='store_true', help='convert all files anew, also those that look done'
+    )
     return parser
 
 
-def run_converter(convert: Callable[..., Outcome], folder: str, parser: argparse.ArgumentParser,
-                  argv: Sequence[str] | None = None) -> int:
+def run_converter(
+    convert: Callable[..., Outcome],
+    folder: str,
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str] | None = None,
+) -> int:
     """Convert as the command line says, print what became of the files, and return the exit code.
 
     Args:

@@ -1,4 +1,5 @@
 """Convert the official files of NYUv2 into the folders that ``NYUv2Dataset`` reads."""
+
 import hashlib
 import json
 import os
@@ -9,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from kd_methods.core.files import only_run
-from kd_methods.core.record import is_made
 from kd_methods.datasets.nyuv2 import CLASSES, FOLDERS, TO_13
+from kd_methods.utils.files import only_run
+from kd_methods.utils.manifest import is_made
 
 RECORD = 'nyuv2.json'  # written last: a directory with it is complete
 PART = 'unfinished'  # below the directory, so that it moves into place within one disk
@@ -28,7 +29,9 @@ def millimetres(metres: np.ndarray) -> np.ndarray:
 
 def _check_file(argument: str, path: Path) -> None:
     if not path.is_file():
-        raise FileNotFoundError(f'{argument}: no file {str(path)!r}. `python tools/data/nyuv2.py --help` says where to get it')
+        raise FileNotFoundError(
+            f'{argument}: no file {str(path)!r}. `python tools/data/nyuv2.py --help` says where to get it'
+        )
 
 
 def _what_is(path: Path) -> str:
@@ -45,21 +48,29 @@ def _what_is(path: Path) -> str:
 
 def _open_hdf5(argument: str, path: Path) -> Any:
     import h5py
+
     size = path.stat().st_size
     if not h5py.is_hdf5(path):
-        raise ValueError(f'{argument}: {str(path)!r} is no MATLAB v7.3 (HDF5) file, as the official nyu_depth_v2_labeled.mat is, '
-                         f'but {_what_is(path)} ({size} bytes)')
+        raise ValueError(
+            f'{argument}: {str(path)!r} is no MATLAB v7.3 (HDF5) file, as the official '
+            'nyu_depth_v2_labeled.mat is, '
+            f'but {_what_is(path)} ({size} bytes)'
+        )
     try:
         return h5py.File(path, 'r')
     except OSError as error:
-        raise ValueError(f'{argument}: {str(path)!r} cannot be opened: {error}. A download that stopped early? It has {size} '
-                         'bytes, the official nyu_depth_v2_labeled.mat about 2.8 GB. Get it again') from error
+        raise ValueError(
+            f'{argument}: {str(path)!r} cannot be opened: {error}. A download that stopped early? It has '
+            f'{size} '
+            'bytes, the official nyu_depth_v2_labeled.mat about 2.8 GB. Get it again'
+        ) from error
 
 
 def _read_integers(argument: str, path: Path, name: str) -> np.ndarray:
     """A vector from a small MATLAB file, of version 5 or 7.3."""
     import h5py
     import scipy.io
+
     _check_file(argument, path)
     if h5py.is_hdf5(path):
         with _open_hdf5(argument, path) as file:
@@ -69,16 +80,28 @@ def _read_integers(argument: str, path: Path, name: str) -> np.ndarray:
         try:
             content = scipy.io.loadmat(path)
         except Exception as error:  # of many kinds, depending on where the bytes stop making sense
-            raise ValueError(f'{argument}: {str(path)!r} is no MATLAB file that can be read, but {_what_is(path)} '
-                             f'({error})') from error
+            raise ValueError(
+                f'{argument}: {str(path)!r} is no MATLAB file that can be read, but {_what_is(path)} '
+                f'({error})'
+            ) from error
         names = sorted(key for key in content if not key.startswith('__'))
         values = content.get(name)
     if values is None:
-        raise ValueError(f'{argument}: {str(path)!r} has no variable {name!r}, it holds {names}. Is this the right file?')
+        raise ValueError(
+            f'{argument}: {str(path)!r} has no variable {name!r}, it holds {names}. Is this the right file?'
+        )
     values = np.squeeze(values)
-    if values.dtype.kind not in 'uif' or not values.size or values.ndim > 1 or (values != np.rint(values)).any():
-        raise ValueError(f'{argument}: {name} of {str(path)!r} is {values.dtype} of shape {values.shape}, expected a vector of '
-                         'integers')
+    if (
+        values.dtype.kind not in 'uif'
+        or not values.size
+        or values.ndim > 1
+        or (values != np.rint(values)).any()
+    ):
+        raise ValueError(
+            f'{argument}: {name} of {str(path)!r} is {values.dtype} of shape {values.shape}, expected a '
+            'vector of '
+            'integers'
+        )
     return values.ravel().astype(np.int64)
 
 
@@ -86,8 +109,11 @@ def read_classes(path: str | Path) -> np.ndarray:
     """Label of the 40 classes for each fine label; 0, unlabelled, stays so."""
     to_40 = _read_integers('classes', Path(path), 'mapClass')
     if to_40.min() < 0 or to_40.max() > len(CLASSES):
-        raise ValueError(f'classes: mapClass of {str(path)!r} holds {to_40.min()} to {to_40.max()}, expected classes from 1 to '
-                         f'{len(CLASSES)} (0 for none). Is this the mapping to 40 classes?')
+        raise ValueError(
+            f'classes: mapClass of {str(path)!r} holds {to_40.min()} to {to_40.max()}, expected classes from '
+            '1 to '
+            f'{len(CLASSES)} (0 for none). Is this the mapping to 40 classes?'
+        )
     return np.concatenate([[0], to_40]).astype(np.uint8)
 
 
@@ -98,71 +124,109 @@ def read_splits(path: str | Path, count: int) -> dict[str, np.ndarray]:
     for split, numbers in splits.items():
         where = f'splits: {INDICES[split]} of {str(path)!r}'
         if (numbers == 0).any():
-            raise ValueError(f'{where} holds 0. Images count from 1 in the official file: add 1 to numbers that count from 0')
+            raise ValueError(
+                f'{where} holds 0. Images count from 1 in the official file: add 1 to numbers that count '
+                'from 0'
+            )
         outside = numbers[(numbers < 0) | (numbers > count)]
         if outside.size:
-            raise ValueError(f'{where} holds {outside[:3].tolist()}, but mat has the images 1 to {count}. Is one of the two files '
-                             'a subset?')
+            raise ValueError(
+                f'{where} holds {outside[:3].tolist()}, but mat has the images 1 to {count}. Is one of the '
+                'two files '
+                'a subset?'
+            )
         if len(np.unique(numbers)) < len(numbers):
-            raise ValueError(f'{where} names images twice: {len(numbers)} numbers, {len(np.unique(numbers))} different ones')
+            raise ValueError(
+                f'{where} names images twice: {len(numbers)} numbers, {len(np.unique(numbers))} different '
+                'ones'
+            )
     both = np.intersect1d(splits['train'], splits['test'])
     if both.size:
         raise ValueError(f'splits: {path} has {both.size} images in both splits, such as {both[:3].tolist()}')
     left = np.setdiff1d(np.arange(1, count + 1), np.concatenate(list(splits.values())))
     if left.size:
-        raise ValueError(f'splits: {path} leaves out {left.size} of the {count} images of mat, such as {left[:3].tolist()}')
+        raise ValueError(
+            f'splits: {path} leaves out {left.size} of the {count} images of mat, such as {left[:3].tolist()}'
+        )
     return splits
 
 
 def _check_mat(path: Path, data: Any, depths: str) -> int:
     """Shapes and types as h5py shows those of the official file, axes reversed. Returns the number of images."""
     import h5py
-    expected = {'images': (4, 'u', 1, 'uint8, images x 3 x width x height'),
-                depths: (3, 'f', None, 'float32, images x width x height'),
-                'labels': (3, 'u', None, 'uint16, images x width x height')}
+
+    expected = {
+        'images': (4, 'u', 1, 'uint8, images x 3 x width x height'),
+        depths: (3, 'f', None, 'float32, images x width x height'),
+        'labels': (3, 'u', None, 'uint16, images x width x height'),
+    }
     for name, (axes, kind, size, text) in expected.items():
         found = data.get(name)
         if not isinstance(found, h5py.Dataset):
-            raise ValueError(f'mat: {str(path)!r} has no variable {name!r}, it holds {sorted(data)}. Is this '
-                             'nyu_depth_v2_labeled.mat?')
-        if (found.ndim != axes or found.dtype.kind != kind or (size and found.dtype.itemsize != size)
-                or (axes == 4 and found.shape[1] != 3)):
-            raise ValueError(f'mat: {name} of {str(path)!r} is {found.dtype} of shape {found.shape}, expected {text}')
+            raise ValueError(
+                f'mat: {str(path)!r} has no variable {name!r}, it holds {sorted(data)}. Is this '
+                'nyu_depth_v2_labeled.mat?'
+            )
+        if (
+            found.ndim != axes
+            or found.dtype.kind != kind
+            or (size and found.dtype.itemsize != size)
+            or (axes == 4 and found.shape[1] != 3)
+        ):
+            raise ValueError(
+                f'mat: {name} of {str(path)!r} is {found.dtype} of shape {found.shape}, expected {text}'
+            )
     shapes = {name: (data[name].shape[0], *data[name].shape[-2:]) for name in expected}
     if len(set(shapes.values())) > 1:
         text = ', '.join(f'{name} {" x ".join(map(str, shape))}' for name, shape in shapes.items())
-        raise ValueError(f'mat: the variables of {str(path)!r} do not belong together (images x width x height): {text}')
+        raise ValueError(
+            f'mat: the variables of {str(path)!r} do not belong together (images x width x height): {text}'
+        )
     return len(data['images'])
 
 
 def _write_image(data: Any, number: int, to_40: np.ndarray, depths: str, folder: Path, split: str) -> None:
     from PIL import Image
+
     try:
         image, depth, fine = (data[name][number - 1] for name in ('images', depths, 'labels'))
     except OSError as error:
-        raise ValueError(f'mat: image {number} of {data.filename!r} cannot be read: {error}. Get the file again') from error
+        raise ValueError(
+            f'mat: image {number} of {data.filename!r} cannot be read: {error}. Get the file again'
+        ) from error
     if fine.max() >= len(to_40):
-        raise ValueError(f'classes: mapClass has {len(to_40) - 1} entries, but image {number} of mat holds the label {fine.max()}')
+        raise ValueError(
+            f'classes: mapClass has {len(to_40) - 1} entries, but image {number} of mat holds the label '
+            f'{fine.max()}'
+        )
     labels = to_40[fine]
     # .T undoes MATLAB's order of the axes: 3 x width x height -> height x width x 3
     for name, array in zip(FOLDERS, (image.T, millimetres(depth.T), labels.T, TO_13[labels.T])):
         Image.fromarray(np.ascontiguousarray(array)).save(folder / name / split / f'{number:05d}.png')
 
 
-def convert_nyuv2(mat: str | Path, classes: str | Path, splits: str | Path, out: str | Path, raw_depth: bool = False,
-                  overwrite: bool = False, log: Callable[[str], Any] = print) -> bool:
+def convert_nyuv2(
+    mat: str | Path,
+    classes: str | Path,
+    splits: str | Path,
+    out: str | Path,
+    raw_depth: bool = False,
+    overwrite: bool = False,
+    log: Callable[[str], Any] = print,
+) -> bool:
     """Write ``{images,depths,labels40,labels13}/{train,test}/NNNNN.png`` and a record under ``out``.
 
-    NNNNN is the number of the image in the official file, from 1; it is read image by image. The folders appear when all
-    images are written; what a stopped run has left is written anew. A complete directory of the same files (``mat`` is told by
-    its size) is left alone.
+    NNNNN is the number of the image in the official file, from 1; it is read image by image. The folders
+    appear when all images are written; what a stopped run has left is written anew. A complete directory of
+    the same files (``mat`` is told by its size) is left alone.
 
     Args:
         mat (str | Path): nyu_depth_v2_labeled.mat.
         classes (str | Path): classMapping40.mat.
         splits (str | Path): splits.mat.
         out (str | Path): Directory of the data set.
-        raw_depth (bool): Depth as the sensor measured it, with holes, in place of the filled-in one. Defaults to False.
+        raw_depth (bool): Depth as the sensor measured it, with holes, in place of the filled-in one. Defaults
+            to False.
         overwrite (bool): Replace a conversion of other files. Defaults to False.
         log (Callable): Takes lines on the progress. Defaults to print.
 
@@ -170,7 +234,8 @@ def convert_nyuv2(mat: str | Path, classes: str | Path, splits: str | Path, out:
         bool: Whether anything was written.
 
     Raises:
-        FileNotFoundError, ValueError: A file is missing or is not what it should be, or ``out`` holds something else.
+        FileNotFoundError, ValueError: A file is missing or is not what it should be, or ``out`` holds
+            something else.
     """
     mat, out, depths = Path(mat), Path(out), 'rawDepths' if raw_depth else 'depths'
     _check_file('mat', mat)
@@ -179,23 +244,44 @@ def convert_nyuv2(mat: str | Path, classes: str | Path, splits: str | Path, out:
         numbers = read_splits(splits, _check_mat(mat, data, depths))
         counts = {split: len(numbers[split]) for split in INDICES}
         record = dict(
-            version=VERSION, **counts, raw_depth=raw_depth, mat_bytes=mat.stat().st_size,
+            version=VERSION,
+            **counts,
+            raw_depth=raw_depth,
+            mat_bytes=mat.stat().st_size,
             classes_sha256=hashlib.sha256(to_40.tobytes()).hexdigest(),
-            splits_sha256=hashlib.sha256(b''.join(numbers[split].tobytes() for split in INDICES)).hexdigest())
+            splits_sha256=hashlib.sha256(b''.join(numbers[split].tobytes() for split in INDICES)).hexdigest(),
+        )
         with only_run(out):
-            # A run that was stopped leaves PART, and perhaps some of the folders that it was moving out of there.
-            if is_made(out, RECORD, record, 'another conversion', overwrite, (PART, *FOLDERS) if (out / PART).is_dir() else ()):
+            # A run that was stopped leaves PART, and perhaps some of the folders that it was moving out of
+            # there.
+            if is_made(
+                out,
+                RECORD,
+                record,
+                'another conversion',
+                overwrite,
+                (PART, *FOLDERS) if (out / PART).is_dir() else (),
+            ):
                 return False
             if counts != OFFICIAL:
-                log(f'note: {counts["train"]} train and {counts["test"]} test images; the full data set has {OFFICIAL["train"]} '
-                    f'and {OFFICIAL["test"]}')
+                log(
+                    f'note: {counts["train"]} train and {counts["test"]} test images; the full data set has '
+                    f'{OFFICIAL["train"]} '
+                    f'and {OFFICIAL["test"]}'
+                )
             _write_images(data, numbers, to_40, depths, out / PART, log)
             _move_out(out, record)
     return True
 
 
-def _write_images(data: Any, numbers: dict[str, np.ndarray], to_40: np.ndarray, depths: str, part: Path,
-                  log: Callable[[str], Any]) -> None:
+def _write_images(
+    data: Any,
+    numbers: dict[str, np.ndarray],
+    to_40: np.ndarray,
+    depths: str,
+    part: Path,
+    log: Callable[[str], Any],
+) -> None:
     shutil.rmtree(part, ignore_errors=True)
     for folder in FOLDERS:
         for split in INDICES:

@@ -1,10 +1,11 @@
 """Add the annotations of SBD to Pascal VOC 2012, as ``PascalVOCDataset`` of mmseg and its configs read them."""
+
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from kd_methods.convert.frame import (
+from kd_methods.convert.base import (
     Outcome,
     check_folder,
     check_image,
@@ -15,9 +16,9 @@ from kd_methods.convert.frame import (
     read_names,
     translate,
 )
-from kd_methods.core.files import only_run, save_png, write_text
-from kd_methods.core.parallel import run_parallel
 from kd_methods.datasets.palettes import voc_palette
+from kd_methods.utils.files import only_run, save_png, write_text
+from kd_methods.utils.parallel import run_parallel
 
 FULL = dict(aug=9118, trainaug=10582)  # images in the lists of the whole data
 
@@ -30,12 +31,16 @@ def read_sbd(path: Path) -> np.ndarray:
     """The label map of a file in ``dataset/cls`` of SBD.
 
     Raises:
-        FileNotFoundError, ValueError: There is no such file, it is broken or truncated, or holds something else.
+        FileNotFoundError, ValueError: There is no such file, it is broken or truncated, or holds something
+            else.
     """
     content = read_mat(path, 'GTcls')
     if 'Segmentation' not in (content.dtype.names or ()) or content.size != 1:
-        raise ValueError(f'{path}: GTcls holds {content.dtype.names or content.dtype}, expected Segmentation. The files of '
-                         'dataset/cls are needed, not those of dataset/inst')
+        raise ValueError(
+            f'{path}: GTcls holds {content.dtype.names or content.dtype}, expected Segmentation. The files '
+            'of '
+            'dataset/cls are needed, not those of dataset/inst'
+        )
     return np.asarray(content['Segmentation'].item())
 
 
@@ -53,12 +58,14 @@ def _check_pair(voc: Path, name: str) -> str | None:
     return None
 
 
-def convert_voc_aug(devkit: str | Path, sbd: str | Path, workers: int | None = None, overwrite: bool = False) -> Outcome:
+def convert_voc_aug(
+    devkit: str | Path, sbd: str | Path, workers: int | None = None, overwrite: bool = False
+) -> Outcome:
     """Write ``VOC2012/SegmentationClassAug/*.png`` and the lists ``aug.txt`` and ``trainaug.txt``.
 
-    ``trainaug`` is the images of VOC's train and of SBD without those of VOC's val, ``aug`` those of them that are not in VOC's
-    train; only what has its label map and its image is listed. All of SBD is converted; images of ``trainaug`` that are not in
-    SBD get VOC's own labels, so that one folder has them all.
+    ``trainaug`` is the images of VOC's train and of SBD without those of VOC's val, ``aug`` those of them
+    that are not in VOC's train; only what has its label map and its image is listed. All of SBD is converted;
+    images of ``trainaug`` that are not in SBD get VOC's own labels, so that one folder has them all.
 
     Args:
         devkit (str | Path): VOCdevkit, which holds VOC2012.
@@ -70,8 +77,11 @@ def convert_voc_aug(devkit: str | Path, sbd: str | Path, workers: int | None = N
         FileNotFoundError, ValueError: One of the folders is another one, or a list of a split names nothing.
     """
     lists = 'VOC2012/ImageSets/Segmentation'
-    devkit = check_folder('VOCDEVKIT', devkit, [f'{lists}/train.txt', f'{lists}/val.txt', 'VOC2012/JPEGImages',
-                                                'VOC2012/SegmentationClass'])
+    devkit = check_folder(
+        'VOCDEVKIT',
+        devkit,
+        [f'{lists}/train.txt', f'{lists}/val.txt', 'VOC2012/JPEGImages', 'VOC2012/SegmentationClass'],
+    )
     dataset = check_folder('SBD', sbd, ['dataset/cls', 'dataset/train.txt', 'dataset/val.txt']) / 'dataset'
     voc = devkit / 'VOC2012'
     train, val = (set(read_names(devkit / lists / f'{split}.txt')) for split in ('train', 'val'))
@@ -93,8 +103,11 @@ def convert_voc_aug(devkit: str | Path, sbd: str | Path, workers: int | None = N
         for split, names in found.items():
             outcome.notes.append(_write_list(devkit / lists / f'{split}.txt', names, FULL[split]))
     if len(found['trainaug']) < len(listed):
-        outcome.notes.append(f'{len(listed) - len(found["trainaug"])} of {len(listed)} images are left out of the lists, as their '
-                             'labels or images are missing or wrong:')
+        outcome.notes.append(
+            f'{len(listed) - len(found["trainaug"])} of {len(listed)} images are left out of the lists, as '
+            'their '
+            'labels or images are missing or wrong:'
+        )
     return outcome
 
 

@@ -1,12 +1,15 @@
-"""The JSON file of a data set in COCO's form: can it be read, and is every value of the kind that mmdet computes with?"""
+"""The JSON file of a data set in COCO's form: can it be read, and is every value of the kind that mmdet
+computes with?
+"""
+
 import json
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from .cures import how_to_get
-from .findings import STOPS, listed
-from .splits import Split
+from kd_methods.data_check.findings import STOPS, listed
+from kd_methods.data_check.recipes import how_to_get
+from kd_methods.data_check.splits import Split
 
 
 def _is_number(value: Any) -> bool:
@@ -25,10 +28,17 @@ def _is_box(value: Any) -> bool:
     return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value))
 
 
-_KINDS = {_is_number: 'a number', _is_text: 'a text', _is_id: 'a number or a text', _is_box: '[x, y, width, height]'}
-_FORM = dict(images=dict(id=_is_id, file_name=_is_text, height=_is_number, width=_is_number),
-             categories=dict(id=_is_id, name=_is_text),
-             annotations=dict(id=_is_id, image_id=_is_id, category_id=_is_id))
+_KINDS = {
+    _is_number: 'a number',
+    _is_text: 'a text',
+    _is_id: 'a number or a text',
+    _is_box: '[x, y, width, height]',
+}
+_FORM = dict(
+    images=dict(id=_is_id, file_name=_is_text, height=_is_number, width=_is_number),
+    categories=dict(id=_is_id, name=_is_text),
+    annotations=dict(id=_is_id, image_id=_is_id, category_id=_is_id),
+)
 _OBJECT = dict(bbox=_is_box, area=_is_number)  # of the annotations that mmdet looks at
 
 
@@ -42,9 +52,17 @@ def read_coco(split: Split, path: str) -> dict | None:
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
-        what = 'is cut off' if error.pos >= len(text.rstrip()) - 1 or 'Unterminated' in error.msg else 'is no valid JSON'
-        split.say(STOPS, f'{path!r} {what}: {error.msg} at character {error.pos:,} of {len(text):,}. Copy or write it again. '
-                  f'{how_to_get(split.leaf, path)}.')
+        what = (
+            'is cut off'
+            if error.pos >= len(text.rstrip()) - 1 or 'Unterminated' in error.msg
+            else 'is no valid JSON'
+        )
+        split.say(
+            STOPS,
+            f'{path!r} {what}: {error.msg} at character {error.pos:,} of {len(text):,}. Copy or write it '
+            'again. '
+            f'{how_to_get(split.leaf, path)}.',
+        )
         return None
     lacking = _lacking(content)
     if lacking:
@@ -64,7 +82,11 @@ def _lacking(content: Any) -> str:
     if not isinstance(content, dict):
         return f'expected an object with {", ".join(_FORM)}, got a {type(content).__name__}'
     # Those of a test split have no annotations.
-    missing = [name for name in _FORM if not isinstance(content.get(name, [] if name == 'annotations' else None), list)]
+    missing = [
+        name
+        for name in _FORM
+        if not isinstance(content.get(name, [] if name == 'annotations' else None), list)
+    ]
     if missing:
         return f'no list of {" and ".join(missing)} (it has {listed(sorted(content))})'
     for name, form in _FORM.items():
@@ -73,7 +95,12 @@ def _lacking(content: Any) -> str:
             if not isinstance(entry, dict):
                 return f'{name}[{i}] is {entry!r:.50}, expected an object'
             wrong = _wrong(entry, form)
-            if not wrong and name == 'annotations' and entry['image_id'] in listed_images and not entry.get('ignore'):
+            if (
+                not wrong
+                and name == 'annotations'
+                and entry['image_id'] in listed_images
+                and not entry.get('ignore')
+            ):
                 wrong = _wrong(entry, _OBJECT)
             if wrong:
                 return f'{name}[{i}]{wrong}'
@@ -85,5 +112,11 @@ def _wrong(entry: dict, form: dict) -> str:
     gone = [key for key in form if key not in entry]
     if gone:
         return f' has no {" and ".join(gone)}'
-    return next((f'.{key} is {entry[key]!r:.50}, expected {_KINDS[fits]}' for key, fits in form.items()
-                 if not fits(entry[key])), '')
+    return next(
+        (
+            f'.{key} is {entry[key]!r:.50}, expected {_KINDS[fits]}'
+            for key, fits in form.items()
+            if not fits(entry[key])
+        ),
+        '',
+    )

@@ -1,4 +1,5 @@
 """What was found: sentences, and how bad it is."""
+
 import os.path as osp
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,13 +20,16 @@ class Finding:
         level (str): ``STOPS``, ``WRONG`` or ``NOTE``.
         missing (bool): It is about files that are not there. Defaults to False.
     """
+
     text: str
     level: str
     missing: bool = False
 
 
 def some(files: Sequence[str | tuple[str, str]]) -> str:
-    """The first few files, each with what was found in it, and how many more there are; a folder is named once."""
+    """The first few files, each with what was found in it, and how many more there are; a folder is named
+    once.
+    """
     names, before = [], None
     for file in files[:SHOWN]:
         path, found = (file, '') if isinstance(file, str) else file
@@ -42,4 +46,6 @@ def share(part: int, whole: int, things: str) -> str:
 
 def listed(items: Sequence, shown: int = 10) -> str:
     """Names, but not endlessly many."""
-    return ', '.join(map(str, items[:shown])) + (f' and {len(items) - shown} more' if len(items) > shown else '')
+    return ', '.join(map(str, items[:shown])) + (
+        f' and {len(items) - shown} more' if len(items) > shown else ''
+    )

@@ -1,4 +1,5 @@
 """What the values in label maps stand for, and which of them no class has."""
+
 import os.path as osp
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from kd_methods.data_check.findings import STOPS, WRONG, listed, some
+from kd_methods.data_check.heads import IGNORED, Head
+from kd_methods.data_check.recipes import cure_of, how_to_remake
+from kd_methods.data_check.splits import Split
 from kd_methods.datasets.cityscapes_labels import LABELS
-
-from .cures import cure_of, how_to_remake
-from .findings import STOPS, WRONG, listed, some
-from .heads import IGNORED, Head
-from .leaves import Leaf, is_local
-from .splits import Split
+from kd_methods.datasets.entries import Leaf, is_local
 
 _HIGHEST_ID = max(label.id for label in LABELS)  # of Cityscapes
 
@@ -25,13 +25,15 @@ class Labels:
         classes (tuple[str]): Their names; none where the data set does not say.
         zero (bool): ``reduce_zero_label``: 0 is ignored, classes begin at 1.
         label_map (dict[int, int] | None): Values that stand for another one.
-        ignoring (dict[str, int]): Which value, after these two, each of those who get the labels ignores, by config key.
+        ignoring (dict[str, int]): Which value, after these two, each of those who get the labels ignores, by
+            config key.
         others (set[int]): Values that somebody else means to be ignored.
         pixels (np.ndarray): Number of pixels of each value after these two.
         images (np.ndarray): Number of images with it.
         raw (np.ndarray): Number of pixels of each value in the files.
         beyond (list[tuple[str, str]]): Files with other values, and those.
     """
+
     classes: tuple[str, ...]
     zero: bool = False
     label_map: dict[int, int] | None = None
@@ -45,7 +47,9 @@ class Labels:
     def __post_init__(self) -> None:
         self.meaning = meanings(self.zero, self.label_map)
         values = set(self.ignoring.values()) or {IGNORED}
-        self.ignored = values.pop() if len(values) == 1 else None  # what one ignores and another does not is not ignored
+        self.ignored = (
+            values.pop() if len(values) == 1 else None
+        )  # what one ignores and another does not is not ignored
         allowed = (self.meaning < len(self.classes)) | (self.meaning == self.ignored)
         self.foreign = ~allowed if self.classes else np.zeros(256, bool)
 
@@ -66,12 +70,18 @@ class Labels:
         if self.label_map:
             return f'those of its label_map, for {k} classes'
         ignored = np.flatnonzero((self.meaning == self.ignored) & (self.meaning >= k))
-        return f'{first} to {k - 1 + first}' + (f', and {" or ".join(map(str, ignored))} for ignored' if len(ignored) else '')
+        return f'{first} to {k - 1 + first}' + (
+            f', and {" or ".join(map(str, ignored))} for ignored' if len(ignored) else ''
+        )
 
     @property
     def strange(self) -> list[int]:
         """The values that were seen, after the two, that are neither a class nor ignored."""
-        return [value for value in np.flatnonzero(self.pixels).tolist() if value >= len(self.classes) and value != self.ignored]
+        return [
+            value
+            for value in np.flatnonzero(self.pixels).tolist()
+            if value >= len(self.classes) and value != self.ignored
+        ]
 
 
 def class_names(split: Split, metainfo: dict[str, Any]) -> tuple[str, ...]:
@@ -84,8 +94,12 @@ def class_names(split: Split, metainfo: dict[str, Any]) -> tuple[str, ...]:
     given = (split.leaf.cfg.get('metainfo') or {}).get('classes')
     if not isinstance(given, str) or not is_local(given) or osp.isfile(given):  # a list of names
         return tuple(metainfo.get('classes') or ())
-    split.say(WRONG, f'metainfo.classes={given!r} is one text and no file, so that each of its letters would be a class. For one '
-              f'class, write classes=({given!r},) with a comma.')
+    split.say(
+        WRONG,
+        f'metainfo.classes={given!r} is one text and no file, so that each of its letters would be a class. '
+        'For one '
+        f'class, write classes=({given!r},) with a comma.',
+    )
     return ()
 
 
@@ -109,11 +123,17 @@ def judge(split: Split, labels: Labels, heads: Sequence[Head]) -> None:
         heads (Sequence[Head]): Those that would be trained with them.
     """
     if labels.beyond:
-        refused = any(head.refuses(label) for head in heads for label in np.flatnonzero(labels.pixels).tolist())
+        refused = any(
+            head.refuses(label) for head in heads for label in np.flatnonzero(labels.pixels).tolist()
+        )
         level = STOPS if refused and split.leaf.split == 'train' else WRONG
-        split.say(level, f'{split.read_share(len(labels.beyond), "label files")} with values that are no class: '
-                  f'{some(labels.beyond)}. Expected: {labels.expected} ({split.leaf.name}, reduce_zero_label={labels.zero}). '
-                  f'{_why_beyond(split.leaf, labels)}.')
+        split.say(
+            level,
+            f'{split.read_share(len(labels.beyond), "label files")} with values that are no class: '
+            f'{some(labels.beyond)}. Expected: {labels.expected} ({split.leaf.name}, '
+            f'reduce_zero_label={labels.zero}). '
+            f'{_why_beyond(split.leaf, labels)}.',
+        )
     elif labels.pixels.any() and labels.classes:
         _judge_classes(split, labels)
 
@@ -122,11 +142,17 @@ def _judge_classes(split: Split, labels: Labels) -> None:
     count = len(labels.classes)
     raw = np.flatnonzero(labels.raw).tolist()
     if not labels.pixels[:count].any():
-        split.say(WRONG, f'no pixel of the labels has a class: the files hold {listed(raw)} alone, and that is ignored. '
-                  f'Expected: {labels.expected}.' + (f' {_BINARY}.' if raw == [0, 255] else ''))
+        split.say(
+            WRONG,
+            f'no pixel of the labels has a class: the files hold {listed(raw)} alone, and that is ignored. '
+            f'Expected: {labels.expected}.' + (f' {_BINARY}.' if raw == [0, 255] else ''),
+        )
     elif raw == [0, 255] and count > 1 and not labels.zero:
-        split.say(WRONG, f'the label files hold 0 and 255 alone, and 255 is ignored: of the {count} classes only '
-                  f'{labels.classes[0]!r} would be learnt. {_BINARY}.')
+        split.say(
+            WRONG,
+            f'the label files hold 0 and 255 alone, and 255 is ignored: of the {count} classes only '
+            f'{labels.classes[0]!r} would be learnt. {_BINARY}.',
+        )
 
 
 _BINARY = 'In masks of 0 and 255, 255 has to become 1: write them anew as `mask // 255`, with the classes (background, object)'
@@ -143,14 +169,24 @@ def _why_beyond(leaf: Leaf, labels: Labels) -> str:
     if labels.ignoring and labels.others.issuperset(labels.strange):
         value = labels.strange[0]
         asked = [f'{key}={ignored}' for key, ignored in labels.ignoring.items()]
-        return (f'{listed(asked)} alone decides what is ignored, not the data set. If {value} is no class, set --cfg-options '
-                f'{" ".join(f"{key}={value}" for key in labels.ignoring)}, and have one such value in the label files')
+        return (
+            f'{listed(asked)} alone decides what is ignored, not the data set. If {value} is no class, set '
+            '--cfg-options '
+            f'{" ".join(f"{key}={value}" for key in labels.ignoring)}, and have one such value in the label '
+            'files'
+        )
     if cure and cure.ending and labels.strange[-1] <= _HIGHEST_ID:
         what = 'under the name of train ids' if path.endswith(cure.ending) else 'not train ids'
         return f'These are ids, {what}. {how_to_remake(leaf, path)}'
     if not labels.zero and labels.strange[-1] == count and 0 in raw and not labels.label_map:
-        return (f'There are {count + 1} values for {count} classes. If 0 is unlabelled, set reduce_zero_label=True, of the data '
-                'set and of LoadAnnotations; if it is a class (background), name it in metainfo.classes and add 1 to num_classes')
+        return (
+            f'There are {count + 1} values for {count} classes. If 0 is unlabelled, set '
+            'reduce_zero_label=True, of the data '
+            'set and of LoadAnnotations; if it is a class (background), name it in metainfo.classes and add '
+            '1 to num_classes'
+        )
     return how_to_remake(leaf, path) or (
-        f'Number the classes in the label files from {int(labels.zero)} on, without gaps; or name all of them in '
-        'metainfo.classes of the data set, with as many num_classes in the heads')
+        f'Number the classes in the label files from {int(labels.zero)} on, without gaps; or name all of '
+        'them in '
+        'metainfo.classes of the data set, with as many num_classes in the heads'
+    )

@@ -1,17 +1,18 @@
 """Look at all data sets that a config names."""
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mmengine.config import Config
 
-from .coco import is_coco, look_at_coco
-from .findings import NOTE, Finding
-from .heads import Head, heads_of, ignored_by, judge_heads, judge_padding
-from .leaves import Leaf, as_list, loaders, owners
-from .pairing import shared_images
-from .places import missing_place, other_annotations
-from .segmentation import look_at_segmentation
-from .splits import Effort, Split
+from kd_methods.data_check.coco import is_coco, look_at_coco
+from kd_methods.data_check.findings import NOTE, Finding
+from kd_methods.data_check.heads import Head, heads_of, ignored_by, judge_heads, judge_padding
+from kd_methods.data_check.pairing import shared_images
+from kd_methods.data_check.paths import missing_place, other_annotations
+from kd_methods.data_check.segmentation import look_at_segmentation
+from kd_methods.data_check.splits import Effort, Split
+from kd_methods.datasets.entries import Leaf, as_list, loaders, owners
 
 SPLITS = ('train', 'val', 'test')
 
@@ -24,6 +25,7 @@ class Look:
         splits (list[Split]): Of each data set.
         others (list[Finding]): What is to say beyond single data sets.
     """
+
     splits: list[Split] = field(default_factory=list)
     others: list[Finding] = field(default_factory=list)
 
@@ -53,7 +55,10 @@ def look(cfg: Config, splits: Sequence[str], effort: Effort) -> Look:
     if not effort.quick:
         for first in seen.splits:
             for second in seen.splits:
-                if first.leaf.split == 'train' != second.leaf.split and second.same_as in ('', first.leaf.key):
+                if first.leaf.split == 'train' != second.leaf.split and second.same_as in (
+                    '',
+                    first.leaf.key,
+                ):
                     shared_images(first, second)
     return seen
 
@@ -79,8 +84,14 @@ def _look_at(leaf: Leaf, cfg: Config, heads: list[Head], effort: Effort) -> Spli
 
 def _same(leaf: Leaf, splits: Sequence[Split]) -> Split | None:
     """A row for a data set that was looked at already under another key."""
-    return next((Split(leaf, images=split.images, same_as=split.leaf.key) for split in splits
-                 if not split.same_as and (split.leaf.cfg, split.leaf.steps) == (leaf.cfg, leaf.steps)), None)
+    return next(
+        (
+            Split(leaf, images=split.images, same_as=split.leaf.key)
+            for split in splits
+            if not split.same_as and (split.leaf.cfg, split.leaf.steps) == (leaf.cfg, leaf.steps)
+        ),
+        None,
+    )
 
 
 def _heads(splits: Sequence[Split], heads: list[Head]) -> list[Finding]:
@@ -91,6 +102,11 @@ def _heads(splits: Sequence[Split], heads: list[Head]) -> list[Finding]:
     findings = []
     for (unit, classes), group in groups.items():
         used = [split.used for split in group if split.used is not None]
-        findings += judge_heads([head for head in heads if head.unit == unit], classes, [split.leaf.key for split in group],
-                                group[0].leaf.name, max(used, default=None))
+        findings += judge_heads(
+            [head for head in heads if head.unit == unit],
+            classes,
+            [split.leaf.key for split in group],
+            group[0].leaf.name,
+            max(used, default=None),
+        )
     return findings

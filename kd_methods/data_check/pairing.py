@@ -1,15 +1,16 @@
 """Which files of a segmentation data set are there, and which belong together."""
+
 import os
 import os.path as osp
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from .cures import KINDS, command_of, cure_of, how_to_get
-from .findings import NOTE, STOPS, WRONG, listed, share, some
-from .leaves import Leaf
-from .scan import Sample
-from .splits import Split
+from kd_methods.data_check.findings import NOTE, STOPS, WRONG, listed, share, some
+from kd_methods.data_check.recipes import KINDS, command_of, cure_of, how_to_get
+from kd_methods.data_check.scan import Sample
+from kd_methods.data_check.splits import Split
+from kd_methods.datasets.entries import Leaf
 
 _IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
 
@@ -31,10 +32,14 @@ class Folders:
 
     def __contains__(self, path: str) -> bool:
         folder, name = osp.split(path)
-        return name in self.names(folder) or osp.exists(path)  # where capitals do not count, or a folder cannot be listed
+        return name in self.names(folder) or osp.exists(
+            path
+        )  # where capitals do not count, or a folder cannot be listed
 
 
-def pair(split: Split, dataset: Any, samples: Sequence[Sample], folders: Folders, skips: bool = False) -> list[Sample]:
+def pair(
+    split: Split, dataset: Any, samples: Sequence[Sample], folders: Folders, skips: bool = False
+) -> list[Sample]:
     """The samples whose files are there; of the others, sentences.
 
     Args:
@@ -49,15 +54,23 @@ def pair(split: Split, dataset: Any, samples: Sequence[Sample], folders: Folders
     there = [s for s in samples if s.image is None or s.image in folders]
     no_image = [s.image for s in samples if s.image is not None and s.image not in folders]
     if no_image:
-        split.say(WRONG if skips else STOPS, f'{share(len(no_image), len(samples), "listed images")} missing: {some(no_image)}. '
-                  f'{_image_cure(split.leaf, dataset, no_image, folders)}', missing=True)
+        split.say(
+            WRONG if skips else STOPS,
+            f'{share(len(no_image), len(samples), "listed images")} missing: {some(no_image)}. '
+            f'{_image_cure(split.leaf, dataset, no_image, folders)}',
+            missing=True,
+        )
     no_label = [s for s in there if s.label is not None and s.label not in folders]
     if no_label:
         suffix = getattr(dataset, 'seg_map_suffix', '') or ''
         labels = [s.label for s in no_label]
-        split.say(STOPS, f'{share(len(no_label), len(samples), "images")} without a label file: '
-                  f'{some([s.image or s.label for s in no_label])}. No {labels[0]!r} (seg_map_suffix={suffix!r}). '
-                  f'{_label_cure(split.leaf, labels, suffix, len(labels) == len(samples), folders)}', missing=True)
+        split.say(
+            STOPS,
+            f'{share(len(no_label), len(samples), "images")} without a label file: '
+            f'{some([s.image or s.label for s in no_label])}. No {labels[0]!r} (seg_map_suffix={suffix!r}). '
+            f'{_label_cure(split.leaf, labels, suffix, len(labels) == len(samples), folders)}',
+            missing=True,
+        )
     twice = [path for path, times in Counter(s.image for s in there if s.image).items() if times > 1]
     if twice:
         split.say(NOTE, f'{share(len(twice), len(samples), "images")} listed more than once: {some(twice)}.')
@@ -79,21 +92,32 @@ def find_labels_alone(split: Split, dataset: Any, folders: Folders) -> None:
             if name.endswith(suffix) and image not in folders:
                 alone.append(osp.join(folder, name))
     if alone:
-        split.say(NOTE, f'not read, as there is no image: {len(alone):,} label files, {some(alone)}. An image is expected in '
-                  f'{images!r} under the same name with {dataset.img_suffix!r}.')
+        split.say(
+            NOTE,
+            f'not read, as there is no image: {len(alone):,} label files, {some(alone)}. An image is '
+            'expected in '
+            f'{images!r} under the same name with {dataset.img_suffix!r}.',
+        )
 
 
 def shared_images(first: Split, second: Split) -> None:
     """A note where a file is an image of two data sets."""
     both = sorted(set(map(osp.normpath, first.images)) & set(map(osp.normpath, second.images)))
     if both:
-        second.say(NOTE, f'{share(len(both), len(second.images), "images")} of {first.leaf.key} too: {some(both)}. What is '
-                   'measured on images of the training tells little.')
+        second.say(
+            NOTE,
+            f'{share(len(both), len(second.images), "images")} of {first.leaf.key} too: {some(both)}. What '
+            'is '
+            'measured on images of the training tells little.',
+        )
 
 
 def _why_empty(leaf: Leaf, dataset: Any) -> str:
     """An empty list, an empty folder, or files of another suffix."""
-    ann_file, folder = getattr(dataset, 'ann_file', ''), (getattr(dataset, 'data_prefix', None) or {}).get('img_path', '')
+    ann_file, folder = (
+        getattr(dataset, 'ann_file', ''),
+        (getattr(dataset, 'data_prefix', None) or {}).get('img_path', ''),
+    )
     if ann_file and osp.isfile(ann_file):
         return f'the list {ann_file!r} is empty. {how_to_get(leaf, ann_file)}.'
     suffix = getattr(dataset, 'img_suffix', '')
@@ -106,8 +130,10 @@ def _why_empty(leaf: Leaf, dataset: Any) -> str:
     longer = suffix.rpartition('.')[0] + there
     other = longer if any(name.endswith(longer) for name in names) else there
     fitting = [name for name in names if name.endswith(other)]
-    return (f'{text}; {len(fitting):,} end in {other!r}, such as {fitting[0]!r}. If those are the images: '
-            f'--cfg-options {leaf.key}.img_suffix={other}')
+    return (
+        f'{text}; {len(fitting):,} end in {other!r}, such as {fitting[0]!r}. If those are the images: '
+        f'--cfg-options {leaf.key}.img_suffix={other}'
+    )
 
 
 def _image_cure(leaf: Leaf, dataset: Any, missing: list[str], folders: Folders) -> str:
@@ -117,18 +143,23 @@ def _image_cure(leaf: Leaf, dataset: Any, missing: list[str], folders: Folders) 
     if name:
         return f'The lines of {dataset.ann_file!r} have columns: write one name a line, such as {name!r}, without columns.'
     if suffix and missing[0].endswith(suffix + suffix):
-        return f'The names in {dataset.ann_file!r} end in {suffix!r}, which the loader adds: take it off there.'
+        return (
+            f'The names in {dataset.ann_file!r} end in {suffix!r}, which the loader adds: take it off there.'
+        )
     if osp.basename(missing[0]).startswith('\ufeff'):
         return f'{dataset.ann_file!r} begins with a byte-order mark: save it as UTF-8 without one.'
     if suffix and any(osp.basename(path) == suffix for path in missing):
         return f'{dataset.ann_file!r} has empty lines: take them out.'
     if other:
-        return f'There are files of the same names with {other!r}: --cfg-options {leaf.key}.img_suffix={other}'
+        return (
+            f'There are files of the same names with {other!r}: --cfg-options {leaf.key}.img_suffix={other}'
+        )
     return f'Take them off the list, or get them. {how_to_get(leaf, missing[0])}.'
 
 
 def _first_column(path: str, dataset: Any, folders: Folders) -> str:
-    """The name that begins a line of columns, such as ``2007_000032  1`` or ``/JPEGImages/x.jpg /SegmentationClass/x.png``.
+    """The name that begins a line of columns, such as ``2007_000032 1`` or ``/JPEGImages/x.jpg
+    /SegmentationClass/x.png``.
 
     '' unless the image of that name is there: names with blanks are names.
     """
@@ -151,8 +182,11 @@ def _label_cure(leaf: Leaf, paths: list[str], suffix: str, all_of_them: bool, fo
             return f'*_{sources[0]} is there: {command_of(leaf)} makes labels of it.{also}'
     other = _other_kind(paths, suffix, folders)
     if other.lower().endswith(('.jpg', '.jpeg')):
-        return (f'They are there with {other!r}, but JPEG changes the values of labels: write PNG from what the JPEG files were '
-                'made of.')
+        return (
+            f'They are there with {other!r}, but JPEG changes the values of labels: write PNG from what the '
+            'JPEG files were '
+            'made of.'
+        )
     if other:
         return f'They are there with {other!r}: --cfg-options {leaf.key}.seg_map_suffix={other}'
     names = sorted(name for name in folders.names(osp.dirname(first)) if name.lower().endswith(_IMAGES))
@@ -160,8 +194,11 @@ def _label_cure(leaf: Leaf, paths: list[str], suffix: str, all_of_them: bool, fo
         return f'That folder has other names, such as {listed(names, 2)}: set seg_map_suffix to how they end.'
     if all_of_them and cure:
         return f'{how_to_get(leaf, osp.dirname(first))}.'
-    return ('Put the labels there; or list the images that have one, a name without suffix a line, and name that list as '
-            f'{leaf.key}.ann_file.')
+    return (
+        'Put the labels there; or list the images that have one, a name without suffix a line, and name that '
+        'list as '
+        f'{leaf.key}.ann_file.'
+    )
 
 
 def _other_kind(paths: Sequence[str], suffix: str, folders: Folders) -> str:
@@ -170,4 +207,7 @@ def _other_kind(paths: Sequence[str], suffix: str, folders: Folders) -> str:
         return ''
     stem = suffix.rpartition('.')[0]
     others = [stem + kind for image in _IMAGES for kind in (image, image.upper())]
-    return next((other for other in others if other != suffix and paths[0].removesuffix(suffix) + other in folders), '')
+    return next(
+        (other for other in others if other != suffix and paths[0].removesuffix(suffix) + other in folders),
+        '',
+    )

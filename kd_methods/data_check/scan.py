@@ -1,4 +1,5 @@
 """Read one sample wholly: its image, its label map, its X. Without torch, in a process of its own."""
+
 import io
 import zlib
 from collections.abc import Iterator
@@ -9,15 +10,20 @@ import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from .reading import Reading
+from kd_methods.data_check.pipeline import Reading
 
 PNG_HEAD = b'\x89PNG\r\n\x1a\n'
 _EXIF_ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)
-_TURNED_FORMATS = ('JPEG', 'MPO', 'PNG')  # by OpenCV; TIFF comes turned from PIL, and neither turns others such as WebP
+_TURNED_FORMATS = (
+    'JPEG',
+    'MPO',
+    'PNG',
+)  # by OpenCV; TIFF comes turned from PIL, and neither turns others such as WebP
 
 
 class Sample(NamedTuple):
     """Files of a sample; None for those that are not read."""
+
     image: str | None
     label: str | None = None
     x: str | None = None
@@ -31,6 +37,7 @@ class Seen(NamedTuple):
         values (np.ndarray | None): Number of pixels of each of the values 0 to 255 of the label map.
         problems (list[tuple[str, str, str]]): (kind, file, what was found in it).
     """
+
     size: tuple[int, int] | None
     values: np.ndarray | None
     problems: list[tuple[str, str, str]]
@@ -59,7 +66,9 @@ def scan(sample: Sample, reading: Reading, quick: bool = False) -> Seen:
             problems.append(('label', sample.label, _reason(error)))
     if sample.x is not None:
         try:
-            x_size = _read_array(sample.x) if sample.x.endswith('.npy') else _read_image(sample.x, turned=False)
+            x_size = (
+                _read_array(sample.x) if sample.x.endswith('.npy') else _read_image(sample.x, turned=False)
+            )
             if size is not None and x_size != size:
                 problems.append(('x size', sample.x, f'{_text(x_size)}, the image {_text(size)}'))
         except Exception as error:
@@ -74,11 +83,13 @@ def png_fault(content: bytes) -> str | None:
     """
     view, place = memoryview(content), len(PNG_HEAD)
     while place + 12 <= len(content):
-        end = place + 12 + int.from_bytes(view[place:place + 4], 'big')
-        kind = bytes(view[place + 4:place + 8])
+        end = place + 12 + int.from_bytes(view[place : place + 4], 'big')
+        kind = bytes(view[place + 4 : place + 8])
         if end > len(content):
             break
-        if not _is_extra(kind) and zlib.crc32(view[place + 4:end - 4]) != int.from_bytes(view[end - 4:end], 'big'):
+        if not _is_extra(kind) and zlib.crc32(view[place + 4 : end - 4]) != int.from_bytes(
+            view[end - 4 : end], 'big'
+        ):
             return f'damaged: wrong checksum after byte {place:,}'
         if kind == b'IEND':
             return None
@@ -87,7 +98,9 @@ def png_fault(content: bytes) -> str | None:
 
 
 def _is_extra(kind: bytes) -> bool:
-    """Whether a chunk holds text, times and the like, without which the image is the same; such a name begins in lower case."""
+    """Whether a chunk holds text, times and the like, without which the image is the same; such a name begins
+    in lower case.
+    """
     return kind.isalpha() and kind[:1].islower() and kind.upper() not in (b'IHDR', b'PLTE', b'IDAT', b'IEND')
 
 
@@ -105,7 +118,9 @@ def _open(content: bytes, quick: bool = False) -> Image.Image:
 
 @contextmanager
 def _any_size() -> Iterator[None]:
-    """Without PIL's limit of pixels, which the loaders of images and of X, by OpenCV, do not have; that of labels has it."""
+    """Without PIL's limit of pixels, which the loaders of images and of X, by OpenCV, do not have; that of
+    labels has it.
+    """
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
         yield
@@ -120,12 +135,19 @@ def _read_image(path: str, turned: bool, quick: bool = False) -> tuple[int, int]
         with _any_size():
             image = _open(content, quick)
     except UnidentifiedImageError:
-        array = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)  # some formats only OpenCV knows
+        array = cv2.imdecode(
+            np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR
+        )  # some formats only OpenCV knows
         if array is None:
             raise
         return array.shape[:2]
     width, height = image.size
-    if turned and image.format in _TURNED_FORMATS and 'exif' in image.info and image.getexif().get(_EXIF_ORIENTATION) in _TURNED:
+    if (
+        turned
+        and image.format in _TURNED_FORMATS
+        and 'exif' in image.info
+        and image.getexif().get(_EXIF_ORIENTATION) in _TURNED
+    ):
         return width, height
     return height, width
 
@@ -144,7 +166,9 @@ def _read_label(path: str, size: tuple[int, int] | None) -> tuple[np.ndarray | N
     own = image.size[::-1]
     if size is not None and own != size:
         larger = own[0] >= size[0] and own[1] >= size[1]  # a crop of the image's size can be taken of it
-        problems.append(('label larger' if larger else 'label size', f'{_text(own)}, the image {_text(size)}'))
+        problems.append(
+            ('label larger' if larger else 'label size', f'{_text(own)}, the image {_text(size)}')
+        )
     if image.format == 'JPEG':
         problems.append(('label jpeg', ''))
     if len(image.getbands()) > 1:

@@ -1,4 +1,5 @@
 """What was seen of one data set of a config, and how much is looked at."""
+
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -6,12 +7,11 @@ from functools import partial
 
 import numpy as np
 
-from kd_methods.core.parallel import run_parallel
-
-from .findings import Finding, share
-from .leaves import Leaf
-from .reading import Reading
-from .scan import Sample, Seen, scan
+from kd_methods.data_check.findings import Finding, share
+from kd_methods.data_check.pipeline import Reading
+from kd_methods.data_check.scan import Sample, Seen, scan
+from kd_methods.datasets.entries import Leaf
+from kd_methods.utils.parallel import run_parallel
 
 
 @dataclass
@@ -23,6 +23,7 @@ class Effort:
         workers (int | None): Processes; None for the number of cores.
         quick (bool): Leave out what takes long, and data sets that do their listing themselves.
     """
+
     limit: int | None = None
     workers: int | None = None
     quick: bool = False
@@ -47,7 +48,8 @@ class Split:
         leaf (Leaf): Its place in the config.
         unit (str): What is counted for each class: 'pixels' or 'objects'; '' if nothing is.
         classes (tuple[str]): Names of its classes.
-        used (int | None): How many classes the data uses, as far as it was read; None where that is not known.
+        used (int | None): How many classes the data uses, as far as it was read; None where that is not
+            known.
         images (list[str]): Paths of its images.
         labels (int | None): Label files, or images with annotations; None where none are read.
         x (int | None): Files of X; None where none are read.
@@ -59,6 +61,7 @@ class Split:
         findings (list[Finding]): What is to say.
         same_as (str): Key of a data set that is the same and stands for it. Defaults to ''.
     """
+
     leaf: Leaf
     unit: str = ''
     classes: tuple[str, ...] = ()

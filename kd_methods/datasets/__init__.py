@@ -1,3 +1,3 @@
-from .camvid import CamVidDataset  # noqa: F401
-from .nyuv2 import NYUv2Dataset, NYUv2Dataset13  # noqa: F401
-from .scenes import SceneDataset  # noqa: F401
+from kd_methods.datasets.camvid import CamVidDataset  # noqa: F401
+from kd_methods.datasets.nyuv2 import NYUv2Dataset, NYUv2Dataset13  # noqa: F401
+from kd_methods.scenes.dataset import SceneDataset  # noqa: F401

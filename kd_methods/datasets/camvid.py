@@ -11,8 +11,10 @@ from mmseg.datasets import BaseSegDataset
 
 _VOID = 11
 _IGNORE = 255
-_RELEASE = ('This class reads the 360 x 480 release: train/ trainannot/ train.txt, the same for '
-            'val and test, and label images with the ids 0-10 and 11 for void.')
+_RELEASE = (
+    'This class reads the 360 x 480 release: train/ trainannot/ train.txt, the same for '
+    'val and test, and label images with the ids 0-10 and 11 for void.'
+)
 
 
 @DATASETS.register_module()
@@ -42,11 +44,33 @@ class CamVidDataset(BaseSegDataset):
     """
 
     METAINFO = dict(
-        classes=('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign symbol', 'fence',
-                 'car', 'pedestrian', 'bicyclist'),
-        palette=[[128, 128, 128], [128, 0, 0], [192, 192, 128], [128, 64, 128], [60, 40, 222],
-                 [128, 128, 0], [192, 128, 128], [64, 64, 128], [64, 0, 128], [64, 64, 0],
-                 [0, 128, 192]])
+        classes=(
+            'sky',
+            'building',
+            'pole',
+            'road',
+            'pavement',
+            'tree',
+            'sign symbol',
+            'fence',
+            'car',
+            'pedestrian',
+            'bicyclist',
+        ),
+        palette=[
+            [128, 128, 128],
+            [128, 0, 0],
+            [192, 192, 128],
+            [128, 64, 128],
+            [60, 40, 222],
+            [128, 128, 0],
+            [192, 128, 128],
+            [64, 64, 128],
+            [64, 0, 128],
+            [64, 64, 0],
+            [0, 128, 192],
+        ],
+    )
 
     def __init__(
         self,
@@ -55,7 +79,8 @@ class CamVidDataset(BaseSegDataset):
         data_prefix: dict | None = None,
         img_suffix: str = '.png',
         seg_map_suffix: str = '.png',
-        **kwargs) -> None:
+        **kwargs,
+    ) -> None:
         if not ann_file:
             raise ValueError("CamVidDataset.ann_file: name the split file, such as 'train.txt'.")
         if data_prefix is None:
@@ -67,7 +92,8 @@ class CamVidDataset(BaseSegDataset):
             data_prefix=data_prefix,
             img_suffix=img_suffix,
             seg_map_suffix=seg_map_suffix,
-            **kwargs)
+            **kwargs,
+        )
 
     @classmethod
     def get_label_map(cls, new_classes: Sequence | None = None) -> dict[int, int]:
@@ -87,11 +113,17 @@ class CamVidDataset(BaseSegDataset):
             named = ', '.join(missing[:5]) + (', ...' if len(missing) > 5 else '')
             raise FileNotFoundError(
                 f'CamVidDataset: {len(missing)} of the {len(files)} files that {self.ann_file!r} '
-                f'names are missing: {named}. {_RELEASE}')
+                f'names are missing: {named}. {_RELEASE}'
+            )
         self._check_labels(pairs[0][1])
         return [
-            dict(img_path=img, seg_map_path=seg_map, label_map=self.label_map,
-                 reduce_zero_label=self.reduce_zero_label, seg_fields=[])
+            dict(
+                img_path=img,
+                seg_map_path=seg_map,
+                label_map=self.label_map,
+                reduce_zero_label=self.reduce_zero_label,
+                seg_fields=[],
+            )
             for img, seg_map in pairs
         ]
 
@@ -100,7 +132,8 @@ class CamVidDataset(BaseSegDataset):
         if not fileio.exists(self.ann_file, backend_args=self.backend_args):
             raise FileNotFoundError(
                 f'CamVidDataset.ann_file: no file {self.ann_file!r}. Put the data set into '
-                f'data_root ({self.data_root!r}) or correct data_root. {_RELEASE}')
+                f'data_root ({self.data_root!r}) or correct data_root. {_RELEASE}'
+            )
         lines = list_from_file(self.ann_file, backend_args=self.backend_args)
         pairs = [self._parse(line, number) for number, line in enumerate(lines, 1) if line.strip()]
         if not pairs:
@@ -116,20 +149,22 @@ class CamVidDataset(BaseSegDataset):
                 return osp.join(self.data_root, *img), osp.join(self.data_root, *seg_map)
         if len(names) == 1 and '/' not in names[0]:
             stem = names[0].removesuffix(self.img_suffix)
-            return (osp.join(self.data_prefix['img_path'], stem + self.img_suffix),
-                    osp.join(self.data_prefix['seg_map_path'], stem + self.seg_map_suffix))
+            return (
+                osp.join(self.data_prefix['img_path'], stem + self.img_suffix),
+                osp.join(self.data_prefix['seg_map_path'], stem + self.seg_map_suffix),
+            )
         raise ValueError(
             f'CamVidDataset.ann_file: line {number} of {self.ann_file!r} is {line.strip()!r}; '
             "expected 'train/NAME.png trainannot/NAME.png' (an image and its label image, any "
-            "prefix) or a plain 'NAME'.")
+            "prefix) or a plain 'NAME'."
+        )
 
     def _check_labels(self, path: str) -> None:
         """Tell the other releases (colours, 32 classes) by the first label image."""
         content = fileio.get(path, backend_args=self.backend_args)
         label = mmcv.imfrombytes(content, flag='unchanged', backend='pillow')
         if label.ndim != 2:
-            raise ValueError(
-                f'CamVidDataset: label image {path!r} has the shape {label.shape}. {_RELEASE}')
+            raise ValueError(f'CamVidDataset: label image {path!r} has the shape {label.shape}. {_RELEASE}')
         others = sorted(set(np.unique(label).tolist()) - {*range(_VOID + 1), _IGNORE})
         if others:
             raise ValueError(f'CamVidDataset: {path!r} holds the labels {others}. {_RELEASE}')

@@ -1,4 +1,5 @@
 """The labels of Cityscapes, as the data set's own scripts number and paint them."""
+
 from typing import NamedTuple
 
 IGNORED = 255
@@ -14,6 +15,7 @@ class Label(NamedTuple):
         instances (bool): Whether its things are told apart in ``*_instanceIds.png``.
         colour (tuple[int, int, int]): Red, green and blue in ``*_color.png``.
     """
+
     name: str
     id: int
     train_id: int

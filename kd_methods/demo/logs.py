@@ -1,4 +1,5 @@
 """What mmengine's logs say about a training run."""
+
 from __future__ import annotations
 
 import json
@@ -12,10 +13,12 @@ class TrainingLog:
     """A training run's figures, over all its sessions where it was interrupted.
 
     Attributes:
-        loss (dict[int, float]): Task loss by iteration: without what a distiller adds, so that arms can be compared.
+        loss (dict[int, float]): Task loss by iteration: without what a distiller adds, so that arms can be
+            compared.
         miou (dict[int, float]): Validation mIoU by iteration.
         seconds (dict[int, float]): Seconds an iteration, by iteration.
     """
+
     loss: dict[int, float] = field(default_factory=dict)
     miou: dict[int, float] = field(default_factory=dict)
     seconds: dict[int, float] = field(default_factory=dict)

@@ -1,4 +1,5 @@
 """Stages of a long job: each runs a tool as a process of its own, once, and goes on where it was stopped."""
+
 from __future__ import annotations
 
 import hashlib
@@ -18,8 +19,9 @@ from typing import Any
 
 from mmengine.config import Config
 
-from kd_methods.core.export import write_file
-from kd_methods.core.networks import REPO_ROOT, is_distillation, load_config, resolve_model_cfg
+from kd_methods.networks.config import is_distillation, load_config, resolve_model_cfg
+from kd_methods.utils.files import write_file
+from kd_methods.utils.paths import REPO_ROOT
 
 MARKER = 'stage.json'
 QUIET = 12.0  # seconds without a word after which the stage says that it is alive
@@ -68,8 +70,17 @@ def is_done(folder: Path, key: str) -> bool:
     return marker.get('key') == key and marker.get('state') == 'done'
 
 
-def run_stage(title: str, folder: Path, key: str, command: Callable[[bool], list], env: Mapping[str, str], *,
-              result: str, say: Callable[[str], None] = print, pass_fds: tuple[int, ...] = ()) -> bool:
+def run_stage(
+    title: str,
+    folder: Path,
+    key: str,
+    command: Callable[[bool], list],
+    env: Mapping[str, str],
+    *,
+    result: str,
+    say: Callable[[str], None] = print,
+    pass_fds: tuple[int, ...] = (),
+) -> bool:
     """Run a stage unless it is finished.
 
     Args:
@@ -105,14 +116,22 @@ def run_stage(title: str, folder: Path, key: str, command: Callable[[bool], list
         seconds += time.monotonic() - start
         _write(folder, key=key, state='running', seconds=round(seconds, 1))
     if not (folder / result).is_file():
-        raise StageError(f'{title}: ended without writing {folder / result}; its output is in {folder / "output.txt"}')
+        raise StageError(
+            f'{title}: ended without writing {folder / result}; its output is in {folder / "output.txt"}'
+        )
     _write(folder, key=key, state='done', seconds=round(seconds, 1))
     say(f'{title}: done in {clock(seconds)}')
     return True
 
 
-def run_process(title: str, command: list, env: Mapping[str, str], output: Path,
-                say: Callable[[str], None] = print, pass_fds: tuple[int, ...] = ()) -> None:
+def run_process(
+    title: str,
+    command: list,
+    env: Mapping[str, str],
+    output: Path,
+    say: Callable[[str], None] = print,
+    pass_fds: tuple[int, ...] = (),
+) -> None:
     """Run a tool, keep its output in a file, and pass on what it says about its progress.
 
     Raises:
@@ -120,8 +139,16 @@ def run_process(title: str, command: list, env: Mapping[str, str], output: Path,
         KeyboardInterrupt: It, or this process, was interrupted.
     """
     command = [sys.executable, '-u', *map(str, command)]
-    process = subprocess.Popen(command, cwd=REPO_ROOT, env=dict(env), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               text=True, errors='replace', pass_fds=pass_fds)
+    process = subprocess.Popen(
+        command,
+        cwd=REPO_ROOT,
+        env=dict(env),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors='replace',
+        pass_fds=pass_fds,
+    )
     lines: queue.Queue = queue.Queue()
     threading.Thread(target=_pump, args=(process.stdout, lines), daemon=True).start()
     tail: deque[str] = deque(maxlen=25)
@@ -154,7 +181,9 @@ def run_process(title: str, command: list, env: Mapping[str, str], output: Path,
     if code in (130, -signal.SIGINT):
         raise KeyboardInterrupt
     if code:
-        raise StageError('\n'.join([*tail, f'{title}: failed (exit code {code}); the whole output is in {output}']))
+        raise StageError(
+            '\n'.join([*tail, f'{title}: failed (exit code {code}); the whole output is in {output}'])
+        )
 
 
 def progress(line: str) -> str:

@@ -1,5 +1,5 @@
 """Figures of evaluation beside those of mmseg and mmdet."""
 
-from .boundary import BoundaryIoUMetric
+from kd_methods.evaluation.boundary import BoundaryIoUMetric
 
 __all__ = ['BoundaryIoUMetric']

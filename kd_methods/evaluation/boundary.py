@@ -30,8 +30,8 @@ def band_width(size: Sequence[int], dilation_ratio: float = 0.02) -> int:
 def near_other_label(label: Tensor, known: Tensor, num_labels: int, width: int) -> Tensor:
     """True where a pixel has a known pixel of another label within ``width``, for all labels at once.
 
-    The distance is the chessboard's: a window of ``2 * width + 1`` pixels a side. The frame of the image is no label.
-    A window holds another label iff its largest or its smallest label is not that of its centre.
+    The distance is the chessboard's: a window of ``2 * width + 1`` pixels a side. The frame of the image is
+    no label. A window holds another label iff its largest or its smallest label is not that of its centre.
 
     Args:
         label (Tensor): Integers in ``[0, num_labels)``.
@@ -50,18 +50,21 @@ def near_other_label(label: Tensor, known: Tensor, num_labels: int, width: int) 
     dtype = next(t for t in (torch.uint8, torch.int16, torch.int32) if num_labels <= torch.iinfo(t).max)
     code = label.to(dtype)
     near = torch.zeros_like(known)
-    # 0 is below all labels and stands for what is not known, so the maximum of the mirrored codes finds the smallest.
+    # 0 is below all labels and stands for what is not known, so the maximum of the mirrored codes finds the
+    # smallest.
     for rising in (code + 1, num_labels - code):
         rising = rising.masked_fill(~known, 0)
         near |= _window_max(rising, width) > rising
     return near & known
 
 
-def boundary_counts(pred: Tensor, label: Tensor, num_classes: int, width: int, ignore_index: int = 255) -> Tensor:
+def boundary_counts(
+    pred: Tensor, label: Tensor, num_classes: int, width: int, ignore_index: int = 255
+) -> Tensor:
     """Pixels per class that the IoUs of :class:`BoundaryIoUMetric` are made of.
 
-    As in mmseg's IoUMetric, a label that is neither a class nor ``ignore_index`` is a known pixel of no class, and
-    what is predicted there is wrong.
+    As in mmseg's IoUMetric, a label that is neither a class nor ``ignore_index`` is a known pixel of no
+    class, and what is predicted there is wrong.
 
     Args:
         pred (Tensor): Predicted classes.
@@ -72,7 +75,8 @@ def boundary_counts(pred: Tensor, label: Tensor, num_classes: int, width: int, i
 
     Shape:
         - pred, label: (H, W).
-        - output: (2, 3, K), int64: for boundary IoU and for the trimap, the pixels of intersection, prediction and label.
+        - output: (2, 3, K), int64: for boundary IoU and for the trimap, the pixels of intersection,
+          prediction and label.
 
     Example:
         >>> label = torch.tensor([[0, 0, 0, 0, 1, 1, 1, 1]])
@@ -86,13 +90,18 @@ def boundary_counts(pred: Tensor, label: Tensor, num_classes: int, width: int, i
     of_pred = near_other_label(pred, known, num_classes + 1, width)
     frame = torch.ones_like(known)
     height, breadth = label.shape
-    frame[width:max(width, height - width), width:max(width, breadth - width)] = False
+    frame[width : max(width, height - width), width : max(width, breadth - width)] = False
     frame &= known
     hit = pred == label
 
     def triple(in_pred: Tensor, in_label: Tensor) -> Tensor:
-        return torch.stack([_per_class(label, hit & in_pred & in_label, num_classes),
-                            _per_class(pred, in_pred, num_classes), _per_class(label, in_label, num_classes)])
+        return torch.stack(
+            [
+                _per_class(label, hit & in_pred & in_label, num_classes),
+                _per_class(pred, in_pred, num_classes),
+                _per_class(label, in_label, num_classes),
+            ]
+        )
 
     return torch.stack([triple(of_pred | frame, trimap | frame), triple(trimap, trimap)])
 
@@ -123,45 +132,50 @@ def _per_class(label: Tensor, mask: Tensor, num_classes: int) -> Tensor:
 class BoundaryIoUMetric(BaseMetric):
     r"""Boundary IoU and trimap mIoU of semantic segmentation, to stand beside mmseg's IoUMetric.
 
-    mIoU hardly sees an outline that is off by some pixels, since most pixels of a class lie inside. These figures look
-    at a band of ``d`` pixels along the outlines.
+    mIoU hardly sees an outline that is off by some pixels, since most pixels of a class lie inside. These
+    figures look at a band of ``d`` pixels along the outlines.
 
-    `Boundary IoU: Improving Object-Centric Image Segmentation Evaluation <https://arxiv.org/abs/2103.16562>`_ (Cheng,
-    Girshick, Dollár, Berg, Kirillov, CVPR 2021). For a true mask ``G`` and a predicted mask ``P``, with ``G_d``, ``P_d``
-    the pixels within ``d`` of the mask's contour,
+    `Boundary IoU: Improving Object-Centric Image Segmentation Evaluation <https://arxiv.org/abs/2103.16562>`_
+    (Cheng, Girshick, Dollár, Berg, Kirillov, CVPR 2021). For a true mask ``G`` and a predicted mask ``P``,
+    with ``G_d``, ``P_d`` the pixels within ``d`` of the mask's contour,
 
     .. math:: |(G_d \cap G) \cap (P_d \cap P)| \,/\, |(G_d \cap G) \cup (P_d \cap P)|
 
-    The trimap (Kohli, Ladický, Torr: Robust higher order potentials for enforcing label consistency, IJCV 2009; Chen et
-    al.: DeepLab, `arXiv 1606.00915 <https://arxiv.org/abs/1606.00915>`_): the usual IoU of each class, over the pixels
-    within ``d`` of a border between two classes of the ground truth, on both sides. What is predicted elsewhere has no
-    influence on it.
+    The trimap (Kohli, Ladický, Torr: Robust higher order potentials for enforcing label consistency, IJCV
+    2009; Chen et al.: DeepLab, `arXiv 1606.00915 <https://arxiv.org/abs/1606.00915>`_): the usual IoU of each
+    class, over the pixels within ``d`` of a border between two classes of the ground truth, on both sides.
+    What is predicted elsewhere has no influence on it.
 
-    Of the reference implementation: the chessboard distance (its 3 x 3 erosion, ``d`` times), ``d`` as 0.02 of the image
+    Of the reference implementation: the chessboard distance (its 3 x 3 erosion, ``d`` times), ``d`` as 0.02
+        of the image
     diagonal, rounded, at least 1, and that a mask which touches the frame of the image has a contour there.
 
     Our choices:
 
-    - The paper takes one IoU for each object. Here the pixels of a class are summed over the data set, then divided,
-      then averaged over the classes that occur in ground truth or prediction: what mmseg does for mIoU. Classes that
-      do not occur are left out.
+    - The paper takes one IoU for each object. Here the pixels of a class are summed over the data set, then
+      divided, then averaged over the classes that occur in ground truth or prediction: what mmseg does for
+      mIoU. Classes that do not occur are left out.
     - The frame is no border of the trimap.
-    - Ignored pixels count nowhere, whatever is predicted there, and their edge is no contour: what is behind it is not
-      known. Two classes with less than ``d`` ignored pixels between them do have a border; likewise the frame.
-    - Both figures have one ``d``. The publications on trimaps draw a curve over it: use several metrics, each with
-      a ``width`` and a ``prefix``.
+    - Ignored pixels count nowhere, whatever is predicted there, and their edge is no contour: what is behind
+      it is not known. Two classes with less than ``d`` ignored pixels between them do have a border; likewise
+      the frame.
+    - Both figures have one ``d``. The publications on trimaps draw a curve over it: use several metrics, each
+      with a ``width`` and a ``prefix``.
 
-    ``mBIoU`` and ``trimap_mIoU`` are in percent, and nan where nothing can be compared (no borders, say). The log has a
-    table of the classes. To keep the best checkpoint by it: ``checkpoint=dict(save_best='mBIoU', rule='greater')``.
+    ``mBIoU`` and ``trimap_mIoU`` are in percent, and nan where nothing can be compared (no borders, say). The
+    log has a table of the classes. To keep the best checkpoint by it: ``checkpoint=dict(save_best='mBIoU',
+    rule='greater')``.
 
     Args:
-        width (int, optional): ``d`` in pixels of the label map. None: by ``dilation_ratio``. Defaults to None.
-        dilation_ratio (float): ``d`` as a share of the diagonal of each image, in (0, 1]; unused where ``width`` is
-            given. Defaults to 0.02.
+        width (int, optional): ``d`` in pixels of the label map. None: by ``dilation_ratio``. Defaults to
+            None.
+        dilation_ratio (float): ``d`` as a share of the diagonal of each image, in (0, 1]; unused where
+            ``width`` is given. Defaults to 0.02.
         ignore_index (int): Label of pixels that count nowhere; that of the data set. Defaults to 255.
-        nan_to_num (float, optional): IoU, in [0, 1], of classes that do not occur, which then enter the mean, as in
-            IoUMetric. Defaults to None.
-        collect_device (str): Where results of several ranks are brought together, 'cpu' or 'gpu'. Defaults to 'cpu'.
+        nan_to_num (float, optional): IoU, in [0, 1], of classes that do not occur, which then enter the mean,
+            as in IoUMetric. Defaults to None.
+        collect_device (str): Where results of several ranks are brought together, 'cpu' or 'gpu'. Defaults to
+            'cpu'.
         prefix (str, optional): Put before the names, ``prefix/mBIoU``. Defaults to None.
 
     Raises:
@@ -172,21 +186,32 @@ class BoundaryIoUMetric(BaseMetric):
         >>> val_evaluator = [dict(type='IoUMetric', iou_metrics=['mIoU']), dict(type='BoundaryIoUMetric')]
     """
 
-    def __init__(self, width: int | None = None, dilation_ratio: float = 0.02, ignore_index: int = 255,
-                 nan_to_num: float | None = None, collect_device: str = 'cpu', prefix: str | None = None) -> None:
+    def __init__(
+        self,
+        width: int | None = None,
+        dilation_ratio: float = 0.02,
+        ignore_index: int = 255,
+        nan_to_num: float | None = None,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
         if width is not None:
             _check_number('width', width, int, 'an integer (pixels) or None')
             if width < 1:
                 raise ValueError(f'BoundaryIoUMetric.width must be at least 1 pixel. Got: {width}')
         _check_number('dilation_ratio', dilation_ratio, (int, float), 'a number')
         if not 0 < dilation_ratio <= 1:
-            raise ValueError('BoundaryIoUMetric.dilation_ratio is a share of the image diagonal and must be in (0, 1]. '
-                             f'Got: {dilation_ratio}; for a number of pixels use `width`')
+            raise ValueError(
+                'BoundaryIoUMetric.dilation_ratio is a share of the image diagonal and must be in (0, 1]. '
+                f'Got: {dilation_ratio}; for a number of pixels use `width`'
+            )
         _check_number('ignore_index', ignore_index, int, 'an integer')
         if nan_to_num is not None:
             _check_number('nan_to_num', nan_to_num, (int, float), 'a number or None')
         if collect_device not in ('cpu', 'gpu'):
-            raise ValueError(f"BoundaryIoUMetric.collect_device must be 'cpu' or 'gpu'. Got: {collect_device!r}")
+            raise ValueError(
+                f"BoundaryIoUMetric.collect_device must be 'cpu' or 'gpu'. Got: {collect_device!r}"
+            )
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.width = width
         self.dilation_ratio = dilation_ratio
@@ -204,9 +229,11 @@ class BoundaryIoUMetric(BaseMetric):
         for sample in data_samples:
             pred, label = (_label_map(sample, key) for key in ('pred_sem_seg', 'gt_sem_seg'))
             if pred.shape != label.shape:
-                raise ValueError('BoundaryIoUMetric: prediction and label must have one size. Got: pred_sem_seg '
-                                 f'{tuple(pred.shape)}, gt_sem_seg {tuple(label.shape)} in {_name(sample)}; no transform '
-                                 'that changes the size may follow LoadAnnotations in the test pipeline')
+                raise ValueError(
+                    'BoundaryIoUMetric: prediction and label must have one size. Got: pred_sem_seg '
+                    f'{tuple(pred.shape)}, gt_sem_seg {tuple(label.shape)} in {_name(sample)}; no transform '
+                    'that changes the size may follow LoadAnnotations in the test pipeline'
+                )
             width = self.width or band_width(label.shape, self.dilation_ratio)
             counts = boundary_counts(pred, label.to(pred.device), num_classes, width, self.ignore_index)
             self.results.append(counts.cpu())
@@ -234,13 +261,18 @@ class BoundaryIoUMetric(BaseMetric):
         band = f'{self.width} px' if self.width else f'{100 * self.dilation_ratio:g} % of the image diagonal'
         print_log(f'per class results within {band} of the boundaries:', logger)
         print_log('\n' + table.get_string(), logger)
-        return {name: round(100 * mean, 2) for name, mean in zip(('mBIoU', 'trimap_mIoU'), iou.nanmean(1).tolist())}
+        return {
+            name: round(100 * mean, 2)
+            for name, mean in zip(('mBIoU', 'trimap_mIoU'), iou.nanmean(1).tolist())
+        }
 
     def _classes(self) -> Sequence[str]:
         classes = (self.dataset_meta or {}).get('classes')
         if not classes:
-            raise ValueError('BoundaryIoUMetric: the data set names no classes; set metainfo=dict(classes=(...)) in '
-                             'its config')
+            raise ValueError(
+                'BoundaryIoUMetric: the data set names no classes; set metainfo=dict(classes=(...)) in '
+                'its config'
+            )
         return classes
 
 
@@ -251,12 +283,17 @@ def _check_number(name: str, value: object, kinds: type | tuple[type, ...], poss
 
 def _label_map(sample: dict, key: str) -> Tensor:
     if sample.get(key) is None:
-        cure = ("test without labels has no boundaries; add dict(type='LoadAnnotations') to the pipeline" if
-                key == 'gt_sem_seg' else 'this metric is for semantic segmentation')
+        cure = (
+            "test without labels has no boundaries; add dict(type='LoadAnnotations') to the pipeline"
+            if key == 'gt_sem_seg'
+            else 'this metric is for semantic segmentation'
+        )
         raise ValueError(f'BoundaryIoUMetric: no {key} in {_name(sample)}: {cure}')
     data = sample[key]['data']
     if data.dim() not in (2, 3) or data.shape[:-2].numel() != 1:
-        raise ValueError(f'BoundaryIoUMetric: {key} must be 1 x H x W. Got: {tuple(data.shape)} in {_name(sample)}')
+        raise ValueError(
+            f'BoundaryIoUMetric: {key} must be 1 x H x W. Got: {tuple(data.shape)} in {_name(sample)}'
+        )
     return data.reshape(data.shape[-2:])
 
 

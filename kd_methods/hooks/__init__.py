@@ -3,9 +3,9 @@ stop."""
 
 from mmengine.config import Config
 
-from .exact_resume import ExactResumeHook
-from .non_finite import NonFiniteLossHook
-from .student_export import StudentExportHook
+from kd_methods.hooks.exact_resume import ExactResumeHook
+from kd_methods.hooks.non_finite import NonFiniteLossHook
+from kd_methods.hooks.student_export import StudentExportHook
 
 __all__ = ['ExactResumeHook', 'NonFiniteLossHook', 'StudentExportHook', 'ensure_hooks']
 

@@ -8,9 +8,9 @@ from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import DataLoader
 
-from .rng import get_rng_state, set_rng_state
-from .saving import around_save, is_first
-from .worker_seeds import WorkerSeeds
+from kd_methods.hooks.rng import get_rng_state, set_rng_state
+from kd_methods.hooks.saving import around_save, is_first
+from kd_methods.hooks.worker_seeds import WorkerSeeds
 
 #: Where a checkpoint holds what this hook needs.
 KEY = 'exact_resume'
@@ -74,7 +74,11 @@ class ExactResumeHook(Hook):
             return
         loader = runner.train_loop.dataloader
         sampler = _sampler_of(loader)
-        if self._resumed is not None and self._resumed['sampler_seed'] is not None and hasattr(sampler, 'seed'):
+        if (
+            self._resumed is not None
+            and self._resumed['sampler_seed'] is not None
+            and hasattr(sampler, 'seed')
+        ):
             sampler.seed = self._resumed['sampler_seed']
         if not isinstance(loader, DataLoader):
             return

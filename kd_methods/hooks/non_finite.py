@@ -45,7 +45,11 @@ class NonFiniteLossHook(Hook):
         """Refuse to write parameters that are not finite."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         state = checkpoint['state_dict']
-        bad = [name for name, _ in model.named_parameters() if name in state and not torch.isfinite(state[name]).all()]
+        bad = [
+            name
+            for name, _ in model.named_parameters()
+            if name in state and not torch.isfinite(state[name]).all()
+        ]
         if bad:
             shown = ', '.join(bad[:5]) + (f', ... ({len(bad)} in all)' if len(bad) > 5 else '')
             raise FloatingPointError(

@@ -7,10 +7,10 @@ from mmengine.fileio import get_file_backend, join_path
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 
-from kd_methods.core.export import config_text, student_checkpoint, to_bytes, write_file
-from kd_methods.core.plain_config import plain_config
-
-from .saving import around_save, is_first
+from kd_methods.export.plain_config import plain_config
+from kd_methods.export.student import config_text, student_checkpoint, to_bytes
+from kd_methods.hooks.saving import around_save, is_first
+from kd_methods.utils.files import write_file
 
 CONFIG_NAME = 'student_config.py'
 BEST_NAME = 'best.pth'
@@ -43,7 +43,9 @@ class StudentExportHook(Hook):
         self._checkpoint: dict | None = None
         self._config = None
         self._config_text = ''
-        self._pairs: set[tuple[str, str]] = set()  # directory and full checkpoint that has its student beside it
+        self._pairs: set[tuple[str, str]] = (
+            set()
+        )  # directory and full checkpoint that has its student beside it
         self._described: set[str] = set()  # directories that have their student_config.py
 
     def before_run(self, runner) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from torch.utils.data import DataLoader, get_worker_info
 
-from .rng import seed_all
+from kd_methods.hooks.rng import seed_all
 
 
 class WorkerSeeds:

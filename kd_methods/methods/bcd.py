@@ -1,8 +1,7 @@
 """BCD: complementary boundary and context distillation, from hierarchical backbone maps.
 
-Zhang, Dong, Chen, Cheng. Complementary boundary and context distillation for efficient dense image prediction.
-arXiv 2401.13174; TMLR (2026).
-"""
+Zhang, Dong, Chen, Cheng. Complementary boundary and context distillation for efficient dense image
+prediction. arXiv 2401.13174; TMLR (2026)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,28 +11,45 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor
 
-from kd_methods.core.boundaries import BOUNDARIES, boundary_map, fuse_boundaries, neighbour_distances, reduce_distances
-from kd_methods.core.distiller import MethodDistiller
-from kd_methods.core.gram import gram_distance
-from kd_methods.core.grids import common_grid
-from kd_methods.core.levels import check_features, pair_levels
-from kd_methods.core.options import NO_CHANGES, check_choices, check_names, check_numbers, parse_loss
-from kd_methods.core.probe import Probe
-from kd_methods.core.prototypes import check_feature, unit_vectors
-from kd_methods.core.reductions import full_precision
-from kd_methods.core.relations import relation_kl, self_relation
-from kd_methods.core.taps import Tap
-from kd_methods.core.valid_only import ValidOnlyLoss, pool_valid, valid_mean, valid_on
+from kd_methods.distill.distiller import MethodDistiller
+from kd_methods.distill.levels import check_features, pair_levels
+from kd_methods.distill.loss_config import NO_CHANGES, parse_loss
+from kd_methods.methods.valid_only import ValidOnlyLoss, pool_valid, valid_mean, valid_on
+from kd_methods.networks.probe import Probe
+from kd_methods.networks.taps import Tap
+from kd_methods.ops.boundaries import (
+    BOUNDARIES,
+    boundary_map,
+    fuse_boundaries,
+    neighbour_distances,
+    reduce_distances,
+)
+from kd_methods.ops.gram import gram_distance
+from kd_methods.ops.grids import common_grid
+from kd_methods.ops.reductions import full_precision
+from kd_methods.ops.relations import relation_kl, self_relation
+from kd_methods.ops.vectors import check_feature, unit_vectors
+from kd_methods.utils.checks import check_choices, check_names, check_numbers
 
 __all__ = [
-    'BCDDistiller', 'BoundaryDistillLoss', 'ContextDistillLoss', 'boundary_loss', 'boundary_map', 'context_loss', 'fuse_boundaries',
-    'self_relation'
+    'BCDDistiller',
+    'BoundaryDistillLoss',
+    'ContextDistillLoss',
+    'boundary_loss',
+    'boundary_map',
+    'context_loss',
+    'fuse_boundaries',
+    'self_relation',
 ]
 OPTIONS = dict(boundary=BOUNDARIES, relation=('softmax', 'gram'))
 
 
 def boundary_loss(
-    feats_S: Sequence[Tensor], feats_T: Sequence[Tensor], boundary: str = 'affinity', pair_weight: float = 0.0, gamma: float = 1.0,
+    feats_S: Sequence[Tensor],
+    feats_T: Sequence[Tensor],
+    boundary: str = 'affinity',
+    pair_weight: float = 0.0,
+    gamma: float = 1.0,
     valid: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The maths of :class:`BoundaryDistillLoss`, which explains the arguments, without its loss weight.
@@ -53,8 +69,10 @@ def boundary_loss(
     check_choices('BoundaryDistillLoss', OPTIONS, boundary=boundary)
     check_numbers('BoundaryDistillLoss', pair_weight=pair_weight, gamma=gamma)
     if not feats_S or len(feats_S) != len(feats_T):
-        raise ValueError('BoundaryDistillLoss: give as many maps of the student as of the teacher, one or more. '
-                         f'Got: {len(feats_S)}, {len(feats_T)}')
+        raise ValueError(
+            'BoundaryDistillLoss: give as many maps of the student as of the teacher, one or more. '
+            f'Got: {len(feats_S)}, {len(feats_T)}'
+        )
     maps: tuple[list, list] = ([], [])
     counted, pair_terms = [], []
     for level, pair in enumerate(zip(feats_S, feats_T)):
@@ -75,7 +93,11 @@ def boundary_loss(
 
 
 def context_loss(
-    feat_S: Tensor, feat_T: Tensor, tokens: int | None = 2048, relation: str = 'softmax', tau: float = 0.1,
+    feat_S: Tensor,
+    feat_T: Tensor,
+    tokens: int | None = 2048,
+    relation: str = 'softmax',
+    tau: float = 0.1,
     valid: Tensor | None = None,
 ) -> Tensor:
     """The maths of :class:`ContextDistillLoss`, which explains the arguments, without its loss weight.
@@ -92,8 +114,11 @@ def context_loss(
     *pair, counts = _on_one_grid('ContextDistillLoss', feat_S, feat_T, valid, most=tokens)
     grid = pair[0].shape[2:]
     if grid[0] * grid[1] < 2:
-        raise ValueError('ContextDistillLoss: the maps share a single place, which has no other to relate to. Tap an earlier '
-                         f'stage. Got: feat_S {tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}')
+        raise ValueError(
+            'ContextDistillLoss: the maps share a single place, which has no other to relate to. Tap an '
+            'earlier '
+            f'stage. Got: feat_S {tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}'
+        )
     counts = None if counts is None else counts.flatten(1)
     x_S, x_T = (x.flatten(2).mT for x in pair)
     return relation_kl(x_S, x_T, tau, counts) if relation == 'softmax' else _cosine_distance(x_S, x_T, counts)
@@ -117,18 +142,30 @@ def _check_context(tokens: int | None, relation: str, tau: float) -> None:
     if tokens is not None:
         check_numbers('ContextDistillLoss', above=1, tokens=tokens)
         if not isinstance(tokens, int):
-            raise TypeError(f'ContextDistillLoss: tokens must be an int, or None for every place. Got: {tokens!r}')
+            raise TypeError(
+                f'ContextDistillLoss: tokens must be an int, or None for every place. Got: {tokens!r}'
+            )
 
 
 def _on_one_grid(
-    where: str, feat_S: Tensor, feat_T: Tensor, valid: Tensor | None, level: int | None = None, most: int | None = None
+    where: str,
+    feat_S: Tensor,
+    feat_T: Tensor,
+    valid: Tensor | None,
+    level: int | None = None,
+    most: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Both maps, checked, in full precision, pooled to one grid, and which of its places count; the teacher's without gradient."""
+    """Both maps, checked, in full precision, pooled to one grid, and which of its places count; the teacher's
+    without gradient.
+    """
     for side, x in (('S', feat_S), ('T', feat_T)):
         name = f'{where}: feat_{side}' + ('' if level is None else f'_{level}')
         if isinstance(x, Tensor) and x.dim() == 3:
-            raise ValueError(f'{name} must be a map N x C x H x W; tokens N x L x C do not say where they lie. Tap a place that '
-                             f'returns maps. Got: {tuple(x.shape)}')
+            raise ValueError(
+                f'{name} must be a map N x C x H x W; tokens N x L x C do not say where they lie. Tap a '
+                'place that '
+                f'returns maps. Got: {tuple(x.shape)}'
+            )
         check_feature(x, feat_S, name)
     grid = common_grid(feat_S.shape[2:], feat_T.shape[2:], most)
     x_S, seen_S = pool_valid(full_precision(feat_S), grid, valid)
@@ -138,10 +175,11 @@ def _on_one_grid(
 
 @MODELS.register_module()
 class BoundaryDistillLoss(ValidOnlyLoss):
-    r"""Boundary distillation: object boundaries that the hierarchical maps of a backbone show, teacher's against student's.
+    r"""Boundary distillation: object boundaries that the hierarchical maps of a backbone show, teacher's
+    against student's.
 
-    At each level l both maps are pooled to the coarser of their two grids. With unit vectors :math:`n_i = F_i / \lVert F_i \rVert`
-    and the eight neighbours :math:`\Omega(i)`
+    At each level l both maps are pooled to the coarser of their two grids. With unit vectors :math:`n_i = F_i
+    / \lVert F_i \rVert` and the eight neighbours :math:`\Omega(i)`
 
     .. math:: d_{ij} = \lVert n_i - n_j \rVert^2 / 4, \qquad s_{ij} = 1 - d_{ij}, \qquad
               b_i = \max_{j \in \Omega(i)} d_{ij}, \qquad B = \mathrm{mean}_l\; \mathrm{resize}(b^l)
@@ -149,21 +187,24 @@ class BoundaryDistillLoss(ValidOnlyLoss):
     .. math:: L_B = \mathrm{mean}_i (B_{T,i} - B_{S,i})^2
               + w\; \mathrm{mean}_l\, \mathrm{mean}_i\, (1 + \gamma\, b^l_{T,i})\, \mathrm{mean}_{j} (s^l_{T,ij} - s^l_{S,ij})^2
 
-    on the finest grid among the levels. No parameter, no adapter, no label: widths of student and teacher need not agree.
+    on the finest grid among the levels. No parameter, no adapter, no label: widths of student and teacher
+    need not agree.
 
-    Zhang et al. arXiv 2401.13174: boundaries from the hierarchical maps of the backbone, without annotation of boundaries. A third
-    party's account: through the semantic affinity of pixel pairs. Its equations were not available to us: the operators here, the
-    distances and the weights are ours. Neighbours outside of the image do not count.
+    Zhang et al. arXiv 2401.13174: boundaries from the hierarchical maps of the backbone, without annotation
+    of boundaries. A third party's account: through the semantic affinity of pixel pairs. Its equations were
+    not available to us: the operators here, the distances and the weights are ours. Neighbours outside of the
+    image do not count.
 
     Args:
-        boundary (str): ``'affinity'`` as above, or ``'mean'``: the mean of d over the neighbours instead of the maximum.
-            Defaults to 'affinity'.
+        boundary (str): ``'affinity'`` as above, or ``'mean'``: the mean of d over the neighbours instead of
+            the maximum. Defaults to 'affinity'.
         pair_weight (float): w of the term of single pairs. Defaults to 0.0.
-        gamma (float): :math:`\gamma`, how much more the pairs at the teacher's boundaries count there; no effect where
-            ``pair_weight`` is 0. Defaults to 1.0.
-        valid_only (bool): Leave ignored labels, or the padding of images, out of neighbours and mean; the forward then needs
-            ``label``, or ``img_shape`` and ``inputs``. Defaults to False.
-        ignore_index (int, optional): Label to ignore with ``valid_only``, beside negative ones. Defaults to 255.
+        gamma (float): :math:`\gamma`, how much more the pairs at the teacher's boundaries count there; no
+            effect where ``pair_weight`` is 0. Defaults to 1.0.
+        valid_only (bool): Leave ignored labels, or the padding of images, out of neighbours and mean; the
+            forward then needs ``label``, or ``img_shape`` and ``inputs``. Defaults to False.
+        ignore_index (int, optional): Label to ignore with ``valid_only``, beside negative ones. Defaults to
+            255.
         loss_weight (float): Factor of the loss, the paper's alpha. Defaults to 10.0.
 
     Attributes:
@@ -171,7 +212,8 @@ class BoundaryDistillLoss(ValidOnlyLoss):
 
     Shape:
         - feat_S_0, feat_T_0, feat_S_1, ...: (N, C, H, W), one pair a level; sizes and channels may differ.
-        - label: (N, h, w) or (N, 1, h, w), integers; inputs: (N, 3, H_in, W_in), of which only the size is read.
+        - label: (N, h, w) or (N, 1, h, w), integers; inputs: (N, 3, H_in, W_in), of which only the size is
+          read.
         - output: scalar.
 
     Raises:
@@ -186,8 +228,13 @@ class BoundaryDistillLoss(ValidOnlyLoss):
     """
 
     def __init__(
-        self, boundary: str = 'affinity', pair_weight: float = 0.0, gamma: float = 1.0, valid_only: bool = False,
-        ignore_index: int | None = 255, loss_weight: float = 10.0,
+        self,
+        boundary: str = 'affinity',
+        pair_weight: float = 0.0,
+        gamma: float = 1.0,
+        valid_only: bool = False,
+        ignore_index: int | None = 255,
+        loss_weight: float = 10.0,
     ) -> None:
         check_choices('BoundaryDistillLoss', OPTIONS, boundary=boundary)
         check_numbers('BoundaryDistillLoss', pair_weight=pair_weight, gamma=gamma)
@@ -195,13 +242,19 @@ class BoundaryDistillLoss(ValidOnlyLoss):
         self.options = dict(boundary=boundary, pair_weight=pair_weight, gamma=gamma)
 
     def forward(
-        self, label: Tensor | None = None, img_shape: Sequence | None = None, inputs: Tensor | None = None, **levels: Tensor
+        self,
+        label: Tensor | None = None,
+        img_shape: Sequence | None = None,
+        inputs: Tensor | None = None,
+        **levels: Tensor,
     ) -> Tensor:
         count = len(levels) // 2
         names = [[f'feat_{side}_{i}' for i in range(count)] for side in 'ST']
         if not count or {*levels} != {*names[0], *names[1]}:
-            raise ValueError('BoundaryDistillLoss: give pairs of maps feat_S_0, feat_T_0, feat_S_1, feat_T_1, ... '
-                             f'Got: {sorted(levels)}')
+            raise ValueError(
+                'BoundaryDistillLoss: give pairs of maps feat_S_0, feat_T_0, feat_S_1, feat_T_1, ... '
+                f'Got: {sorted(levels)}'
+            )
         feats = ([levels[name] for name in side] for side in names)
         loss, self.stats = boundary_loss(*feats, **self.options, valid=self.valid(label, img_shape, inputs))
         return self.loss_weight * loss
@@ -209,27 +262,31 @@ class BoundaryDistillLoss(ValidOnlyLoss):
 
 @MODELS.register_module()
 class ContextDistillLoss(ValidOnlyLoss):
-    r"""Context distillation: what each place of a map has to do with every other one, teacher's against student's.
+    r"""Context distillation: what each place of a map has to do with every other one, teacher's against
+    student's.
 
-    Both maps are pooled to the coarser of their two grids, which gives n unit vectors :math:`\varphi_i` for each image:
+    Both maps are pooled to the coarser of their two grids, which gives n unit vectors :math:`\varphi_i` for
+    each image:
 
     .. math:: R = \mathrm{softmax}_{rows} (\langle \varphi_i, \varphi_j \rangle / \tau), \qquad
               L_C = \frac1n \sum_i KL(R_{T,i} \| R_{S,i})
 
     averaged over images. R is n x n whatever the channels, so there is no adapter.
 
-    Zhang et al. arXiv 2401.13174: context is transferred by self-relations. Equations, tap and temperature were not available to
-    us: they are ours.
+    Zhang et al. arXiv 2401.13174: context is transferred by self-relations. Equations, tap and temperature
+    were not available to us: they are ours.
 
     Args:
-        tokens (int, optional): Most places of the grid; finer maps are pooled. None: every place, in memory that goes with n
-            and time that goes with its square (:func:`~kd_methods.core.relations.relation_kl`). Defaults to 2048.
-        relation (str): ``'softmax'`` as above, or ``'gram'``: the mean squared difference of the cosines themselves.
-            Defaults to 'softmax'.
+        tokens (int, optional): Most places of the grid; finer maps are pooled. None: every place, in memory
+            that goes with n and time that goes with its square
+            (:func:`~kd_methods.ops.relations.relation_kl`). Defaults to 2048.
+        relation (str): ``'softmax'`` as above, or ``'gram'``: the mean squared difference of the cosines
+            themselves. Defaults to 'softmax'.
         tau (float): Temperature of ``'softmax'``; no effect on ``'gram'``. Defaults to 0.1.
-        valid_only (bool): Leave ignored labels, or the padding of images, out of rows and columns; the forward then needs
-            ``label``, or ``img_shape`` and ``inputs``. Defaults to False.
-        ignore_index (int, optional): Label to ignore with ``valid_only``, beside negative ones. Defaults to 255.
+        valid_only (bool): Leave ignored labels, or the padding of images, out of rows and columns; the
+            forward then needs ``label``, or ``img_shape`` and ``inputs``. Defaults to False.
+        ignore_index (int, optional): Label to ignore with ``valid_only``, beside negative ones. Defaults to
+            255.
         loss_weight (float): Factor of the loss, the paper's beta. Defaults to 1.0.
 
     Shape:
@@ -246,35 +303,51 @@ class ContextDistillLoss(ValidOnlyLoss):
     """
 
     def __init__(
-        self, tokens: int | None = 2048, relation: str = 'softmax', tau: float = 0.1, valid_only: bool = False,
-        ignore_index: int | None = 255, loss_weight: float = 1.0,
+        self,
+        tokens: int | None = 2048,
+        relation: str = 'softmax',
+        tau: float = 0.1,
+        valid_only: bool = False,
+        ignore_index: int | None = 255,
+        loss_weight: float = 1.0,
     ) -> None:
         _check_context(tokens, relation, tau)
         super().__init__(valid_only, ignore_index, loss_weight)
         self.options = dict(tokens=tokens, relation=relation, tau=tau)
 
     def forward(
-        self, feat_S: Tensor, feat_T: Tensor, label: Tensor | None = None, img_shape: Sequence | None = None,
+        self,
+        feat_S: Tensor,
+        feat_T: Tensor,
+        label: Tensor | None = None,
+        img_shape: Sequence | None = None,
         inputs: Tensor | None = None,
     ) -> Tensor:
-        return self.loss_weight * context_loss(feat_S, feat_T, **self.options, valid=self.valid(label, img_shape, inputs))
+        return self.loss_weight * context_loss(
+            feat_S, feat_T, **self.options, valid=self.valid(label, img_shape, inputs)
+        )
 
 
 @MODELS.register_module()
 class BCDDistiller(MethodDistiller):
-    """BCD: :class:`BoundaryDistillLoss` between all maps of two backbones, :class:`ContextDistillLoss` between their last ones.
+    """BCD: :class:`BoundaryDistillLoss` between all maps of two backbones, :class:`ContextDistillLoss`
+    between their last ones.
 
-    Segmentors and detectors, CNNs and transformers alike, of any widths. Nothing of it is left in the exported student.
+    Segmentors and detectors, CNNs and transformers alike, of any widths. Nothing of it is left in the
+    exported student.
 
     Args:
-        features (str | Sequence[str], optional): Taps of the boundaries, in both networks. Defaults to None: every map that the
-            backbones return.
-        student_features (str | Sequence[str], optional): Taps of the student where they differ. Defaults to None.
-        teacher_features (str | Sequence[str], optional): Taps of the teacher where they differ. Defaults to None.
-        context_features (str | dict, optional): Tap of the context, or ``dict(student=..., teacher=...)``. Defaults to None:
-            ``'backbone.-1'``, the last map.
+        features (str | Sequence[str], optional): Taps of the boundaries, in both networks. Defaults to None:
+            every map that the backbones return.
+        student_features (str | Sequence[str], optional): Taps of the student where they differ. Defaults to
+            None.
+        teacher_features (str | Sequence[str], optional): Taps of the teacher where they differ. Defaults to
+            None.
+        context_features (str | dict, optional): Tap of the context, or ``dict(student=..., teacher=...)``.
+            Defaults to None: ``'backbone.-1'``, the last map.
         boundary (dict, optional): Arguments of :class:`BoundaryDistillLoss`, and a ``schedule``
-            (:class:`~kd_methods.core.weights.LossSchedule`); the weight may be ``'auto'``. None: no such loss. Defaults to {}.
+            (:class:`~kd_methods.distill.loss_weights.LossSchedule`); the weight may be ``'auto'``. None: no
+            such loss. Defaults to {}.
         context (dict, optional): Likewise of :class:`ContextDistillLoss`. Defaults to {}.
         init_cfg (dict, optional): Initialisation. Defaults to None.
 
@@ -283,24 +356,46 @@ class BCDDistiller(MethodDistiller):
     """
 
     def __init__(
-        self, features: str | Sequence[str] | None = None, student_features: str | Sequence[str] | None = None,
-        teacher_features: str | Sequence[str] | None = None, context_features: str | Mapping | None = None,
-        boundary: Mapping | None = NO_CHANGES, context: Mapping | None = NO_CHANGES, init_cfg: dict | None = None, **unknown: Any,
+        self,
+        features: str | Sequence[str] | None = None,
+        student_features: str | Sequence[str] | None = None,
+        teacher_features: str | Sequence[str] | None = None,
+        context_features: str | Mapping | None = None,
+        boundary: Mapping | None = NO_CHANGES,
+        context: Mapping | None = NO_CHANGES,
+        init_cfg: dict | None = None,
+        **unknown: Any,
     ) -> None:
         given = dict(features=features, student_features=student_features, teacher_features=teacher_features)
-        check_names('distiller: BCDDistiller', unknown, {*given, 'context_features', 'boundary', 'context', 'init_cfg'})
+        check_names(
+            'distiller: BCDDistiller',
+            unknown,
+            {*given, 'context_features', 'boundary', 'context', 'init_cfg'},
+        )
         check_features('distiller', **given)
         self.boundary = parse_loss('distiller.boundary', boundary, BoundaryDistillLoss, OPTIONS)
         self.context = parse_loss('distiller.context', context, ContextDistillLoss, OPTIONS)
         if self.boundary is None and self.context is None:
-            raise ValueError('distiller: boundary=None and context=None leave BCDDistiller nothing to distil. Give one of them a '
-                             'dict')
+            raise ValueError(
+                'distiller: boundary=None and context=None leave BCDDistiller nothing to distil. Give one of '
+                'them a '
+                'dict'
+            )
         if self.boundary is None and any(given.values()):
-            raise ValueError('distiller: features are taps of the boundaries, but boundary=None. Leave them out; the tap of the '
-                             'context is context_features')
+            raise ValueError(
+                'distiller: features are taps of the boundaries, but boundary=None. Leave them out; the tap '
+                'of the '
+                'context is context_features'
+            )
         if self.context is None and context_features is not None:
-            raise ValueError('distiller: context_features is the tap of the context, but context=None. Leave it out')
-        taps = None if self.context is None else dict(context='backbone.-1' if context_features is None else context_features)
+            raise ValueError(
+                'distiller: context_features is the tap of the context, but context=None. Leave it out'
+            )
+        taps = (
+            None
+            if self.context is None
+            else dict(context='backbone.-1' if context_features is None else context_features)
+        )
         super().__init__(taps=taps, init_cfg=init_cfg)
         self.features = dict(student=student_features or features, teacher=teacher_features or features)
 
@@ -312,8 +407,11 @@ class BCDDistiller(MethodDistiller):
     def configure(self, student: dict[str, Tap], teacher: dict[str, Tap]) -> None:
         if self.boundary is not None:
             levels = [tap for tap in student if tap != 'context']
-            maps = {f'feat_{side}_{i}': take(tap) for i, tap in enumerate(levels)
-                    for side, take in (('S', self.from_student), ('T', self.from_teacher))}
+            maps = {
+                f'feat_{side}_{i}': take(tap)
+                for i, tap in enumerate(levels)
+                for side, take in (('S', self.from_student), ('T', self.from_teacher))
+            }
             self._add('loss_boundary', self.boundary, BoundaryDistillLoss, maps)
         if self.context is not None:
             maps = dict(feat_S=self.from_student('context'), feat_T=self.from_teacher('context'))

@@ -13,15 +13,17 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from kd_methods.core.distiller import MethodDistiller
-from kd_methods.core.gram import gram_distance
-from kd_methods.core.labels import fill_ignored, resize_labels
-from kd_methods.core.logits import REDUCTIONS, channel_kl, non_target_kl, resize_map, target_log_odds
-from kd_methods.core.options import NO_CHANGES, check_choices, check_names, check_numbers, parse_loss
-from kd_methods.core.pools import POOLS, build_pool
-from kd_methods.core.prototypes import check_feature, unit_vectors
-from kd_methods.core.reductions import full_precision
-from kd_methods.core.taps import Tap
+from kd_methods.distill.distiller import MethodDistiller
+from kd_methods.distill.loss_config import NO_CHANGES, parse_loss
+from kd_methods.methods.pools import POOLS, build_pool
+from kd_methods.networks.taps import Tap
+from kd_methods.ops.gram import gram_distance
+from kd_methods.ops.grids import resize_map
+from kd_methods.ops.labels import fill_ignored, resize_labels
+from kd_methods.ops.logits import REDUCTIONS, channel_kl, non_target_kl, target_log_odds
+from kd_methods.ops.reductions import full_precision
+from kd_methods.ops.vectors import check_feature, unit_vectors
+from kd_methods.utils.checks import check_choices, check_names, check_numbers
 
 LAST_STAGE = 'backbone.-1'
 OPTIONS = dict(
@@ -34,9 +36,11 @@ OPTIONS = dict(
 
 
 def patch_loss(feat_S: Tensor, feat_T: Tensor, gram_scale: str = 'none') -> Tensor:
-    r"""Mean squared difference of the relations between all positions of the batch, :math:`\mathrm{mean}(M_S - M_T)^2`.
+    r"""Mean squared difference of the relations between all positions of the batch, :math:`\mathrm{mean}(M_S
+    - M_T)^2`.
 
-    The C-vector of each position is scaled to length 1, then its own mean is taken off: these are the rows of X, and
+    The C-vector of each position is scaled to length 1, then its own mean is taken off: these are the rows of
+    X, and
     :math:`M = X X^\top` (``gram_scale='none'``) or :math:`X X^\top / (C - 1)` (``'channel'``). Pairs of positions of two
     images count like those of one. Matrices of (N H W)^2 are built only where they are smaller than C x C.
 
@@ -50,8 +54,10 @@ def patch_loss(feat_S: Tensor, feat_T: Tensor, gram_scale: str = 'none') -> Tens
     """
     check_choices('patch_loss', OPTIONS, gram_scale=gram_scale)
     if feat_S.dim() != 4 or feat_S.shape != feat_T.shape:
-        raise ValueError('patch_loss: feat_S and feat_T must be N x C x H x W, of one shape. '
-                         f'Got: {tuple(feat_S.shape)}, {tuple(feat_T.shape)}')
+        raise ValueError(
+            'patch_loss: feat_S and feat_T must be N x C x H x W, of one shape. '
+            f'Got: {tuple(feat_S.shape)}, {tuple(feat_T.shape)}'
+        )
     rows_S, rows_T = (_relation_rows(x) for x in (feat_S, feat_T.detach()))
     n, channels = rows_S.shape
     scale = 1 if gram_scale == 'none' else max(channels - 1, 1)
@@ -64,8 +70,16 @@ def _relation_rows(feature: Tensor) -> Tensor:
 
 
 def pdd_loss(
-    logits_S: Tensor, logits_T: Tensor, label: Tensor, alpha: float = 0.5, beta: float = 0.5, direction: str = 'forward',
-    tau: float = 1.0, nckd_weight: float = 0.0, resolution: str = 'label', ignore_index: int | None = 255,
+    logits_S: Tensor,
+    logits_T: Tensor,
+    label: Tensor,
+    alpha: float = 0.5,
+    beta: float = 0.5,
+    direction: str = 'forward',
+    tau: float = 1.0,
+    nckd_weight: float = 0.0,
+    resolution: str = 'label',
+    ignore_index: int | None = 255,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The maths of :class:`PDDLoss`, which explains the arguments, without its loss weight.
 
@@ -82,12 +96,17 @@ def pdd_loss(
     for name, logits in (('logits_S', logits_S), ('logits_T', logits_T)):
         check_feature(logits, label, name)
     if logits_S.shape[1] != logits_T.shape[1]:
-        raise ValueError(f'PDDLoss: logits_S has {logits_S.shape[1]} classes, logits_T has {logits_T.shape[1]}. Take a teacher of '
-                         'the same classes')
+        raise ValueError(
+            f'PDDLoss: logits_S has {logits_S.shape[1]} classes, logits_T has {logits_T.shape[1]}. Take a '
+            'teacher of '
+            'the same classes'
+        )
     size = label.shape[-2:] if resolution == 'label' else logits_S.shape[2:]
     label, valid = fill_ignored(resize_labels(label, size), max(logits_S.shape[1], 2), ignore_index, fill=0)
     with torch.autocast(logits_S.device.type, enabled=False):
-        z_S, z_T = (resize_map(full_precision(logits) / tau, size) for logits in (logits_S, logits_T.detach()))
+        z_S, z_T = (
+            resize_map(full_precision(logits) / tau, size) for logits in (logits_S, logits_T.detach())
+        )
         u_S, u_T = target_log_odds(z_S, label, valid), target_log_odds(z_T, label, valid)
         log_s, log_not_s = F.logsigmoid(u_S), F.logsigmoid(-u_S)
         t = u_T.sigmoid()
@@ -100,11 +119,16 @@ def pdd_loss(
         if nckd_weight:
             pixel = pixel + nckd_weight * non_target_kl(z_S, z_T, label, valid)
         count = valid.sum().clamp(min=1)
-        stats = {name: u.detach().sigmoid().masked_fill(~valid, 0).sum() / count for name, u in (('s', u_S), ('t', u_T))}
+        stats = {
+            name: u.detach().sigmoid().masked_fill(~valid, 0).sum() / count
+            for name, u in (('s', u_S), ('t', u_T))
+        }
         return tau**2 * pixel.masked_fill(~valid, 0).sum() / count, stats
 
 
-def _check_pdd(alpha: float, beta: float, direction: str, tau: float, nckd_weight: float, resolution: str) -> None:
+def _check_pdd(
+    alpha: float, beta: float, direction: str, tau: float, nckd_weight: float, resolution: str
+) -> None:
     check_choices('PDDLoss', OPTIONS, direction=direction, resolution=resolution)
     check_numbers('PDDLoss', alpha=alpha, beta=beta, nckd_weight=nckd_weight)
     check_numbers('PDDLoss', above=0, tau=tau)
@@ -116,18 +140,19 @@ class VLFDLoss(nn.Module):
 
     .. math:: L = w_g\, KL(P_T \| P_S) + w_p\, \mathrm{mean}(M_S - M_T)^2 + w_l\, KL(q_T \| q_S)
 
-    - global: P is the softmax over channels at each position (:func:`~kd_methods.core.logits.channel_kl`);
+    - global: P is the softmax over channels at each position (:func:`~kd_methods.ops.logits.channel_kl`);
     - patch: M are the relations of all positions of the batch, on each process its own (:func:`patch_loss`);
-    - linguistic: q is the softmax of one vector an image: of the student by global average pool and a learned 1x1
-      convolution, of the teacher by a frozen pool.
+    - linguistic: q is the softmax of one vector an image: of the student by global average pool and a learned
+      1x1 convolution, of the teacher by a frozen pool.
 
-    For the first two, a 1x1 convolution without bias brings the student's map to the teacher's channels, and bilinear
-    interpolation to its grid.
+    For the first two, a 1x1 convolution without bias brings the student's map to the teacher's channels, and
+    bilinear interpolation to its grid.
 
-    Zheng et al. arXiv 2310.07265. Terms and weights follow public code, where means over elements and a factor 1/(C-1) leave
-    little of the terms; that form is ``reduction='element', gram_scale='channel'``. Our choices: ``'position'`` and
-    ``'none'``, which do without these divisors, as defaults, and ``pool='gap'``, since the weights of the published language
-    pool are not available. That one is a fixed random projection: there is nothing linguistic in it.
+    Zheng et al. arXiv 2310.07265. Terms and weights follow public code, where means over elements and a
+    factor 1/(C-1) leave little of the terms; that form is ``reduction='element', gram_scale='channel'``. Our
+    choices: ``'position'`` and ``'none'``, which do without these divisors, as defaults, and ``pool='gap'``,
+    since the weights of the published language pool are not available. That one is a fixed random projection:
+    there is nothing linguistic in it.
 
     Args:
         student_channels (int): Channels of the student's map.
@@ -135,20 +160,23 @@ class VLFDLoss(nn.Module):
         global_weight (float): Weight of the global term. Defaults to 0.1.
         patch_weight (float): Weight of the patch term. Defaults to 0.1.
         linguistic_weight (float): Weight of the pooled term. Defaults to 0.5.
-        reduction (str): Of both KL terms. ``'position'`` sums over channels, ``'element'`` takes the mean over them too.
-            Defaults to 'position'.
+        reduction (str): Of both KL terms. ``'position'`` sums over channels, ``'element'`` takes the mean
+            over them too. Defaults to 'position'.
         gram_scale (str): ``'none'``, or ``'channel'``: relations are divided by C - 1. Defaults to 'none'.
-        pool (str, optional): The teacher's pool. ``'gap'``: global average pool and a fixed orthogonal projection;
-            ``'attention'``: the attention pool of a CLIP ResNet, from ``pool_file``; None: no pooled term. Defaults to 'gap'.
-        pool_file (str, optional): Checkpoint with the attention pool, see :class:`~kd_methods.core.pools.AttentionPool`.
-            Defaults to None.
-        pool_channels (int, optional): Length of the pooled vector. Defaults to None: 512, or what the file says.
+        pool (str, optional): The teacher's pool. ``'gap'``: global average pool and a fixed orthogonal
+            projection; ``'attention'``: the attention pool of a CLIP ResNet, from ``pool_file``; None: no
+            pooled term. Defaults to 'gap'.
+        pool_file (str, optional): Checkpoint with the attention pool, see
+            :class:`~kd_methods.methods.pools.AttentionPool`. Defaults to None.
+        pool_channels (int, optional): Length of the pooled vector. Defaults to None: 512, or what the file
+            says.
         pool_heads (int, optional): Heads of the attention pool. Defaults to None: one for 64 channels.
         pool_seed (int): Seed of the fixed projection. Defaults to 0.
         loss_weight (float): Factor of the whole. Defaults to 1.0.
 
     Attributes:
-        stats (dict[str, Tensor]): Of the last forward, detached: the terms that are on, without their weights.
+        stats (dict[str, Tensor]): Of the last forward, detached: the terms that are on, without their
+            weights.
 
     Shape:
         - feat_S: (N, C_S, H, W); feat_T: (N, C_T, H', W').
@@ -166,14 +194,26 @@ class VLFDLoss(nn.Module):
     """
 
     def __init__(
-        self, student_channels: int, teacher_channels: int, global_weight: float = 0.1, patch_weight: float = 0.1,
-        linguistic_weight: float = 0.5, reduction: str = 'position', gram_scale: str = 'none', pool: str | None = 'gap',
-        pool_file: str | None = None, pool_channels: int | None = None, pool_heads: int | None = None, pool_seed: int = 0,
+        self,
+        student_channels: int,
+        teacher_channels: int,
+        global_weight: float = 0.1,
+        patch_weight: float = 0.1,
+        linguistic_weight: float = 0.5,
+        reduction: str = 'position',
+        gram_scale: str = 'none',
+        pool: str | None = 'gap',
+        pool_file: str | None = None,
+        pool_channels: int | None = None,
+        pool_heads: int | None = None,
+        pool_seed: int = 0,
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
         check_choices('VLFDLoss', OPTIONS, reduction=reduction, gram_scale=gram_scale, pool=pool)
-        weights = dict(global_weight=global_weight, patch_weight=patch_weight, linguistic_weight=linguistic_weight)
+        weights = dict(
+            global_weight=global_weight, patch_weight=patch_weight, linguistic_weight=linguistic_weight
+        )
         check_numbers('VLFDLoss', **weights, loss_weight=loss_weight)
         self.weights = {name.removesuffix('_weight'): weight for name, weight in weights.items()}
         if pool is None:
@@ -182,16 +222,23 @@ class VLFDLoss(nn.Module):
         self.loss_weight = loss_weight if any(self.weights.values()) else 0.0
         self.reduction, self.gram_scale = reduction, gram_scale
         self.adapter = nn.Conv2d(student_channels, teacher_channels, 1, bias=False)
-        self.pool = build_pool(pool, teacher_channels, pool_file, pool_channels, pool_heads, pool_seed, 'VLFDLoss')
+        self.pool = build_pool(
+            pool, teacher_channels, pool_file, pool_channels, pool_heads, pool_seed, 'VLFDLoss'
+        )
         if self.pool is not None:
             self.projection = nn.Linear(student_channels, self.pool.out_channels)
         self.stats: dict[str, Tensor] = {}
 
     def forward(self, feat_S: Tensor, feat_T: Tensor) -> Tensor:
-        for name, x, channels in (('feat_S', feat_S, self.adapter.in_channels), ('feat_T', feat_T, self.adapter.out_channels)):
+        for name, x, channels in (
+            ('feat_S', feat_S, self.adapter.in_channels),
+            ('feat_T', feat_T, self.adapter.out_channels),
+        ):
             if x.dim() != 4 or x.shape[1] != channels or len(x) != len(feat_S):
-                raise ValueError(f'VLFDLoss: {name} must be N x {channels} x H x W, with one N for both. '
-                                 f'Got: feat_S {tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}')
+                raise ValueError(
+                    f'VLFDLoss: {name} must be N x {channels} x H x W, with one N for both. '
+                    f'Got: feat_S {tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}'
+                )
         feat_T = feat_T.detach()
         terms: dict[str, Tensor] = {}
         if self.weights['global'] or self.weights['patch']:
@@ -209,8 +256,10 @@ class VLFDLoss(nn.Module):
         return self.loss_weight * sum(self.weights[name] * term for name, term in terms.items())
 
     def extra_repr(self) -> str:
-        return f'weights={self.weights}, reduction={self.reduction!r}, gram_scale={self.gram_scale!r}, ' \
-               f'loss_weight={self.loss_weight}'
+        return (
+            f'weights={self.weights}, reduction={self.reduction!r}, gram_scale={self.gram_scale!r}, '
+            f'loss_weight={self.loss_weight}'
+        )
 
 
 @MODELS.register_module()
@@ -227,20 +276,22 @@ class PDDLoss(nn.Module):
     The loss is the mean over valid pixels. With :math:`\alpha = \beta = 1/2`, forward is
     :math:`CE/4 + BCE(t; s)/4 - H(q)/2`, and its derivative by the label's logit is :math:`(s - q_1) / 2`.
 
-    Zheng et al. arXiv 2310.07265: label and teacher combined and split into target and non-target; the formula is a third
-    party's account, read literally as reverse; alpha, beta and temperature follow public code. Our choices: forward as the
-    default (the reverse gradient vanishes where the student is badly wrong), the floor of 1e-6 under q_2 in the reverse
-    form, the non-target term, the factor tau^2 and the resolution.
+    Zheng et al. arXiv 2310.07265: label and teacher combined and split into target and non-target; the
+    formula is a third party's account, read literally as reverse; alpha, beta and temperature follow public
+    code. Our choices: forward as the default (the reverse gradient vanishes where the student is badly
+    wrong), the floor of 1e-6 under q_2 in the reverse form, the non-target term, the factor tau^2 and the
+    resolution.
 
     Args:
         alpha (float): Weight of the target part. Defaults to 0.5.
         beta (float): Weight of the non-target part. Defaults to 0.5.
         direction (str): ``'forward'`` or ``'reverse'``. Defaults to 'forward'.
         tau (float): Temperature; the loss is multiplied by its square. Defaults to 1.0.
-        nckd_weight (float): Weight of the KL divergence between the distributions over the other classes, as in decoupled
-            knowledge distillation (Zhao et al. CVPR 2022, arXiv 2203.08679). Defaults to 0.0.
-        resolution (str): ``'label'``: both logits are brought to the label's size, bilinearly; ``'logits'``: labels to the
-            student's grid, nearest neighbour, for a fraction of time and memory. Defaults to 'label'.
+        nckd_weight (float): Weight of the KL divergence between the distributions over the other classes, as
+            in decoupled knowledge distillation (Zhao et al. CVPR 2022, arXiv 2203.08679). Defaults to 0.0.
+        resolution (str): ``'label'``: both logits are brought to the label's size, bilinearly; ``'logits'``:
+            labels to the student's grid, nearest neighbour, for a fraction of time and memory. Defaults to
+            'label'.
         ignore_index (int, optional): Label to ignore beside those outside [0, K). Defaults to 255.
         loss_weight (float): Factor of the loss. Defaults to 1.0.
 
@@ -261,14 +312,28 @@ class PDDLoss(nn.Module):
     """
 
     def __init__(
-        self, alpha: float = 0.5, beta: float = 0.5, direction: str = 'forward', tau: float = 1.0, nckd_weight: float = 0.0,
-        resolution: str = 'label', ignore_index: int | None = 255, loss_weight: float = 1.0,
+        self,
+        alpha: float = 0.5,
+        beta: float = 0.5,
+        direction: str = 'forward',
+        tau: float = 1.0,
+        nckd_weight: float = 0.0,
+        resolution: str = 'label',
+        ignore_index: int | None = 255,
+        loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
         _check_pdd(alpha, beta, direction, tau, nckd_weight, resolution)
         check_numbers('PDDLoss', loss_weight=loss_weight)
-        self.options = dict(alpha=alpha, beta=beta, direction=direction, tau=tau, nckd_weight=nckd_weight,
-                            resolution=resolution, ignore_index=ignore_index)
+        self.options = dict(
+            alpha=alpha,
+            beta=beta,
+            direction=direction,
+            tau=tau,
+            nckd_weight=nckd_weight,
+            resolution=resolution,
+            ignore_index=ignore_index,
+        )
         self.loss_weight = loss_weight if alpha or beta or nckd_weight else 0.0
         self.stats: dict[str, Tensor] = {}
 
@@ -277,22 +342,26 @@ class PDDLoss(nn.Module):
         return self.loss_weight * loss
 
     def extra_repr(self) -> str:
-        return ', '.join(f'{name}={value!r}' for name, value in dict(self.options, loss_weight=self.loss_weight).items())
+        return ', '.join(
+            f'{name}={value!r}' for name, value in dict(self.options, loss_weight=self.loss_weight).items()
+        )
 
 
 @MODELS.register_module()
 class C2VKDDistiller(MethodDistiller):
     """C2VKD: :class:`VLFDLoss` between two maps and :class:`PDDLoss` between the logits.
 
-    The published setting has no other loss on the student (``calculate_student_loss=False`` of the algorithm) and the
-    divisors of public code (``vlfd=dict(reduction='element', gram_scale='channel')``); the defaults here are ours.
+    The published setting has no other loss on the student (``calculate_student_loss=False`` of the algorithm)
+    and the divisors of public code (``vlfd=dict(reduction='element', gram_scale='channel')``); the defaults
+    here are ours.
 
     Args:
-        student_feature (str, optional): Tap of the student's map. Defaults to None: ``'backbone.-1'``, the last stage.
-        teacher_feature (str, optional): Tap of the teacher's map; the output of its ASPP (``'decode_head.bottleneck'``) is the
-            other published one. Defaults to None: ``'backbone.-1'``.
-        vlfd (dict, optional): Arguments of :class:`VLFDLoss`, with a number or ``'auto'`` as ``loss_weight``, and a
-            ``schedule``. Channels are found by themselves. None: without it. Defaults to ``{}``.
+        student_feature (str, optional): Tap of the student's map. Defaults to None: ``'backbone.-1'``, the
+            last stage.
+        teacher_feature (str, optional): Tap of the teacher's map; the output of its ASPP
+            (``'decode_head.bottleneck'``) is the other published one. Defaults to None: ``'backbone.-1'``.
+        vlfd (dict, optional): Arguments of :class:`VLFDLoss`, with a number or ``'auto'`` as ``loss_weight``,
+            and a ``schedule``. Channels are found by themselves. None: without it. Defaults to ``{}``.
         pdd (dict, optional): Likewise of :class:`PDDLoss`. Defaults to ``{}``.
         init_cfg (dict, optional): Initialisation. Defaults to None.
 
@@ -301,20 +370,38 @@ class C2VKDDistiller(MethodDistiller):
     """
 
     def __init__(
-        self, student_feature: str | None = None, teacher_feature: str | None = None, vlfd: Mapping | None = NO_CHANGES,
-        pdd: Mapping | None = NO_CHANGES, init_cfg: dict | None = None, **unknown: Any,
+        self,
+        student_feature: str | None = None,
+        teacher_feature: str | None = None,
+        vlfd: Mapping | None = NO_CHANGES,
+        pdd: Mapping | None = NO_CHANGES,
+        init_cfg: dict | None = None,
+        **unknown: Any,
     ) -> None:
-        check_names('distiller: C2VKDDistiller', unknown, {'student_feature', 'teacher_feature', 'vlfd', 'pdd', 'init_cfg'})
+        check_names(
+            'distiller: C2VKDDistiller',
+            unknown,
+            {'student_feature', 'teacher_feature', 'vlfd', 'pdd', 'init_cfg'},
+        )
         self.vlfd, self.pdd = (
             parse_loss(f'distiller.{name}', cfg, loss, OPTIONS)
-            for name, cfg, loss in (('vlfd', vlfd, VLFDLoss), ('pdd', pdd, PDDLoss)))
+            for name, cfg, loss in (('vlfd', vlfd, VLFDLoss), ('pdd', pdd, PDDLoss))
+        )
         if self.vlfd is None and self.pdd is None:
-            raise ValueError('distiller: vlfd=None and pdd=None leave C2VKDDistiller nothing to distil. Give one of them a dict')
+            raise ValueError(
+                'distiller: vlfd=None and pdd=None leave C2VKDDistiller nothing to distil. Give one of them '
+                'a dict'
+            )
         taps: dict[str, Any] = {}
         if self.vlfd is not None:
-            taps['feature'] = dict(student=student_feature or LAST_STAGE, teacher=teacher_feature or LAST_STAGE)
+            taps['feature'] = dict(
+                student=student_feature or LAST_STAGE, teacher=teacher_feature or LAST_STAGE
+            )
         elif student_feature or teacher_feature:
-            raise ValueError('distiller: student_feature and teacher_feature are taps of VLFD, but vlfd=None. Leave them out')
+            raise ValueError(
+                'distiller: student_feature and teacher_feature are taps of VLFD, but vlfd=None. Leave them '
+                'out'
+            )
         if self.pdd is not None:
             taps['logits'] = 'logits'
         super().__init__(taps=taps, init_cfg=init_cfg)
@@ -330,4 +417,6 @@ class C2VKDDistiller(MethodDistiller):
         if self.pdd is not None:
             cfg = dict(self.pdd, type='PDDLoss')
             logits = dict(logits_S=self.from_student('logits'), logits_T=self.from_teacher('logits'))
-            self.add_loss('loss_pdd', cfg, cfg.pop('schedule', None), **logits, label=dict(from_data='gt_sem_seg'))
+            self.add_loss(
+                'loss_pdd', cfg, cfg.pop('schedule', None), **logits, label=dict(from_data='gt_sem_seg')
+            )

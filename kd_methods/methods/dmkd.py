@@ -1,8 +1,7 @@
 """DMKD: the teacher's map rebuilt from a student's map of which attention hid places and channels.
 
-Yang, Tang, Wu, Li, Xu, Wan. DMKD: improving feature-based knowledge distillation for object detection via dual masking
-augmentation. arXiv 2309.02719; ICASSP 2024.
-"""
+Yang, Tang, Wu, Li, Xu, Wan. DMKD: improving feature-based knowledge distillation for object detection via
+dual masking augmentation. arXiv 2309.02719; ICASSP 2024."""
 
 import inspect
 from collections.abc import Sequence
@@ -12,28 +11,27 @@ import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from kd_methods.core.distiller import MethodDistiller
-from kd_methods.core.grids import valid_area
-from kd_methods.core.levels import check_features, pair_levels
-from kd_methods.core.options import check_choices, check_flag, check_names, check_numbers, parse_loss
-from kd_methods.core.probe import Probe
-from kd_methods.core.prototypes import check_feature
-from kd_methods.core.reductions import full_precision
-from kd_methods.core.taps import Tap
-from kd_methods.core.weights import share_auto
+from kd_methods.distill.distiller import MethodDistiller
+from kd_methods.distill.levels import check_features, pair_levels
+from kd_methods.distill.loss_config import parse_loss
+from kd_methods.distill.loss_weights import share_auto
+from kd_methods.networks.probe import Probe
+from kd_methods.networks.taps import Tap
+from kd_methods.ops.grids import valid_area
+from kd_methods.ops.reductions import full_precision
+from kd_methods.ops.vectors import check_feature
+from kd_methods.utils.checks import check_choices, check_flag, check_names, check_numbers
 
 OVER = ('spatial', 'channel')
 BRANCHES = dict(both=OVER, spatial=OVER[:1], channel=OVER[1:])
 OPTIONS = dict(
-    branches=tuple(BRANCHES),
-    over=OVER,
-    mask=('important', 'unimportant', 'random'),
-    select=('sample', 'top'),
+    branches=tuple(BRANCHES), over=OVER, mask=('important', 'unimportant', 'random'), select=('sample', 'top')
 )
 
 
 def scores(feature: Tensor, over: str = 'spatial') -> Tensor:
-    """Mean magnitude of a map at each of its places, over its channels; or of each of its channels, over its places.
+    """Mean magnitude of a map at each of its places, over its channels; or of each of its channels, over its
+    places.
 
     Args:
         feature (Tensor): A map.
@@ -72,7 +70,12 @@ def attention(feature: Tensor, over: str = 'spatial', tau: float = 0.5) -> Tenso
 
 
 def attention_mask(
-    feature: Tensor, over: str = 'spatial', ratio: float = 0.65, mask: str = 'important', select: str = 'sample', tau: float = 0.5
+    feature: Tensor,
+    over: str = 'spatial',
+    ratio: float = 0.65,
+    mask: str = 'important',
+    select: str = 'sample',
+    tau: float = 0.5,
 ) -> Tensor:
     """Which places, or channels, of each image stay: all but ``round(ratio * n)`` that attention selects.
 
@@ -80,12 +83,12 @@ def attention_mask(
         feature (Tensor): The map that the attention is of.
         over (str): ``'spatial'`` or ``'channel'``. Defaults to 'spatial'.
         ratio (float): Share that is hidden, from 0 to 1. Defaults to 0.65.
-        mask (str): What is hidden: ``'important'``, ``'unimportant'`` (as important by the negative scores) or ``'random'``
-            (all alike, whatever the map). Defaults to 'important'.
-        select (str): ``'sample'`` draws without replacement, with probability proportional to the attention; ``'top'``
-            takes the largest, and tau has no effect then. Defaults to 'sample'.
-        tau (float): Temperature of the attention. Towards 0, ``'sample'`` becomes ``'top'``; towards infinity, ``'random'``.
-            Defaults to 0.5.
+        mask (str): What is hidden: ``'important'``, ``'unimportant'`` (as important by the negative scores)
+            or ``'random'`` (all alike, whatever the map). Defaults to 'important'.
+        select (str): ``'sample'`` draws without replacement, with probability proportional to the attention;
+            ``'top'`` takes the largest, and tau has no effect then. Defaults to 'sample'.
+        tau (float): Temperature of the attention. Towards 0, ``'sample'`` becomes ``'top'``; towards
+            infinity, ``'random'``. Defaults to 0.5.
 
     Shape:
         - feature: (N, C, H, W); output: (N, 1, H, W) or (N, C, 1, 1), bool, False where hidden.
@@ -99,8 +102,8 @@ def attention_mask(
     g = scores(feature, over)
     order = (-g if mask == 'unimportant' else g).flatten(1)
     if select == 'sample' or mask == 'random':
-        # The k largest of log p + Gumbel noise are k draws without replacement with probability p (Yellott 1977); log p is
-        # g / tau but for a constant. Either is scaled down, so that no tau overflows.
+        # The k largest of log p + Gumbel noise are k draws without replacement with probability p (Yellott
+        # 1977); log p is g / tau but for a constant. Either is scaled down, so that no tau overflows.
         noise = -torch.empty_like(order).exponential_().log()
         order = noise if mask == 'random' else order + tau * noise if tau < 1 else order / tau + noise
     hidden = order.topk(round(ratio * order.shape[1]), dim=1).indices
@@ -119,21 +122,22 @@ def _check(mask: str, select: str, tau: float, **ratios: float) -> None:
 class DMKDLoss(nn.Module):
     r"""Dual masking: the teacher's map, rebuilt from what two masks leave of the student's.
 
-    Attention of the teacher's map T hides places and channels of the student's map S. Each of the two is rebuilt by a
-    generation block G (3 x 3 convolution, ReLU, 3 x 3 convolution); what they make is mixed with learned weights:
+    Attention of the teacher's map T hides places and channels of the student's map S. Each of the two is
+    rebuilt by a generation block G (3 x 3 convolution, ReLU, 3 x 3 convolution); what they make is mixed with
+    learned weights:
 
     .. math:: R_s = G_s(align(S) \odot M_s), \qquad R_c = G_c(align(S) \odot M_c), \qquad (a_s, a_c) = softmax(w)
 
     .. math:: L = \frac{\alpha}{N} \lVert a_s R_s + a_c R_c - T \rVert_2^2
 
-    summed over channels and places and divided by the number of images alone; :math:`\alpha` is ``loss_weight``. ``align`` is a
-    1 x 1 convolution where channels differ, else nothing. No label is used.
+    summed over channels and places and divided by the number of images alone; :math:`\alpha` is
+    ``loss_weight``. ``align`` is a 1 x 1 convolution where channels differ, else nothing. No label is used.
 
-    Yang et al. arXiv 2309.02719: two branches, masks by attention, the fusion of what they rebuild. Attention as in FGD (Yang
-    et al. CVPR 2022, arXiv 2111.11837), block, scale and ratio as in MGD (Yang et al. ECCV 2022, arXiv 2205.01529). Our choices:
-    how attention becomes a mask (:func:`attention_mask`; the paper's rule was not available to us), that the important
-    places are hidden, and softmax as the form of the fusion. ``branches='spatial', mask='random'`` is MGD, with an exact
-    number of hidden places.
+    Yang et al. arXiv 2309.02719: two branches, masks by attention, the fusion of what they rebuild. Attention
+    as in FGD (Yang et al. CVPR 2022, arXiv 2111.11837), block, scale and ratio as in MGD (Yang et al. ECCV
+    2022, arXiv 2205.01529). Our choices: how attention becomes a mask (:func:`attention_mask`; the paper's
+    rule was not available to us), that the important places are hidden, and softmax as the form of the
+    fusion. ``branches='spatial', mask='random'`` is MGD, with an exact number of hidden places.
 
     Args:
         student_channels (int): Channels of the student's map.
@@ -142,10 +146,11 @@ class DMKDLoss(nn.Module):
         spatial_ratio (float): Share of places that is hidden. Two-stage detectors: 0.45. Defaults to 0.65.
         channel_ratio (float): Share of channels that is hidden. Two-stage detectors: 0.45. Defaults to 0.65.
         tau (float): Temperature of the attention. Defaults to 0.5.
-        mask (str): ``'important'``, ``'unimportant'`` or ``'random'``, see :func:`attention_mask`. Defaults to 'important'.
+        mask (str): ``'important'``, ``'unimportant'`` or ``'random'``, see :func:`attention_mask`. Defaults
+            to 'important'.
         select (str): ``'sample'`` or ``'top'``, likewise. Defaults to 'sample'.
-        pad_aware (bool): Leave the padding of each image out of the error; the forward then needs ``img_shape`` and
-            ``inputs``. Defaults to False.
+        pad_aware (bool): Leave the padding of each image out of the error; the forward then needs
+            ``img_shape`` and ``inputs``. Defaults to False.
         loss_weight (float): :math:`\alpha`. Two-stage detectors: 5e-7. Defaults to 2e-5.
 
     Attributes:
@@ -169,8 +174,16 @@ class DMKDLoss(nn.Module):
     """
 
     def __init__(
-        self, student_channels: int, teacher_channels: int, branches: str = 'both', spatial_ratio: float = 0.65,
-        channel_ratio: float = 0.65, tau: float = 0.5, mask: str = 'important', select: str = 'sample', pad_aware: bool = False,
+        self,
+        student_channels: int,
+        teacher_channels: int,
+        branches: str = 'both',
+        spatial_ratio: float = 0.65,
+        channel_ratio: float = 0.65,
+        tau: float = 0.5,
+        mask: str = 'important',
+        select: str = 'sample',
+        pad_aware: bool = False,
         loss_weight: float = 2e-5,
     ) -> None:
         super().__init__()
@@ -184,13 +197,19 @@ class DMKDLoss(nn.Module):
         self.pad_aware = pad_aware
         self.loss_weight = loss_weight
         self.channels = (student_channels, teacher_channels)
-        self.align = nn.Conv2d(student_channels, teacher_channels, 1) if student_channels != teacher_channels else nn.Identity()
+        self.align = (
+            nn.Conv2d(student_channels, teacher_channels, 1)
+            if student_channels != teacher_channels
+            else nn.Identity()
+        )
         self.generation = nn.ModuleDict({over: _generation(teacher_channels) for over in self.ratios})
         if len(self.ratios) > 1:
             self.fusion = nn.Parameter(torch.zeros(len(self.ratios)))
         self.stats: dict[str, Tensor] = {}
 
-    def forward(self, feat_S: Tensor, feat_T: Tensor, img_shape: Sequence | None = None, inputs: Tensor | None = None) -> Tensor:
+    def forward(
+        self, feat_S: Tensor, feat_T: Tensor, img_shape: Sequence | None = None, inputs: Tensor | None = None
+    ) -> Tensor:
         feat_T = feat_T.detach()
         self._check_maps(feat_S, feat_T)
         aligned = self.align(feat_S)
@@ -207,8 +226,10 @@ class DMKDLoss(nn.Module):
             error = fused - full_precision(feat_T)
             if self.pad_aware:
                 if img_shape is None or inputs is None:
-                    raise ValueError('DMKDLoss: pad_aware=True needs img_shape and inputs. Map them: '
-                                     "img_shape=dict(from_data='img_shape'), inputs=dict(from_data='inputs')")
+                    raise ValueError(
+                        'DMKDLoss: pad_aware=True needs img_shape and inputs. Map them: '
+                        "img_shape=dict(from_data='img_shape'), inputs=dict(from_data='inputs')"
+                    )
                 error = error.masked_fill(~valid_area(img_shape, inputs.shape[-2:], error), 0)
             return self.loss_weight * error.square().sum() / len(error)
 
@@ -216,36 +237,47 @@ class DMKDLoss(nn.Module):
         for name, x, channels in (('feat_S', feat_S, self.channels[0]), ('feat_T', feat_T, self.channels[1])):
             check_feature(x, feat_S, name)
             if x.shape[1] != channels:
-                raise ValueError(f'DMKDLoss: {name} has {x.shape[1]} channels, {channels} were said. Got: {tuple(x.shape)}')
+                raise ValueError(
+                    f'DMKDLoss: {name} has {x.shape[1]} channels, {channels} were said. Got: {tuple(x.shape)}'
+                )
         if feat_S.shape[2:] != feat_T.shape[2:]:
-            raise ValueError('DMKDLoss: the maps must be of one size: tap levels of one stride. '
-                             f'Got: feat_S {tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}')
+            raise ValueError(
+                'DMKDLoss: the maps must be of one size: tap levels of one stride. '
+                f'Got: feat_S {tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}'
+            )
 
     def extra_repr(self) -> str:
-        shown = dict(ratios=self.ratios, **self.options, pad_aware=self.pad_aware, loss_weight=self.loss_weight)
+        shown = dict(
+            ratios=self.ratios, **self.options, pad_aware=self.pad_aware, loss_weight=self.loss_weight
+        )
         return ', '.join(f'{name}={value!r}' for name, value in shown.items())
 
 
 def _generation(channels: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU(inplace=True),
-                         nn.Conv2d(channels, channels, 3, padding=1))
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, 3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(channels, channels, 3, padding=1),
+    )
 
 
 @MODELS.register_module()
 class DMKDDistiller(MethodDistiller):
     """DMKD between the levels of two necks: one :class:`DMKDLoss` a level, each with the same weight.
 
-    Channels are found by themselves; the levels must agree in size. Nothing of it is left in the exported student.
+    Channels are found by themselves; the levels must agree in size. Nothing of it is left in the exported
+    student.
 
     Args:
-        features (Sequence[str], optional): Taps of both networks. Defaults to None: every level that the necks return. For
-            two-stage detectors take ``'neck.0'`` to ``'neck.3'``: their last level is the one before it, subsampled.
+        features (Sequence[str], optional): Taps of both networks. Defaults to None: every level that the
+            necks return. For two-stage detectors take ``'neck.0'`` to ``'neck.3'``: their last level is the
+            one before it, subsampled.
         student_features (Sequence[str], optional): Taps of the student where they differ. Defaults to None.
         teacher_features (Sequence[str], optional): Taps of the teacher where they differ. Defaults to None.
-        loss_weight (float | str | dict): Weight of each level's loss, or ``'auto'``, whose ratio is shared out equally among
-            the levels. Defaults to 2e-5.
-        schedule (dict, optional): The losses over the iterations, see :class:`~kd_methods.core.weights.LossSchedule`.
-            Defaults to None.
+        loss_weight (float | str | dict): Weight of each level's loss, or ``'auto'``, whose ratio is shared
+            out equally among the levels. Defaults to 2e-5.
+        schedule (dict, optional): The losses over the iterations, see
+            :class:`~kd_methods.distill.loss_weights.LossSchedule`. Defaults to None.
         init_cfg (dict, optional): Initialisation. Defaults to None.
         **options: Those of :class:`DMKDLoss`, channels excepted.
 
@@ -255,15 +287,31 @@ class DMKDDistiller(MethodDistiller):
     """
 
     def __init__(
-        self, features: Sequence[str] | None = None, student_features: Sequence[str] | None = None,
-        teacher_features: Sequence[str] | None = None, loss_weight: float | str | dict = 2e-5, schedule: dict | None = None,
-        init_cfg: dict | None = None, **options: Any,
+        self,
+        features: Sequence[str] | None = None,
+        student_features: Sequence[str] | None = None,
+        teacher_features: Sequence[str] | None = None,
+        loss_weight: float | str | dict = 2e-5,
+        schedule: dict | None = None,
+        init_cfg: dict | None = None,
+        **options: Any,
     ) -> None:
         known = {*inspect.signature(DMKDLoss).parameters} - {'student_channels', 'teacher_channels'}
-        check_names('distiller: DMKDDistiller', options, known | {'features', 'student_features', 'teacher_features', 'schedule'})
-        self.options = parse_loss('distiller', dict(options, loss_weight=loss_weight, schedule=schedule), DMKDLoss, OPTIONS)
+        check_names(
+            'distiller: DMKDDistiller',
+            options,
+            known | {'features', 'student_features', 'teacher_features', 'schedule'},
+        )
+        self.options = parse_loss(
+            'distiller', dict(options, loss_weight=loss_weight, schedule=schedule), DMKDLoss, OPTIONS
+        )
         self.schedule = self.options.pop('schedule')
-        check_features('distiller', features=features, student_features=student_features, teacher_features=teacher_features)
+        check_features(
+            'distiller',
+            features=features,
+            student_features=student_features,
+            teacher_features=teacher_features,
+        )
         super().__init__(init_cfg=init_cfg)
         self.features = dict(student=student_features or features, teacher=teacher_features or features)
 
@@ -274,11 +322,21 @@ class DMKDDistiller(MethodDistiller):
     def configure(self, student: dict[str, Tap], teacher: dict[str, Tap]) -> None:
         weight = share_auto(self.options['loss_weight'], len(student), 'distiller.loss_weight')
         if any(student[name].shape[2:] != teacher[name].shape[2:] for name in student):
-            raise ValueError(f'distiller.features: the levels of student and teacher must be of one size. Tap shapes: '
-                             f'{self.describe_taps()}. Name levels of equal strides with student_features and teacher_features')
-        batch = {name: dict(from_data=name) for name in ('img_shape', 'inputs') if self.options.get('pad_aware')}
+            raise ValueError(
+                f'distiller.features: the levels of student and teacher must be of one size. Tap shapes: '
+                f'{self.describe_taps()}. Name levels of equal strides with student_features and '
+                'teacher_features'
+            )
+        batch = {
+            name: dict(from_data=name) for name in ('img_shape', 'inputs') if self.options.get('pad_aware')
+        }
         for i, tap in enumerate(student):
-            cfg = dict(self.options, type='DMKDLoss', loss_weight=weight, student_channels=student[tap].channels,
-                       teacher_channels=teacher[tap].channels)
+            cfg = dict(
+                self.options,
+                type='DMKDLoss',
+                loss_weight=weight,
+                student_channels=student[tap].channels,
+                teacher_channels=teacher[tap].channels,
+            )
             maps = dict(feat_S=self.from_student(tap), feat_T=self.from_teacher(tap))
             self.add_loss(f'loss_dmkd_{i}', cfg, self.schedule, **maps, **batch)

@@ -12,13 +12,14 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from kd_methods.core.distiller import MethodDistiller
-from kd_methods.core.labels import fill_ignored, resize_labels
-from kd_methods.core.options import check_choices, check_names
-from kd_methods.core.prototypes import DISTANCES, check_feature, class_prototypes, prototype_distances
-from kd_methods.core.reductions import full_precision, masked_median, mean_over_images
-from kd_methods.core.taps import Tap
+from kd_methods.distill.distiller import MethodDistiller
 from kd_methods.methods.logit_kd import add_logit_kd, parse_logit_kd
+from kd_methods.networks.taps import Tap
+from kd_methods.ops.labels import fill_ignored, resize_labels
+from kd_methods.ops.prototypes import DISTANCES, class_prototypes, prototype_distances
+from kd_methods.ops.reductions import full_precision, masked_median, mean_over_images
+from kd_methods.ops.vectors import check_feature
+from kd_methods.utils.checks import check_choices, check_names
 
 OPTIONS = dict(
     distance=DISTANCES,
@@ -79,9 +80,19 @@ def _project(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def i2ckd_loss(
-    feat_S: Tensor, feat_T: Tensor, label: Tensor, num_classes: int, weight: Tensor | None = None,
-    distance: str = 'euclidean', unit: str = 'teacher', margin: float = 1.0, normalize: bool = False,
-    negatives: str = 'all', scope: str = 'image', min_pixels: int = 1, project: str = 'prototypes',
+    feat_S: Tensor,
+    feat_T: Tensor,
+    label: Tensor,
+    num_classes: int,
+    weight: Tensor | None = None,
+    distance: str = 'euclidean',
+    unit: str = 'teacher',
+    margin: float = 1.0,
+    normalize: bool = False,
+    negatives: str = 'all',
+    scope: str = 'image',
+    min_pixels: int = 1,
+    project: str = 'prototypes',
     ignore_index: int | None = 255,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The maths of :class:`I2CKDLoss`, which explains the arguments, without its loss weight.
@@ -127,7 +138,8 @@ def i2ckd_loss(
         pairs, stats = _class_pairs(present), {}
         if unit == 'teacher':
             median = masked_median(inter, pairs)
-            # Without any pair, or with a teacher that does not tell the classes apart, there is no unit to take.
+            # Without any pair, or with a teacher that does not tell the classes apart, there is no unit to
+            # take.
             stats['unit'] = median = torch.where(median > 0, median, 1)
             d_pos, d_neg, inter = d_pos / median, d_neg / median, inter / median
         loss, stats['active'] = triplet_loss(d_pos, d_neg, present, margin, negatives)
@@ -197,10 +209,19 @@ class I2CKDLoss(nn.Module):
 
     def __init__(
         self,
-        num_classes: int | None = None, student_channels: int | None = None, teacher_channels: int | None = None,
-        distance: str = 'euclidean', unit: str = 'teacher', margin: float = 1.0, normalize: bool = False,
-        negatives: str = 'all', scope: str = 'image', min_pixels: int = 1, project: str = 'prototypes',
-        ignore_index: int | None = 255, loss_weight: float = 1.0,
+        num_classes: int | None = None,
+        student_channels: int | None = None,
+        teacher_channels: int | None = None,
+        distance: str = 'euclidean',
+        unit: str = 'teacher',
+        margin: float = 1.0,
+        normalize: bool = False,
+        negatives: str = 'all',
+        scope: str = 'image',
+        min_pixels: int = 1,
+        project: str = 'prototypes',
+        ignore_index: int | None = 255,
+        loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
         choices = dict(distance=distance, unit=unit, negatives=negatives, scope=scope)
@@ -227,9 +248,7 @@ class I2CKDLoss(nn.Module):
         if self.num_classes is None:
             raise ValueError('I2CKDLoss: num_classes is not set. Give it, e.g. num_classes=19')
         weight = None if self.projection is None else self.projection.weight
-        loss, self.stats = i2ckd_loss(
-            feat_S, feat_T, label, self.num_classes, weight, **self.options
-        )
+        loss, self.stats = i2ckd_loss(feat_S, feat_T, label, self.num_classes, weight, **self.options)
         return self.loss_weight * loss
 
     def extra_repr(self) -> str:
@@ -244,29 +263,43 @@ class I2CKDDistiller(MethodDistiller):
     The number of classes and both maps' channels come from the networks.
 
     Args:
-        feature (str): Tap of both networks. Our choice follows the line of work that the method builds on: the decode
-            head's map before dropout and classifier. Defaults to 'features'.
+        feature (str): Tap of both networks. Our choice follows the line of work that the method builds on:
+            the decode head's map before dropout and classifier. Defaults to 'features'.
         student_feature (str, optional): Tap of the student where it differs. Defaults to None.
         teacher_feature (str, optional): Tap of the teacher where it differs. Defaults to None.
-        logit_kd (float | str | dict, optional): Weight of logit KD beside it (KL divergence per pixel), a number or
-            ``'auto'``, or ``dict(loss_weight=1.0, tau=1.0, schedule=None)``. Defaults to None: off.
+        logit_kd (float | str | dict, optional): Weight of logit KD beside it (KL divergence per pixel), a
+            number or ``'auto'``, or ``dict(loss_weight=1.0, tau=1.0, schedule=None)``. Defaults to None: off.
         loss_weight (float | str | dict): Weight of the loss, a number or ``'auto'``. Defaults to 1.0.
         schedule (dict, optional): The loss over the iterations, see
-            :class:`~kd_methods.core.weights.LossSchedule`. Defaults to None.
+            :class:`~kd_methods.distill.loss_weights.LossSchedule`. Defaults to None.
         init_cfg (dict, optional): Initialisation. Defaults to None.
-        **options: Those of :class:`I2CKDLoss`. ``student_channels`` and ``teacher_channels`` are only checked.
+        **options: Those of :class:`I2CKDLoss`. ``student_channels`` and ``teacher_channels`` are only
+            checked.
 
     Example:
         >>> distiller = dict(type='I2CKDDistiller', margin=1.0, loss_weight='auto', schedule=dict(warmup=500))
     """
 
     def __init__(
-        self, feature: str = 'features', student_feature: str | None = None, teacher_feature: str | None = None,
-        logit_kd: float | str | dict | None = None, loss_weight: float | str | dict = 1.0,
-        schedule: dict | None = None, init_cfg: dict | None = None, **options: Any,
+        self,
+        feature: str = 'features',
+        student_feature: str | None = None,
+        teacher_feature: str | None = None,
+        logit_kd: float | str | dict | None = None,
+        loss_weight: float | str | dict = 1.0,
+        schedule: dict | None = None,
+        init_cfg: dict | None = None,
+        **options: Any,
     ) -> None:
-        known = {*inspect.signature(I2CKDLoss).parameters, 'feature', 'student_feature', 'teacher_feature', 'logit_kd',
-                 'schedule', 'init_cfg'}
+        known = {
+            *inspect.signature(I2CKDLoss).parameters,
+            'feature',
+            'student_feature',
+            'teacher_feature',
+            'logit_kd',
+            'schedule',
+            'init_cfg',
+        }
         check_names('distiller: I2CKDDistiller', options, known)
         check_choices('I2CKDLoss', OPTIONS, **options)
         taps = dict(feature=dict(student=student_feature or feature, teacher=teacher_feature or feature))

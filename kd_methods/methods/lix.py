@@ -1,8 +1,7 @@
 """LIX: from a teacher that sees RGB and a geometric modality X to a student that sees RGB alone.
 
-Guo, Long, Wu, Chen, Pitas, Fan. LIX: implicitly infusing spatial geometric prior knowledge into visual semantic segmentation.
-arXiv 2403.08215; IEEE Transactions on Image Processing (2025).
-"""
+Guo, Long, Wu, Chen, Pitas, Fan. LIX: implicitly infusing spatial geometric prior knowledge into visual
+semantic segmentation. arXiv 2403.08215; IEEE Transactions on Image Processing (2025)."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,17 +11,18 @@ import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from kd_methods.core.alignment import OPTIONS as ALIGNMENT
-from kd_methods.core.alignment import cka, kernel_regression, standardise
-from kd_methods.core.distiller import MethodDistiller
-from kd_methods.core.grids import common_grid, pool_map
-from kd_methods.core.labels import fill_ignored, resize_labels
-from kd_methods.core.logits import non_target_kl, resize_map, target_log_odds
-from kd_methods.core.options import NO_CHANGES, check_choices, check_names, check_numbers, parse_loss
-from kd_methods.core.prototypes import check_feature
-from kd_methods.core.reductions import full_precision
-from kd_methods.core.taps import Tap
-from kd_methods.core.weights import share_auto
+from kd_methods.distill.distiller import MethodDistiller
+from kd_methods.distill.loss_config import NO_CHANGES, parse_loss
+from kd_methods.distill.loss_weights import share_auto
+from kd_methods.networks.taps import Tap
+from kd_methods.ops.alignment import OPTIONS as ALIGNMENT
+from kd_methods.ops.alignment import cka, kernel_regression, standardise
+from kd_methods.ops.grids import common_grid, pool_map, resize_map
+from kd_methods.ops.labels import fill_ignored, resize_labels
+from kd_methods.ops.logits import non_target_kl, target_log_odds
+from kd_methods.ops.reductions import full_precision
+from kd_methods.ops.vectors import check_feature
+from kd_methods.utils.checks import check_choices, check_names, check_numbers
 
 STAGES = ('backbone.1', 'backbone.2', 'backbone.3')
 CONTROLLERS = ('kd', 'dkd', 'pixel', 'logit')
@@ -36,8 +36,17 @@ OPTIONS = dict(
 
 
 def dwld_loss(
-    logits_S: Tensor, logits_T: Tensor, label: Tensor, controller: str = 'logit', gamma: float = 2.0, kappa: float = 1.0,
-    alpha: float = 1.0, beta: float = 1.0, tau: float = 1.0, teacher_errors: str = 'keep', resolution: str = 'label',
+    logits_S: Tensor,
+    logits_T: Tensor,
+    label: Tensor,
+    controller: str = 'logit',
+    gamma: float = 2.0,
+    kappa: float = 1.0,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    tau: float = 1.0,
+    teacher_errors: str = 'keep',
+    resolution: str = 'label',
     ignore_index: int | None = 255,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The maths of :class:`DWLDLoss`, which explains the arguments, without its loss weight.
@@ -56,17 +65,24 @@ def dwld_loss(
         check_feature(logits, label, name)
     classes = logits_S.shape[1]
     if logits_T.shape[1] != classes:
-        raise ValueError(f'DWLDLoss: logits_S has {classes} classes, logits_T has {logits_T.shape[1]}. Take a teacher of the same '
-                         'classes')
+        raise ValueError(
+            f'DWLDLoss: logits_S has {classes} classes, logits_T has {logits_T.shape[1]}. Take a teacher of '
+            'the same '
+            'classes'
+        )
     size = label.shape[-2:] if resolution == 'label' else logits_S.shape[2:]
     label, valid = fill_ignored(resize_labels(label, size), max(classes, 2), ignore_index, fill=0)
     with torch.autocast(logits_S.device.type, enabled=False):
-        z_S, z_T = (resize_map(full_precision(logits) / tau, size) for logits in (logits_S, logits_T.detach()))
+        z_S, z_T = (
+            resize_map(full_precision(logits) / tau, size) for logits in (logits_S, logits_T.detach())
+        )
         u_S, u_T = target_log_odds(z_S, label, valid), target_log_odds(z_T, label, valid)
         if teacher_errors == 'mask':
             valid = valid & (z_T.argmax(1) == label if classes > 1 else u_T > 0)
         t = u_T.sigmoid()
-        target = t * (F.logsigmoid(u_T) - F.logsigmoid(u_S)) + (-u_T).sigmoid() * (F.logsigmoid(-u_T) - F.logsigmoid(-u_S))
+        target = t * (F.logsigmoid(u_T) - F.logsigmoid(u_S)) + (-u_T).sigmoid() * (
+            F.logsigmoid(-u_T) - F.logsigmoid(-u_S)
+        )
         others = non_target_kl(z_S, z_T, label, valid, kappa if controller == 'logit' else 0.0)
         if controller == 'dkd':
             pixel = alpha * target + beta * others
@@ -78,16 +94,31 @@ def dwld_loss(
         return tau**2 * pixel.masked_fill(~valid, 0).sum() / count, stats
 
 
-def _check_dwld(controller: str, gamma: float, kappa: float, alpha: float, beta: float, tau: float, teacher_errors: str,
-                resolution: str) -> None:
-    check_choices('DWLDLoss', OPTIONS, controller=controller, teacher_errors=teacher_errors, resolution=resolution)
+def _check_dwld(
+    controller: str,
+    gamma: float,
+    kappa: float,
+    alpha: float,
+    beta: float,
+    tau: float,
+    teacher_errors: str,
+    resolution: str,
+) -> None:
+    check_choices(
+        'DWLDLoss', OPTIONS, controller=controller, teacher_errors=teacher_errors, resolution=resolution
+    )
     check_numbers('DWLDLoss', gamma=gamma, kappa=kappa, alpha=alpha, beta=beta)
     check_numbers('DWLDLoss', above=0, tau=tau)
 
 
 def arfd_loss(
-    feat_S: Tensor, feat_T: Tensor, recalibrate: str = 'both', bandwidth: float = 1.0, kernel: str = 'linear',
-    estimator: str = 'debiased', max_tokens: int = 1024,
+    feat_S: Tensor,
+    feat_T: Tensor,
+    recalibrate: str = 'both',
+    bandwidth: float = 1.0,
+    kernel: str = 'linear',
+    estimator: str = 'debiased',
+    max_tokens: int = 1024,
 ) -> Tensor:
     """The maths of :class:`ARFDLoss`, which explains the arguments, without its loss weight.
 
@@ -99,14 +130,18 @@ def arfd_loss(
     _check_arfd(recalibrate, bandwidth, kernel, estimator, max_tokens)
     grid = common_grid(feat_S.shape[2:], feat_T.shape[2:], max_tokens)
     if grid[0] * grid[1] < 4:
-        raise ValueError(f'ARFDLoss: the maps share {grid[0]} x {grid[1]} places, and need 4 or more. Tap an earlier stage. Got: '
-                         f'feat_S {tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}')
+        raise ValueError(
+            f'ARFDLoss: the maps share {grid[0]} x {grid[1]} places, and need 4 or more. Tap an earlier '
+            'stage. Got: '
+            f'feat_S {tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}'
+        )
     with torch.autocast(feat_S.device.type, enabled=False):
         tokens = []
         for side, feature in (('student', feat_S), ('teacher', feat_T.detach())):
             x = full_precision(pool_map(feature, grid)).flatten(2).mT
             if recalibrate in ('both', side):
-                # Centred first: W is almost uniform, so beside a large mean little of what it leaves is above rounding.
+                # Centred first: W is almost uniform, so beside a large mean little of what it leaves is above
+                # rounding.
                 x = kernel_regression(standardise(x), bandwidth)
             tokens.append(standardise(x))
         alignment, defined = cka(*tokens, kernel, estimator, bandwidth)
@@ -123,7 +158,8 @@ def _check_arfd(recalibrate: str, bandwidth: float, kernel: str, estimator: str,
 class DWLDLoss(nn.Module):
     r"""Dynamically weighted logit distillation.
 
-    At a valid pixel with label y and softmax :math:`p` at temperature :math:`\tau`, let :math:`b = (p_y, 1 - p_y)` and
+    At a valid pixel with label y and softmax :math:`p` at temperature :math:`\tau`, let :math:`b = (p_y, 1 -
+    p_y)` and
     :math:`q_j = p_j / (1 - p_y)` over the other classes. KL divergence is a sum over the two (Zhao et al. CVPR 2022):
 
     .. math:: KL(p^T \| p^S) = \underbrace{KL(b^T \| b^S)}_{TCLD} + (1 - p^T_y)\, \underbrace{KL(q^T \| q^S)}_{NCLD}
@@ -137,33 +173,38 @@ class DWLDLoss(nn.Module):
     ==========  ====================================================  ======================================================
     ``kd``      :math:`a = 1, b = 1 - t`                              KL divergence
     ``dkd``     :math:`a = \alpha, b = \beta`                         decoupled KD
-    ``pixel``   :math:`a = 1, b = (1 - t) + \gamma t`                 :math:`\gamma = 0` is ``kd``, 1 is ``dkd`` with 1, 1
-    ``logit``   as ``pixel``; inside NCLD each class has its own too  :func:`~kd_methods.core.logits.non_target_kl`
+    ``pixel`` :math:`a = 1, b = (1 - t) + \gamma t` :math:`\gamma = 0` is ``kd``, 1 is ``dkd`` with 1, 1
+    ``logit`` as ``pixel``; inside NCLD each class has its own too
+    :func:`~kd_methods.ops.logits.non_target_kl`
     ==========  ====================================================  ======================================================
 
-    Guo et al. arXiv 2403.08215 argue that one fixed weight of NCLD cannot serve every pixel and weigh logit by logit; the
-    formula of their controller was not available to us. ``pixel`` and ``logit``, with gamma and kappa, are ours.
+    Guo et al. arXiv 2403.08215 argue that one fixed weight of NCLD cannot serve every pixel and weigh logit
+    by logit; the formula of their controller was not available to us. ``pixel`` and ``logit``, with gamma and
+    kappa, are ours.
 
     Args:
         controller (str): ``'kd'``, ``'dkd'``, ``'pixel'`` or ``'logit'``. Defaults to 'logit'.
         gamma (float): Weight of NCLD where the teacher is sure, of ``pixel`` and ``logit``. Defaults to 2.0.
-        kappa (float): How much more a class counts on which the two disagree, of ``logit``; 0: not at all, which is
-            ``pixel``. With three classes or fewer it has no effect. Defaults to 1.0.
+        kappa (float): How much more a class counts on which the two disagree, of ``logit``; 0: not at all,
+            which is ``pixel``. With three classes or fewer it has no effect. Defaults to 1.0.
         alpha (float): Weight of TCLD, of ``dkd``. Defaults to 1.0.
         beta (float): Weight of NCLD, of ``dkd``. Defaults to 1.0.
         tau (float): Temperature. Defaults to 1.0.
-        teacher_errors (str): ``'mask'`` leaves out pixels at which the teacher's class is not the label. Defaults to 'keep'.
-        resolution (str): ``'label'``: both logits are brought to the label's size, bilinearly; ``'logits'``: labels to the
-            student's grid, nearest neighbour, for a fraction of time and memory. Defaults to 'label'.
+        teacher_errors (str): ``'mask'`` leaves out pixels at which the teacher's class is not the label.
+            Defaults to 'keep'.
+        resolution (str): ``'label'``: both logits are brought to the label's size, bilinearly; ``'logits'``:
+            labels to the student's grid, nearest neighbour, for a fraction of time and memory. Defaults to
+            'label'.
         ignore_index (int, optional): Label to ignore beside those outside [0, K). Defaults to 255.
         loss_weight (float): Factor of the loss. Defaults to 1.0.
 
     Attributes:
-        stats (dict[str, Tensor]): Of the last forward, detached: the means of ``tcld``, ``ncld`` (weighted by class with
-            ``logit``) and ``t``.
+        stats (dict[str, Tensor]): Of the last forward, detached: the means of ``tcld``, ``ncld`` (weighted by
+            class with ``logit``) and ``t``.
 
     Shape:
-        - logits_S: (N, K, H, W); logits_T: (N, K, H', W'). K = 1: the logit of a sigmoid. With two classes NCLD is 0.
+        - logits_S: (N, K, H, W); logits_T: (N, K, H', W'). K = 1: the logit of a sigmoid. With two classes
+          NCLD is 0.
         - label: (N, h, w) or (N, 1, h, w), integers.
         - output: scalar.
 
@@ -176,15 +217,32 @@ class DWLDLoss(nn.Module):
     """
 
     def __init__(
-        self, controller: str = 'logit', gamma: float = 2.0, kappa: float = 1.0, alpha: float = 1.0, beta: float = 1.0,
-        tau: float = 1.0, teacher_errors: str = 'keep', resolution: str = 'label', ignore_index: int | None = 255,
+        self,
+        controller: str = 'logit',
+        gamma: float = 2.0,
+        kappa: float = 1.0,
+        alpha: float = 1.0,
+        beta: float = 1.0,
+        tau: float = 1.0,
+        teacher_errors: str = 'keep',
+        resolution: str = 'label',
+        ignore_index: int | None = 255,
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
         _check_dwld(controller, gamma, kappa, alpha, beta, tau, teacher_errors, resolution)
         check_numbers('DWLDLoss', loss_weight=loss_weight)
-        self.options = dict(controller=controller, gamma=gamma, kappa=kappa, alpha=alpha, beta=beta, tau=tau,
-                            teacher_errors=teacher_errors, resolution=resolution, ignore_index=ignore_index)
+        self.options = dict(
+            controller=controller,
+            gamma=gamma,
+            kappa=kappa,
+            alpha=alpha,
+            beta=beta,
+            tau=tau,
+            teacher_errors=teacher_errors,
+            resolution=resolution,
+            ignore_index=ignore_index,
+        )
         self.loss_weight = 0.0 if controller == 'dkd' and not (alpha or beta) else loss_weight
         self.stats: dict[str, Tensor] = {}
 
@@ -193,23 +251,28 @@ class DWLDLoss(nn.Module):
         return self.loss_weight * loss
 
     def extra_repr(self) -> str:
-        return ', '.join(f'{name}={value!r}' for name, value in dict(self.options, loss_weight=self.loss_weight).items())
+        return ', '.join(
+            f'{name}={value!r}' for name, value in dict(self.options, loss_weight=self.loss_weight).items()
+        )
 
 
 @MODELS.register_module()
 class ARFDLoss(nn.Module):
     r"""Adaptively recalibrated feature distillation: kernel regression, then centred kernel alignment.
 
-    Both maps are pooled to one grid of n places, so that each image gives :math:`X_S \in R^{n \times C_S}` and
+    Both maps are pooled to one grid of n places, so that each image gives :math:`X_S \in R^{n \times C_S}`
+    and
     :math:`X_T \in R^{n \times C_T}`. Each is recalibrated by its own Laplace kernel, with rows scaled to the sum 1:
 
     .. math:: \tilde X = W X, \qquad W_{ij} \propto e^{-\lVert x_i - x_j \rVert_2 / \sigma}, \qquad
               L = 1 - CKA(\tilde X_S, \tilde X_T)
 
-    averaged over images. CKA compares relations between places, so channels need not agree and there is no adapter.
+    averaged over images. CKA compares relations between places, so channels need not agree and there is no
+    adapter.
 
-    Guo et al. arXiv 2403.08215: kernel regression and CKA; Laplace kernel and HSIC are a third party's account. Our choices:
-    how they are put together, the median distance as :math:`\sigma`, and the debiased estimator of HSIC.
+    Guo et al. arXiv 2403.08215: kernel regression and CKA; Laplace kernel and HSIC are a third party's
+    account. Our choices: how they are put together, the median distance as :math:`\sigma`, and the debiased
+    estimator of HSIC.
 
     Args:
         recalibrate (str): ``'both'``, ``'teacher'``, ``'student'`` or ``'none'``. Defaults to 'both'.
@@ -221,7 +284,8 @@ class ARFDLoss(nn.Module):
 
     Shape:
         - feat_S: (N, C_S, H, W); feat_T: (N, C_T, H', W').
-        - output: scalar, from 0 to 2. Images on which either map does not vary (by a thousandth of its size) count as 0.
+        - output: scalar, from 0 to 2. Images on which either map does not vary (by a thousandth of its size)
+          count as 0.
 
     Raises:
         ValueError: The maps have fewer than 4 places in common; an unknown option.
@@ -232,13 +296,24 @@ class ARFDLoss(nn.Module):
     """
 
     def __init__(
-        self, recalibrate: str = 'both', bandwidth: float = 1.0, kernel: str = 'linear', estimator: str = 'debiased',
-        max_tokens: int = 1024, loss_weight: float = 1.0,
+        self,
+        recalibrate: str = 'both',
+        bandwidth: float = 1.0,
+        kernel: str = 'linear',
+        estimator: str = 'debiased',
+        max_tokens: int = 1024,
+        loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
         _check_arfd(recalibrate, bandwidth, kernel, estimator, max_tokens)
         check_numbers('ARFDLoss', loss_weight=loss_weight)
-        self.options = dict(recalibrate=recalibrate, bandwidth=bandwidth, kernel=kernel, estimator=estimator, max_tokens=max_tokens)
+        self.options = dict(
+            recalibrate=recalibrate,
+            bandwidth=bandwidth,
+            kernel=kernel,
+            estimator=estimator,
+            max_tokens=max_tokens,
+        )
         self.loss_weight = loss_weight
 
     def forward(self, feat_S: Tensor, feat_T: Tensor) -> Tensor:
@@ -247,23 +322,27 @@ class ARFDLoss(nn.Module):
         return self.loss_weight * arfd_loss(feat_S, feat_T, **self.options)
 
     def extra_repr(self) -> str:
-        return ', '.join(f'{name}={value!r}' for name, value in dict(self.options, loss_weight=self.loss_weight).items())
+        return ', '.join(
+            f'{name}={value!r}' for name, value in dict(self.options, loss_weight=self.loss_weight).items()
+        )
 
 
 @MODELS.register_module()
 class LIXDistiller(MethodDistiller):
     """LIX: :class:`DWLDLoss` between the logits and :class:`ARFDLoss` between features of several stages.
 
-    The losses need no X: a teacher of RGB alone works too. With an RGB-X teacher the algorithm's ``inputs`` says which channels
+    The losses need no X: a teacher of RGB alone works too. With an RGB-X teacher the algorithm's ``inputs``
+        says which channels
     of the batch each network sees.
 
     Args:
-        student_features (str | Sequence[str], optional): Taps of the student's maps, one for a loss each. Defaults to None:
-            ``'backbone.1'`` to ``'backbone.3'``.
-        teacher_features (str | Sequence[str], optional): As many of the teacher's; for late fusion, take ``'features'``, its
-            only map of both. Defaults to None: likewise, which are the fused stages of an intermediate-fusion teacher.
-        dwld (dict, optional): Arguments of :class:`DWLDLoss`, with a number or ``'auto'`` as ``loss_weight``, and a
-            ``schedule``. None: without it. Defaults to ``{}``.
+        student_features (str | Sequence[str], optional): Taps of the student's maps, one for a loss each.
+            Defaults to None: ``'backbone.1'`` to ``'backbone.3'``.
+        teacher_features (str | Sequence[str], optional): As many of the teacher's; for late fusion, take
+            ``'features'``, its only map of both. Defaults to None: likewise, which are the fused stages of an
+            intermediate-fusion teacher.
+        dwld (dict, optional): Arguments of :class:`DWLDLoss`, with a number or ``'auto'`` as ``loss_weight``,
+            and a ``schedule``. None: without it. Defaults to ``{}``.
         arfd (dict, optional): Likewise of :class:`ARFDLoss`; the weight is shared out equally among the maps.
             Defaults to ``{}``.
         init_cfg (dict, optional): Initialisation. Defaults to None.
@@ -273,25 +352,46 @@ class LIXDistiller(MethodDistiller):
     """
 
     def __init__(
-        self, student_features: str | Sequence[str] | None = None, teacher_features: str | Sequence[str] | None = None,
-        dwld: Mapping | None = NO_CHANGES, arfd: Mapping | None = NO_CHANGES, init_cfg: dict | None = None, **unknown: Any,
+        self,
+        student_features: str | Sequence[str] | None = None,
+        teacher_features: str | Sequence[str] | None = None,
+        dwld: Mapping | None = NO_CHANGES,
+        arfd: Mapping | None = NO_CHANGES,
+        init_cfg: dict | None = None,
+        **unknown: Any,
     ) -> None:
-        check_names('distiller: LIXDistiller', unknown, {'student_features', 'teacher_features', 'dwld', 'arfd', 'init_cfg'})
+        check_names(
+            'distiller: LIXDistiller',
+            unknown,
+            {'student_features', 'teacher_features', 'dwld', 'arfd', 'init_cfg'},
+        )
         self.dwld, self.arfd = (
-            parse_loss(f'distiller.{name}', cfg, loss, OPTIONS) for name, cfg, loss in (('dwld', dwld, DWLDLoss),
-                                                                                        ('arfd', arfd, ARFDLoss)))
+            parse_loss(f'distiller.{name}', cfg, loss, OPTIONS)
+            for name, cfg, loss in (('dwld', dwld, DWLDLoss), ('arfd', arfd, ARFDLoss))
+        )
         if self.dwld is None and self.arfd is None:
-            raise ValueError('distiller: dwld=None and arfd=None leave LIXDistiller nothing to distil. Give one of them a dict')
+            raise ValueError(
+                'distiller: dwld=None and arfd=None leave LIXDistiller nothing to distil. Give one of them a '
+                'dict'
+            )
         taps: dict[str, Any] = {}
         if self.arfd is not None:
-            pairs = [[given] if isinstance(given, str) else list(STAGES if given is None else given)
-                     for given in (student_features, teacher_features)]
+            pairs = [
+                [given] if isinstance(given, str) else list(STAGES if given is None else given)
+                for given in (student_features, teacher_features)
+            ]
             if not pairs[0] or len(pairs[0]) != len(pairs[1]):
-                raise ValueError('distiller: student_features and teacher_features must name as many maps each, one or more. '
-                                 f'Got: {pairs[0]}, {pairs[1]}')
+                raise ValueError(
+                    'distiller: student_features and teacher_features must name as many maps each, one or '
+                    'more. '
+                    f'Got: {pairs[0]}, {pairs[1]}'
+                )
             taps.update({f'feature_{i}': dict(student=s, teacher=t) for i, (s, t) in enumerate(zip(*pairs))})
         elif student_features or teacher_features:
-            raise ValueError('distiller: student_features and teacher_features are taps of ARFD, but arfd=None. Leave them out')
+            raise ValueError(
+                'distiller: student_features and teacher_features are taps of ARFD, but arfd=None. Leave '
+                'them out'
+            )
         if self.dwld is not None:
             taps['logits'] = 'logits'
         super().__init__(taps=taps, init_cfg=init_cfg)
@@ -300,7 +400,9 @@ class LIXDistiller(MethodDistiller):
         if self.dwld is not None:
             cfg = dict(self.dwld, type='DWLDLoss')
             logits = dict(logits_S=self.from_student('logits'), logits_T=self.from_teacher('logits'))
-            self.add_loss('loss_dwld', cfg, cfg.pop('schedule', None), **logits, label=dict(from_data='gt_sem_seg'))
+            self.add_loss(
+                'loss_dwld', cfg, cfg.pop('schedule', None), **logits, label=dict(from_data='gt_sem_seg')
+            )
         if self.arfd is not None:
             cfg = dict(self.arfd, type='ARFDLoss')
             schedule = cfg.pop('schedule', None)
@@ -309,4 +411,6 @@ class LIXDistiller(MethodDistiller):
             cfg['loss_weight'] = weight / len(maps) if isinstance(weight, (int, float)) else weight
             for i, tap in enumerate(maps):
                 name = 'loss_arfd' if len(maps) == 1 else f'loss_arfd_{i}'
-                self.add_loss(name, cfg, schedule, feat_S=self.from_student(tap), feat_T=self.from_teacher(tap))
+                self.add_loss(
+                    name, cfg, schedule, feat_S=self.from_student(tap), feat_T=self.from_teacher(tap)
+                )

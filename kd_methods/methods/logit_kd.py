@@ -2,12 +2,14 @@
 
 from typing import Any
 
-from kd_methods.core.distiller import MethodDistiller
-from kd_methods.core.options import check_names, check_weight
+from kd_methods.distill.distiller import MethodDistiller
+from kd_methods.distill.loss_config import check_weight
+from kd_methods.utils.checks import check_names
 
 
 def parse_logit_kd(cfg: Any, key: str = 'distiller.logit_kd') -> dict | None:
-    """Read a distiller's ``logit_kd``: None, a weight, or a dict of ``loss_weight``, ``tau`` and ``schedule``.
+    """Read a distiller's ``logit_kd``: None, a weight, or a dict of ``loss_weight``, ``tau`` and
+    ``schedule``.
 
     Example:
         >>> parse_logit_kd(0.5)
@@ -27,9 +29,8 @@ def parse_logit_kd(cfg: Any, key: str = 'distiller.logit_kd') -> dict | None:
 def add_logit_kd(distiller: MethodDistiller, loss_weight: Any, tau: float, schedule: dict | None) -> None:
     """Add ``loss_kd`` on the tap ``'logits'`` to a distiller; to be called in its ``configure``.
 
-    MMRazor's ``reduction='mean'`` divides by the number of classes too; the weight undoes that, so that 1 is one KL
-    divergence per pixel.
-    """
+    MMRazor's ``reduction='mean'`` divides by the number of classes too; the weight undoes that, so that 1 is
+    one KL divergence per pixel."""
     if isinstance(loss_weight, (int, float)):
         loss_weight = loss_weight * distiller.num_classes()
     cfg = dict(type='mmrazor.KLDivergence', tau=tau, reduction='mean', loss_weight=loss_weight)

@@ -1,16 +1,23 @@
 """What a network of RGB and X (depth, disparity, normals, ...) needs: data, preprocessing, two encoders."""
+
 import importlib
 from typing import Any
 
 from mmseg.registry import MODELS
 
-from .dataset import CityscapesDisparityDataset, RGBXDataset
-from .encoder import DuplexEncoder
-from .loading import LoadXFromFile, PackRGBXInputs, PadRGBX
+from kd_methods.rgbx.dataset import CityscapesDisparityDataset, RGBXDataset
+from kd_methods.rgbx.encoder import DuplexEncoder
+from kd_methods.rgbx.loading import LoadXFromFile, PackRGBXInputs, PadRGBX
 
 __all__ = [
-    'CityscapesDisparityDataset', 'DuplexEncoder', 'LateFusionHead', 'LoadXFromFile', 'PackRGBXInputs', 'PadRGBX',
-    'RGBXDataPreProcessor', 'RGBXDataset'
+    'CityscapesDisparityDataset',
+    'DuplexEncoder',
+    'LateFusionHead',
+    'LoadXFromFile',
+    'PackRGBXInputs',
+    'PadRGBX',
+    'RGBXDataPreProcessor',
+    'RGBXDataset',
 ]
 _LAZY = f'{__name__}.models'
 

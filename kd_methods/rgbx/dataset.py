@@ -1,21 +1,24 @@
 """Data sets whose images come with a second modality X."""
+
 import os.path as osp
 
 from mmengine import fileio
 from mmengine.registry import DATASETS
 from mmseg.datasets import CityscapesDataset
 
-from .pipeline import check_pipeline
+from kd_methods.rgbx.pipeline import check_pipeline
 
 PREFIX = 'x_path'
 
 
 class RGBXDataset:
-    """Adds the file of X to what a segmentation data set of mmseg lists; a class to derive from, in front of that one.
+    """Adds the file of X to what a segmentation data set of mmseg lists; a class to derive from, in front of
+    that one.
 
-    X lies below ``data_prefix['x_path']`` under the name that the image has below ``data_prefix['img_path']``, with
-    ``x_suffix`` for ``img_suffix``. Without that prefix the data set is the one of RGB alone: the same class serves a teacher
-    that sees X and a student that does not. Every file is looked for when the data set is built.
+    X lies below ``data_prefix['x_path']`` under the name that the image has below
+    ``data_prefix['img_path']``, with ``x_suffix`` for ``img_suffix``. Without that prefix the data set is the
+    one of RGB alone: the same class serves a teacher that sees X and a student that does not. Every file is
+    looked for when the data set is built.
 
     .. code-block:: python
 
@@ -32,7 +35,8 @@ class RGBXDataset:
 
     Raises:
         FileNotFoundError: There is no such folder, or files are missing in it.
-        ValueError: The pipeline loads X and there is none, or has a transform that would move the image and not X.
+        ValueError: The pipeline loads X and there is none, or has a transform that would move the image and
+            not X.
     """
 
     def __init__(self, x_suffix: str = '.png', **kwargs) -> None:
@@ -40,8 +44,11 @@ class RGBXDataset:
         super().__init__(**kwargs)
         name = type(self).__name__
         if check_pipeline(self.pipeline.transforms, f'{name}.pipeline') and not self.data_prefix.get(PREFIX):
-            raise ValueError(f'{name}: the pipeline loads X, but data_prefix={dict(self.data_prefix)} does not say where it is. '
-                             f'Set data_prefix.{PREFIX}')
+            raise ValueError(
+                f'{name}: the pipeline loads X, but data_prefix={dict(self.data_prefix)} does not say where '
+                'it is. '
+                f'Set data_prefix.{PREFIX}'
+            )
 
     def load_data_list(self) -> list[dict]:
         """List the images, each with ``x_path`` where the data set has X."""
@@ -51,10 +58,17 @@ class RGBXDataset:
             return data_list
         name = type(self).__name__
         if '://' not in folder and not osp.isdir(folder):
-            raise FileNotFoundError(f'{name}: no directory {folder!r} (data_root={self.data_root!r}, data_prefix.{PREFIX}). Put X '
-                                    f'there, or leave {PREFIX} out to read RGB alone.')
-        there = {osp.normpath(path) for path in fileio.list_dir_or_file(
-            folder, list_dir=False, suffix=self.x_suffix, recursive=True, backend_args=self.backend_args)}
+            raise FileNotFoundError(
+                f'{name}: no directory {folder!r} (data_root={self.data_root!r}, data_prefix.{PREFIX}). Put '
+                'X '
+                f'there, or leave {PREFIX} out to read RGB alone.'
+            )
+        there = {
+            osp.normpath(path)
+            for path in fileio.list_dir_or_file(
+                folder, list_dir=False, suffix=self.x_suffix, recursive=True, backend_args=self.backend_args
+            )
+        }
         missing = []
         for info in data_list:
             image = osp.relpath(info['img_path'], self.data_prefix['img_path'])
@@ -64,9 +78,11 @@ class RGBXDataset:
                 missing.append(info[PREFIX])
         if missing:
             more = f' and {len(missing) - 1} more' if len(missing) > 1 else ''
-            raise FileNotFoundError(f'{name}: {len(missing)} of {len(data_list)} images have no X: no file {missing[0]!r}{more}. '
-                                    f'Expected below data_prefix.{PREFIX}: the name of the image with {self.x_suffix!r} '
-                                    f'(x_suffix) for {self.img_suffix!r}.')
+            raise FileNotFoundError(
+                f'{name}: {len(missing)} of {len(data_list)} images have no X: no file {missing[0]!r}{more}. '
+                f'Expected below data_prefix.{PREFIX}: the name of the image with {self.x_suffix!r} '
+                f'(x_suffix) for {self.img_suffix!r}.'
+            )
         return data_list
 
 

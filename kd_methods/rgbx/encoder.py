@@ -1,4 +1,5 @@
 """Two encoders, of RGB and of X, as one backbone."""
+
 import copy
 from contextlib import ExitStack
 
@@ -7,33 +8,36 @@ from mmengine.model import BaseModule, ModuleList
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from kd_methods.core.options import check_choices
+from kd_methods.utils.checks import check_choices
 
 OPTIONS = dict(fusion=('sum', 'concat', None), feed=('encoder', 'head'))
 
 
 @MODELS.register_module()
 class DuplexEncoder(BaseModule):
-    """A backbone of RGB and a backbone of X, fused at every stage (intermediate fusion) or not at all (late fusion).
+    """A backbone of RGB and a backbone of X, fused at every stage (intermediate fusion) or not at all (late
+    fusion).
 
-    It takes the place of a backbone in any segmentor of mmseg: ``EncoderDecoder(backbone=dict(type='DuplexEncoder', ...))``.
-    Its outputs are the fused stages, in the shapes of the RGB backbone's; with ``fusion=None`` the stages of RGB followed by
-    those of X, for :class:`LateFusionHead`.
+    It takes the place of a backbone in any segmentor of mmseg:
+        ``EncoderDecoder(backbone=dict(type='DuplexEncoder', ...))``.
+    Its outputs are the fused stages, in the shapes of the RGB backbone's; with ``fusion=None`` the stages of
+    RGB followed by those of X, for :class:`LateFusionHead`.
 
-    With ``feed='encoder'`` the RGB encoder goes on with what was fused, the pattern of SNE-RoadSeg (Fan et al. ECCV 2020);
-    with ``'head'`` both encoders run by themselves and only the decode head sees the sum.
+    With ``feed='encoder'`` the RGB encoder goes on with what was fused, the pattern of SNE-RoadSeg (Fan et
+    al. ECCV 2020); with ``'head'`` both encoders run by themselves and only the decode head sees the sum.
 
-    X of one channel is shown to all channels of its encoder's stem. So that stem has three channels, and weights trained on
-    images load as they are; in effect the one channel is filtered by the sum of the three filters.
+    X of one channel is shown to all channels of its encoder's stem. So that stem has three channels, and
+    weights trained on images load as they are; in effect the one channel is filtered by the sum of the three
+    filters.
 
     Args:
         rgb (dict): Config of the RGB backbone; ``out_indices`` says which stages are fused.
         x (dict, optional): Config of the backbone of X. Defaults to None: the one of ``rgb``.
         x_channels (int): Channels of X: 1, or as many as the stem of ``x`` takes. Defaults to 1.
-        fusion (str, optional): ``'sum'``; ``'concat'``, followed by a 1 x 1 convolution to the RGB stage's channels; or
-            None. Defaults to 'sum'.
-        feed (str): ``'encoder'`` or ``'head'``. Defaults to 'encoder', for backbones that name their stages (ResNet and its
-            kin, MiT); ``'head'`` works with any that takes an image of 64 x 64.
+        fusion (str, optional): ``'sum'``; ``'concat'``, followed by a 1 x 1 convolution to the RGB stage's
+            channels; or None. Defaults to 'sum'.
+        feed (str): ``'encoder'`` or ``'head'``. Defaults to 'encoder', for backbones that name their stages
+            (ResNet and its kin, MiT); ``'head'`` works with any that takes an image of 64 x 64.
         init_cfg (dict, optional): Initialisation. Defaults to None.
 
     Attributes:
@@ -46,8 +50,15 @@ class DuplexEncoder(BaseModule):
         ValueError: The two backbones do not fit together, or the input has another number of channels.
     """
 
-    def __init__(self, rgb: dict, x: dict | None = None, x_channels: int = 1, fusion: str | None = 'sum', feed: str = 'encoder',
-                 init_cfg: dict | None = None) -> None:
+    def __init__(
+        self,
+        rgb: dict,
+        x: dict | None = None,
+        x_channels: int = 1,
+        fusion: str | None = 'sum',
+        feed: str = 'encoder',
+        init_cfg: dict | None = None,
+    ) -> None:
         super().__init__(init_cfg)
         check_choices('DuplexEncoder', OPTIONS, fusion=fusion, feed=feed)
         self.rgb = MODELS.build(copy.deepcopy(rgb))
@@ -56,26 +67,37 @@ class DuplexEncoder(BaseModule):
         self.input_channels = 3 + x_channels
         stem = next(m.in_channels for m in self.x.modules() if isinstance(m, nn.Conv2d))
         if x_channels not in (1, stem):
-            raise ValueError(f'DuplexEncoder: x_channels={x_channels}, but the stem of x takes {stem}. Set '
-                             f'x.in_channels={x_channels}')
+            raise ValueError(
+                f'DuplexEncoder: x_channels={x_channels}, but the stem of x takes {stem}. Set '
+                f'x.in_channels={x_channels}'
+            )
         self.stem_channels = stem
         if fusion is None:
             return
         shapes = [_output_shapes(net, channels) for net, channels in ((self.rgb, 3), (self.x, stem))]
         if [s[2:] for s in shapes[0]] != [s[2:] for s in shapes[1]]:
-            raise ValueError(f'DuplexEncoder: the stages of rgb {shapes[0]} and of x {shapes[1]} have different sizes. Give both '
-                             'the same strides and out_indices')
+            raise ValueError(
+                f'DuplexEncoder: the stages of rgb {shapes[0]} and of x {shapes[1]} have different sizes. '
+                'Give both '
+                'the same strides and out_indices'
+            )
         if fusion == 'sum' and shapes[0] != shapes[1]:
-            raise ValueError(f"DuplexEncoder: fusion='sum' needs stages of one shape. Got: rgb {shapes[0]}, x {shapes[1]}. Set "
-                             "fusion='concat'")
+            raise ValueError(
+                f"DuplexEncoder: fusion='sum' needs stages of one shape. Got: rgb {shapes[0]}, x "
+                f'{shapes[1]}. Set '
+                "fusion='concat'"
+            )
         if fusion == 'concat':
             self.fuse = ModuleList(nn.Conv2d(a[1] + b[1], a[1], 1) for a, b in zip(*shapes))
         self.stages = _stage_modules(self.rgb, len(shapes[0])) if feed == 'encoder' else None
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
         if inputs.shape[1] != self.input_channels:
-            raise ValueError(f'DuplexEncoder: expected {self.input_channels} channels, R, G, B and {self.x_channels} of X. Got: '
-                             f'{tuple(inputs.shape)}. Load X with LoadXFromFile and PackRGBXInputs')
+            raise ValueError(
+                f'DuplexEncoder: expected {self.input_channels} channels, R, G, B and {self.x_channels} of '
+                'X. Got: '
+                f'{tuple(inputs.shape)}. Load X with LoadXFromFile and PackRGBXInputs'
+            )
         rgb, x = inputs[:, :3], inputs[:, 3:]
         stages_x = tuple(self.x(x.expand(-1, self.stem_channels, -1, -1)))
         if self.fusion is None:
@@ -84,13 +106,17 @@ class DuplexEncoder(BaseModule):
             return tuple(self._fuse(i, a, b) for i, (a, b) in enumerate(zip(self.rgb(rgb), stages_x)))
         with ExitStack() as hooks:
             for i, path in enumerate(self.stages):
+
                 def fuse(module: nn.Module, args: tuple, out: Tensor, i: int = i) -> Tensor:
                     return self._fuse(i, out, stages_x[i])
+
                 hooks.callback(self.rgb.get_submodule(path).register_forward_hook(fuse).remove)
             return tuple(self.rgb(rgb))
 
     def _fuse(self, i: int, rgb: Tensor, x: Tensor) -> Tensor:
-        """Put a stage of X, a map, into one of RGB: a map, or tokens N x HW x C between the stages of a transformer."""
+        """Put a stage of X, a map, into one of RGB: a map, or tokens N x HW x C between the stages of a
+        transformer.
+        """
         tokens = rgb.dim() == 3
         if tokens:
             rgb = rgb.transpose(1, 2).unflatten(2, x.shape[2:])
@@ -105,11 +131,17 @@ def _stage_modules(backbone: nn.Module, outputs: int) -> list[str]:
     elif type(backbone).__name__ == 'MixVisionTransformer':
         paths = [f'layers.{i}.2' for i in range(len(backbone.layers))]  # the norm behind each stage's blocks
     else:
-        raise ValueError(f"DuplexEncoder: {type(backbone).__name__} does not name its stages, so what is fused cannot go on in it. "
-                         "Set feed='head'")
+        raise ValueError(
+            f'DuplexEncoder: {type(backbone).__name__} does not name its stages, so what is fused cannot go '
+            'on in it. '
+            "Set feed='head'"
+        )
     if len(paths) != outputs:
-        raise ValueError(f"DuplexEncoder: feed='encoder' fuses at every stage, but out_indices gives {outputs} of {len(paths)}. "
-                         f"Set rgb.out_indices={tuple(range(len(paths)))}, or feed='head'")
+        raise ValueError(
+            f"DuplexEncoder: feed='encoder' fuses at every stage, but out_indices gives {outputs} of "
+            f'{len(paths)}. '
+            f"Set rgb.out_indices={tuple(range(len(paths)))}, or feed='head'"
+        )
     return paths
 
 
@@ -121,8 +153,11 @@ def _output_shapes(backbone: nn.Module, channels: int, size: int = 64) -> list[t
         with torch.no_grad():
             return [tuple(out.shape) for out in backbone(torch.zeros(1, channels, size, size))]
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f'DuplexEncoder: {type(backbone).__name__} does not take an image of {channels} x {size} x {size}, on '
-                         f'which the shapes of its stages are found: {error}') from error
+        raise ValueError(
+            f'DuplexEncoder: {type(backbone).__name__} does not take an image of {channels} x {size} x '
+            f'{size}, on '
+            f'which the shapes of its stages are found: {error}'
+        ) from error
     finally:
         for module, training in flags.items():
             module.training = training

@@ -1,4 +1,5 @@
 """Decode head over two branches, of RGB and of X."""
+
 import copy
 
 import torch
@@ -6,40 +7,60 @@ from mmengine.registry import MODELS
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
 
-from kd_methods.core.options import check_choices
+from kd_methods.utils.checks import check_choices
 
 OPTIONS = dict(at=('features', 'logits'), fusion=('sum', 'concat'))
 #: Arguments that the whole takes from the head on RGB.
-SHARED = ('num_classes', 'out_channels', 'threshold', 'channels', 'dropout_ratio', 'norm_cfg', 'align_corners', 'ignore_index',
-          'sampler', 'loss_decode', 'init_cfg')
+SHARED = (
+    'num_classes',
+    'out_channels',
+    'threshold',
+    'channels',
+    'dropout_ratio',
+    'norm_cfg',
+    'align_corners',
+    'ignore_index',
+    'sampler',
+    'loss_decode',
+    'init_cfg',
+)
 
 
 @MODELS.register_module()
 class LateFusionHead(BaseDecodeHead):
-    """Two decode heads, one on the stages of RGB and one on those of X, combined right before or behind the classifier.
+    """Two decode heads, one on the stages of RGB and one on those of X, combined right before or behind the
+    classifier.
 
-    For a segmentor whose backbone is ``DuplexEncoder(fusion=None)``. With ``at='features'`` the maps before the two heads'
-    classifiers are fused, and one classifier (this head's ``conv_seg``) follows; with ``'logits'`` each has its classifier and
-    the logits are averaged.
+    For a segmentor whose backbone is ``DuplexEncoder(fusion=None)``. With ``at='features'`` the maps before
+    the two heads' classifiers are fused, and one classifier (this head's ``conv_seg``) follows; with
+    ``'logits'`` each has its classifier and the logits are averaged.
 
     Args:
         rgb (dict): Config of the head on RGB: any head of mmseg that ends in ``cls_seg``.
         x (dict, optional): Config of the head on X. Defaults to None: the one of ``rgb``.
         at (str): ``'features'`` or ``'logits'``. Defaults to 'features'.
         fusion (str): Of the features: ``'sum'``, or ``'concat'`` and a 1 x 1 convolution. Defaults to 'sum'.
-        **kwargs: Those of ``BaseDecodeHead``, by default the ones of ``rgb``. ``num_classes``, ``out_channels`` and
-            ``align_corners`` go to both heads.
+        **kwargs: Those of ``BaseDecodeHead``, by default the ones of ``rgb``. ``num_classes``,
+            ``out_channels`` and ``align_corners`` go to both heads.
 
     Raises:
         ValueError: The two heads do not fit together.
     """
 
-    def __init__(self, rgb: dict, x: dict | None = None, at: str = 'features', fusion: str = 'sum', **kwargs) -> None:
+    def __init__(
+        self, rgb: dict, x: dict | None = None, at: str = 'features', fusion: str = 'sum', **kwargs
+    ) -> None:
         check_choices('LateFusionHead', OPTIONS, at=at, fusion=fusion)
         heads = [copy.deepcopy(cfg) for cfg in (rgb, rgb if x is None else x)]
         given = {**{name: rgb[name] for name in SHARED if name in rgb}, **kwargs}
         for head in heads:
-            head.update({name: given[name] for name in ('num_classes', 'out_channels', 'align_corners') if name in given})
+            head.update(
+                {
+                    name: given[name]
+                    for name in ('num_classes', 'out_channels', 'align_corners')
+                    if name in given
+                }
+            )
         super().__init__(**{**given, 'in_channels': given['channels'], 'in_index': 0})
         self.rgb, self.x = (MODELS.build(head) for head in heads)
         channels = [head.channels for head in (self.rgb, self.x)]
@@ -49,8 +70,11 @@ class LateFusionHead(BaseDecodeHead):
             self.conv_seg = nn.Identity()  # the tap 'logits' finds the average here
             return
         if fusion == 'sum' and len({*channels, self.channels}) > 1:
-            raise ValueError(f"LateFusionHead: fusion='sum' needs heads of one width. Got: channels of rgb {channels[0]}, of x "
-                             f"{channels[1]}, of the whole {self.channels}. Set fusion='concat'")
+            raise ValueError(
+                f"LateFusionHead: fusion='sum' needs heads of one width. Got: channels of rgb {channels[0]}, "
+                'of x '
+                f"{channels[1]}, of the whole {self.channels}. Set fusion='concat'"
+            )
         if fusion == 'concat':
             self.fuse = nn.Conv2d(sum(channels), self.channels, 1)
         for head in (self.rgb, self.x):  # `cls_seg` then gives the map that the classifier would have got
@@ -59,8 +83,10 @@ class LateFusionHead(BaseDecodeHead):
     def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
         half, odd = divmod(len(inputs), 2)
         if odd:
-            raise ValueError(f'LateFusionHead: expected the stages of RGB and as many of X. Got: {len(inputs)} maps. Set '
-                             'backbone.fusion=None of DuplexEncoder, and no neck')
+            raise ValueError(
+                f'LateFusionHead: expected the stages of RGB and as many of X. Got: {len(inputs)} maps. Set '
+                'backbone.fusion=None of DuplexEncoder, and no neck'
+            )
         rgb, x = self.rgb(inputs[:half]), self.x(inputs[half:])
         if self.at == 'logits':
             return self.conv_seg((rgb + x) / 2)

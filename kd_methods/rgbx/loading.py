@@ -1,4 +1,5 @@
 """Reading X from files and packing it with the image."""
+
 from collections.abc import Sequence
 
 import cv2
@@ -18,21 +19,25 @@ MEASURED = 254
 class LoadXFromFile(BaseTransform):
     r"""Load X (depth, disparity, surface normals, HHA, ...) beside an image that has been loaded.
 
-    A file holds raw values r: an image of 8 or 16 bit, with one or three channels, or an array in ``.npy``. X is
+    A file holds raw values r: an image of 8 or 16 bit, with one or three channels, or an array in ``.npy``. X
+        is
 
     .. math:: x = s\, r + o, \qquad \text{or } 1 / (s\, r + o) \text{ with } \texttt{inverse=True}
 
-    What was not measured are holes: r is ``invalid`` or not finite. Holes are filled by :class:`PackRGBXInputs`.
+    What was not measured are holes: r is ``invalid`` or not finite. Holes are filled by
+        :class:`PackRGBXInputs`.
 
-    From here on X travels with the image: mmseg's resize, crop, flip and rotation move it as they move label maps, by nearest
-    neighbour, so that no value is made up at the edge of a thing or of a hole; transforms of colours do not touch it.
+    From here on X travels with the image: mmseg's resize, crop, flip and rotation move it as they move label
+        maps, by nearest
+    neighbour, so that no value is made up at the edge of a thing or of a hole; transforms of colours do not
+    touch it.
     :class:`RGBXDataset` refuses a pipeline with a transform that would move the image alone.
 
     ==========================================  ==================================================================
     depth, 16-bit millimetres -> metres         ``scale=1e-3``
     depth -> inverse depth in 1/m               ``scale=1e-3, inverse=True``
     Cityscapes' disparity in pixels             ``scale=1 / 256, offset=-1 / 256``
-    normals, 8 bit: 0 ... 255 is -1 ... 1       ``channels=3, scale=2 / 255, offset=-1, invalid=None, normals=True``
+    normals, 8 bit: 0 ... 255 is -1 ... 1 ``channels=3, scale=2 / 255, offset=-1, invalid=None, normals=True``
     HHA, 8 bit                                  ``channels=3, invalid=None``
     ==========================================  ==================================================================
 
@@ -40,15 +45,18 @@ class LoadXFromFile(BaseTransform):
         channels (int): Channels of X, in the order of the file (R, G, B of a PNG). Defaults to 1.
         scale (float): s. Defaults to 1.0.
         offset (float): o. Defaults to 0.0.
-        invalid (float | None): Raw value of pixels that were not measured; of several channels, all have it. None: all were.
-            Defaults to 0.
+        invalid (float | None): Raw value of pixels that were not measured; of several channels, all have it.
+            None: all were. Defaults to 0.
         inverse (bool): X is the inverse, where that is positive; elsewhere are holes. Defaults to False.
-        clip (tuple[float, float] | None): Smallest and largest X; beyond is brought to them. Defaults to None.
-        normals (bool): X are vectors (right, down or up, towards the viewer): a mirrored image negates the first component, one
-            turned upside down the second. Not with rotations or a second flip. Defaults to False.
+        clip (tuple[float, float] | None): Smallest and largest X; beyond is brought to them. Defaults to
+            None.
+        normals (bool): X are vectors (right, down or up, towards the viewer): a mirrored image negates the
+            first component, one turned upside down the second. Not with rotations or a second flip. Defaults
+            to False.
         backend_args (dict | None): Of mmengine's file backend. Defaults to None.
 
-    Required keys: ``img``, ``x_path``. Added keys: ``x``, ``x_valid`` (both in ``seg_fields``), ``x_normals``.
+    Required keys: ``img``, ``x_path``. Added keys: ``x``, ``x_valid`` (both in ``seg_fields``),
+        ``x_normals``.
 
     Raises:
         KeyError: There is no ``x_path``, or no image yet.
@@ -56,9 +64,17 @@ class LoadXFromFile(BaseTransform):
         ValueError: It cannot be read, or has another size than the image or another number of channels.
     """
 
-    def __init__(self, channels: int = 1, scale: float = 1.0, offset: float = 0.0, invalid: float | None = 0,
-                 inverse: bool = False, clip: Sequence[float] | None = None, normals: bool = False,
-                 backend_args: dict | None = None) -> None:
+    def __init__(
+        self,
+        channels: int = 1,
+        scale: float = 1.0,
+        offset: float = 0.0,
+        invalid: float | None = 0,
+        inverse: bool = False,
+        clip: Sequence[float] | None = None,
+        normals: bool = False,
+        backend_args: dict | None = None,
+    ) -> None:
         if channels < 1:
             raise ValueError(f'LoadXFromFile: channels={channels!r} must be 1 or more')
         if normals and channels != 3:
@@ -75,16 +91,22 @@ class LoadXFromFile(BaseTransform):
     def transform(self, results: dict) -> dict:
         path = results.get('x_path')
         if not path:
-            raise KeyError("LoadXFromFile: no 'x_path'. Set data_prefix.x_path of a data set with X (NYUv2Dataset, "
-                           'CityscapesDisparityDataset, SceneDataset, one of your own with RGBXDataset). For an image by itself, '
-                           'run the pipeline on dict(img_path=..., x_path=...) and give the result to model.test_step')
+            raise KeyError(
+                "LoadXFromFile: no 'x_path'. Set data_prefix.x_path of a data set with X (NYUv2Dataset, "
+                'CityscapesDisparityDataset, SceneDataset, one of your own with RGBXDataset). For an image '
+                'by itself, '
+                'run the pipeline on dict(img_path=..., x_path=...) and give the result to model.test_step'
+            )
         if 'img' not in results:
             raise KeyError('LoadXFromFile: no image. Put LoadImageFromFile before it')
         raw = self._read(path)
         if raw.shape[:2] != results['img'].shape[:2]:
-            raise ValueError(f'LoadXFromFile: {path} is {_size(raw)}, its image {results.get("img_path")} {_size(results["img"])} '
-                             '(height x width). X is read in the size of the image file: put LoadXFromFile right after '
-                             'LoadImageFromFile, and see that the two belong together')
+            raise ValueError(
+                f'LoadXFromFile: {path} is {_size(raw)}, its image {results.get("img_path")} '
+                f'{_size(results["img"])} '
+                '(height x width). X is read in the size of the image file: put LoadXFromFile right after '
+                'LoadImageFromFile, and see that the two belong together'
+            )
         results[X], results[VALID] = self._decode(raw)
         results['x_normals'] = self.normals
         results.setdefault('seg_fields', []).extend([X, VALID])
@@ -104,11 +126,18 @@ class LoadXFromFile(BaseTransform):
         except (ValueError, OSError, EOFError, cv2.error) as error:
             raise ValueError(f'LoadXFromFile: {path} cannot be read: {error}') from error
         if raw is None or raw.ndim not in (2, 3) or not raw.size:
-            raise ValueError(f'LoadXFromFile: {path} cannot be read as an image or array of height x width (x channels)')
+            raise ValueError(
+                f'LoadXFromFile: {path} cannot be read as an image or array of height x width (x channels)'
+            )
         raw = raw.reshape(*raw.shape[:2], -1)
         if raw.shape[2] != self.channels:
-            raise ValueError(f'LoadXFromFile: {path} has {raw.shape[2]} channels, channels={self.channels} of them were expected')
-        return raw[..., ::-1] if self.channels == 3 and not str(path).endswith('.npy') else raw  # OpenCV reads blue first
+            raise ValueError(
+                f'LoadXFromFile: {path} has {raw.shape[2]} channels, channels={self.channels} of them were '
+                'expected'
+            )
+        return (
+            raw[..., ::-1] if self.channels == 3 and not str(path).endswith('.npy') else raw
+        )  # OpenCV reads blue first
 
     def _decode(self, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         values = raw.astype(np.float32)
@@ -128,13 +157,17 @@ class LoadXFromFile(BaseTransform):
         return x[..., 0] if self.channels == 1 else x, np.where(valid, MEASURED, 0).astype(np.uint8)
 
     def __repr__(self) -> str:
-        return (f'{type(self).__name__}(channels={self.channels}, scale={self.scale}, offset={self.offset}, '
-                f'invalid={self.invalid}, inverse={self.inverse}, clip={self.clip}, normals={self.normals})')
+        return (
+            f'{type(self).__name__}(channels={self.channels}, scale={self.scale}, offset={self.offset}, '
+            f'invalid={self.invalid}, inverse={self.inverse}, clip={self.clip}, normals={self.normals})'
+        )
 
 
 @TRANSFORMS.register_module()
 class PadRGBX(Pad):
-    """mmcv's ``Pad``, which moves the image and the label map alone, for X as well; what is added counts as not measured."""
+    """mmcv's ``Pad``, which moves the image and the label map alone, for X as well; what is added counts as
+    not measured.
+    """
 
     def transform(self, results: dict) -> dict:
         _check_together(results, 'PadRGBX')
@@ -149,12 +182,13 @@ class PadRGBX(Pad):
 
 @TRANSFORMS.register_module()
 class PackRGBXInputs(PackSegInputs):
-    """mmseg's ``PackSegInputs``, with X behind the channels of the image: ``inputs`` is (3 + channels of X) x H x W, float32.
+    """mmseg's ``PackSegInputs``, with X behind the channels of the image: ``inputs`` is (3 + channels of X) x
+    H x W, float32.
 
     Args:
-        fill (float): Value of X at holes and where a transform (pad, rotation) has gone beyond it, in X's own unit. Of
-            disparity and inverse depth, 0 is infinitely far; of depth it is at the camera, and X's mean is the neutral value.
-            Defaults to 0.0.
+        fill (float): Value of X at holes and where a transform (pad, rotation) has gone beyond it, in X's own
+            unit. Of disparity and inverse depth, 0 is infinitely far; of depth it is at the camera, and X's
+            mean is the neutral value. Defaults to 0.0.
         **kwargs: Those of ``PackSegInputs``.
 
     Raises:
@@ -172,8 +206,12 @@ class PackRGBXInputs(PackSegInputs):
         x = x.reshape(*x.shape[:2], -1)
         valid = (results[VALID] == MEASURED)[..., None]
         if results['x_normals'] and results.get('flip'):
-            x = x * np.array([(-1, 1, 1), (1, -1, 1), (-1, -1, 1)][
-                ['horizontal', 'vertical', 'diagonal'].index(results['flip_direction'])], np.float32)
+            x = x * np.array(
+                [(-1, 1, 1), (1, -1, 1), (-1, -1, 1)][
+                    ['horizontal', 'vertical', 'diagonal'].index(results['flip_direction'])
+                ],
+                np.float32,
+            )
         x = np.where(valid, x, np.float32(self.fill))
         results = dict(results, img=np.concatenate([image.astype(np.float32), x], 2))
         return super().transform(results)
@@ -185,8 +223,11 @@ def _check_together(results: dict, name: str) -> None:
         raise KeyError(f'{name}: no X. Put LoadXFromFile behind LoadImageFromFile')
     x, image = results[X], results['img']
     if x.shape[:2] != image.shape[:2]:
-        raise ValueError(f'{name}: X is {_size(x)}, the image {_size(image)} (height x width): a transform of the pipeline changed '
-                         'the image and not X. Use transforms that change all of seg_fields, PadRGBX for Pad')
+        raise ValueError(
+            f'{name}: X is {_size(x)}, the image {_size(image)} (height x width): a transform of the '
+            'pipeline changed '
+            'the image and not X. Use transforms that change all of seg_fields, PadRGBX for Pad'
+        )
 
 
 def _size(image: np.ndarray) -> str:

@@ -1,5 +1,8 @@
-"""The parts of RGB-X networks that derive from mmseg's models; importing this imports all of those, which takes seconds."""
-from .late_fusion import LateFusionHead
-from .preprocessor import RGBXDataPreProcessor
+"""The parts of RGB-X networks that derive from mmseg's models; importing this imports all of those, which
+takes seconds.
+"""
+
+from kd_methods.rgbx.late_fusion import LateFusionHead
+from kd_methods.rgbx.preprocessor import RGBXDataPreProcessor
 
 __all__ = ['LateFusionHead', 'RGBXDataPreProcessor']

@@ -1,53 +1,81 @@
 """Does every transform of a pipeline that moves the image move X with it?"""
+
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import mmcv.transforms as mmcv_transforms
 import mmseg.datasets.transforms as mmseg_transforms
 
-from .loading import LoadXFromFile, PadRGBX
+from kd_methods.rgbx.loading import LoadXFromFile, PadRGBX
 
-#: mmcv's own forms (and those of other packages that derive from them) move the image and the label map alone.
-_IMAGE_ALONE = (mmcv_transforms.RandomFlip, mmcv_transforms.Resize, mmcv_transforms.Pad, mmcv_transforms.CenterCrop)
+#: mmcv's own forms (and those of other packages that derive from them) move the image and the label map
+#: alone.
+_IMAGE_ALONE = (
+    mmcv_transforms.RandomFlip,
+    mmcv_transforms.Resize,
+    mmcv_transforms.Pad,
+    mmcv_transforms.CenterCrop,
+)
 _WITH_X = (mmseg_transforms.RandomFlip, mmseg_transforms.Resize, PadRGBX)
 #: Transforms that leave X behind, or change its values; and what to take in their place.
-_INSTEAD = dict(RandomFlip='mmseg.RandomFlip', Resize='mmseg.Resize', Pad='PadRGBX', CenterCrop='RandomCrop',
-                RandomRotFlip='RandomRotate and RandomFlip', RandomMosaic=None, Albu=None, RandomDepthMix=None, SegRescale=None)
+_INSTEAD = dict(
+    RandomFlip='mmseg.RandomFlip',
+    Resize='mmseg.Resize',
+    Pad='PadRGBX',
+    CenterCrop='RandomCrop',
+    RandomRotFlip='RandomRotate and RandomFlip',
+    RandomMosaic=None,
+    Albu=None,
+    RandomDepthMix=None,
+    SegRescale=None,
+)
 
 
 def check_pipeline(steps: Sequence[Any], key: str) -> bool:
     """Raise unless X stays with the image; return whether X is loaded at all.
 
     Args:
-        steps (Sequence): The built transforms; those inside of ``RandomApply``, ``RandomChoice``, ... are looked at too.
+        steps (Sequence): The built transforms; those inside of ``RandomApply``, ``RandomChoice``, ... are
+            looked at too.
         key (str): Name of the pipeline, for messages.
 
     Raises:
-        ValueError: X is loaded twice or behind a transform that may have changed the image; a transform would move the image
-            and not X, or turn normals without turning their vectors.
+        ValueError: X is loaded twice or behind a transform that may have changed the image; a transform would
+            move the image and not X, or turn normals without turning their vectors.
     """
     flat = list(_flatten(steps))
     places = [i for i, step in enumerate(flat) if isinstance(step, LoadXFromFile)]
     if not places:
         return False
     if len(places) > 1:
-        raise ValueError(f'{key}: LoadXFromFile stands {len(places)} times. X is one map of one or more channels: join several '
-                         'into one file')
-    before = [type(step).__name__ for step in flat[:places[0]] if not type(step).__name__.startswith('Load')]
+        raise ValueError(
+            f'{key}: LoadXFromFile stands {len(places)} times. X is one map of one or more channels: join '
+            'several '
+            'into one file'
+        )
+    before = [type(step).__name__ for step in flat[: places[0]] if not type(step).__name__.startswith('Load')]
     if before:
-        raise ValueError(f'{key}: LoadXFromFile stands behind {before}, which may have changed the image already. Put it right '
-                         'after LoadImageFromFile')
-    for step in flat[places[0] + 1:]:
+        raise ValueError(
+            f'{key}: LoadXFromFile stands behind {before}, which may have changed the image already. Put it '
+            'right '
+            'after LoadImageFromFile'
+        )
+    for step in flat[places[0] + 1 :]:
         name = type(step).__name__
         if not isinstance(step, _WITH_X) and (isinstance(step, _IMAGE_ALONE) or name in _INSTEAD):
             instead = _INSTEAD.get(name)
-            raise ValueError(f'{key}: {type(step).__module__.split(".")[0]}.{name} does not move X as it moves the image. '
-                             + (f'Use {instead}' if instead else 'Leave it out'))
+            raise ValueError(
+                f'{key}: {type(step).__module__.split(".")[0]}.{name} does not move X as it moves the image. '
+                + (f'Use {instead}' if instead else 'Leave it out')
+            )
     if flat[places[0]].normals:
         names = [type(step).__name__ for step in flat]
         if names.count('RandomFlip') > 1 or 'RandomRotate' in names:
-            raise ValueError(f'{key}: with normals=True the vectors turn with one RandomFlip, not with rotations or a second one. '
-                             f'Got: {names}')
+            raise ValueError(
+                f'{key}: with normals=True the vectors turn with one RandomFlip, not with rotations or a '
+                'second one. '
+                f'Got: {names}'
+            )
     return True
 
 

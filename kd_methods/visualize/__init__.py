@@ -1,4 +1,6 @@
-"""Pictures of what networks see (boundary maps, self-relations, feature maps, predictions), and of the data that they get.
+"""Pictures of what networks see (boundary maps, self-relations, feature maps, predictions), and of the data
+that they get.
 
-What is drawn and what draws are apart: :mod:`.maps` and :mod:`.predictions` compute arrays, :mod:`.draw` alone knows matplotlib.
+What is drawn and what draws are apart: :mod:`.maps` and :mod:`.predictions` compute arrays, :mod:`.draw`
+    alone knows matplotlib.
 """

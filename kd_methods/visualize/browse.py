@@ -1,4 +1,5 @@
 """A contact sheet: samples of a data set as a config's pipeline gives them, with labels, objects and X."""
+
 import copy
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,14 +14,13 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.structures import BaseDataElement
 
-from kd_methods.core.cli import raised_here
-from kd_methods.data_check.leaves import as_list, kind_of, loaders
-from kd_methods.data_check.places import check_places
-
-from . import draw
-from .draw import Page
-from .maps import Panel, Row
-from .predictions import IGNORED, Box, Classes, present, true_boxes, true_labels
+from kd_methods.data_check.paths import check_places
+from kd_methods.datasets.entries import as_list, kind_of, loaders
+from kd_methods.utils.errors import is_own_error
+from kd_methods.visualize import draw
+from kd_methods.visualize.draw import Page
+from kd_methods.visualize.maps import Panel, Row
+from kd_methods.visualize.predictions import IGNORED, Box, Classes, present, true_boxes, true_labels
 
 #: Share of the values of X that the colours tell apart; what lies above is outliers.
 SHARE = 0.99
@@ -40,6 +40,7 @@ class Sample:
         boxes (list[Box]): Objects, in pixels of the image.
         cover (tuple[float, float]): Height and width that the label map covers, in pixels of the image.
     """
+
     title: str
     rgb: np.ndarray
     x: np.ndarray
@@ -48,7 +49,9 @@ class Sample:
     cover: tuple[float, float] = (0.0, 0.0)
 
 
-def browse(cfg: Config, out: Path, split: str = 'train', count: int = 12, columns: int = 4, seed: int = 0) -> Path:
+def browse(
+    cfg: Config, out: Path, split: str = 'train', count: int = 12, columns: int = 4, seed: int = 0
+) -> Path:
     """Draw a contact sheet.
 
     Args:
@@ -68,12 +71,17 @@ def browse(cfg: Config, out: Path, split: str = 'train', count: int = 12, column
     figure = draw.draw(contact_sheet(cfg, split, count, columns, seed))
     width, height = (round(side * draw.DPI) for side in figure.get_size_inches())
     if max(width, height) >= MOST_PIXELS:
-        raise ValueError(f'--count {count} --columns {columns}: the picture would be {width} x {height} pixels, a side may have '
-                         f'{MOST_PIXELS - 1}. Take fewer samples, or other columns')
+        raise ValueError(
+            f'--count {count} --columns {columns}: the picture would be {width} x {height} pixels, a side '
+            'may have '
+            f'{MOST_PIXELS - 1}. Take fewer samples, or other columns'
+        )
     return draw.save(figure, out)
 
 
-def contact_sheet(cfg: Config, split: str = 'train', count: int = 12, columns: int = 4, seed: int = 0) -> Page:
+def contact_sheet(
+    cfg: Config, split: str = 'train', count: int = 12, columns: int = 4, seed: int = 0
+) -> Page:
     """Compute a contact sheet; see :func:`browse`."""
     for option, value, least in (('count', count, 1), ('columns', columns, 1), ('seed', seed, 0)):
         if value < least:
@@ -83,8 +91,10 @@ def contact_sheet(cfg: Config, split: str = 'train', count: int = 12, columns: i
     dataset_cfg = loader.get('dataset')
     if not isinstance(dataset_cfg, Mapping):
         there = [name for name in ('train', 'val', 'test') if cfg.get(f'{name}_dataloader')]
-        raise ValueError(f'--split {split}: CONFIG has no {key}.dataset. '
-                         + (f'It has data for {", ".join(there)}' if there else 'Inherit a data set with _base_'))
+        raise ValueError(
+            f'--split {split}: CONFIG has no {key}.dataset. '
+            + (f'It has data for {", ".join(there)}' if there else 'Inherit a data set with _base_')
+        )
     scope = cfg.get('default_scope') or 'mmengine'
     init_default_scope(scope)
     only = Config({key: loader, 'default_scope': scope})
@@ -93,12 +103,18 @@ def contact_sheet(cfg: Config, split: str = 'train', count: int = 12, columns: i
     with _named(f'{key}.dataset: {dataset_cfg.get("type")} cannot be built'):
         dataset = DATASETS.build(_with_holes(copy.deepcopy(dataset_cfg)))
     if count > len(dataset):
-        raise ValueError(f'--count {count}: the {split} data set ({type(dataset).__name__}) has {len(dataset)} samples')
+        raise ValueError(
+            f'--count {count}: the {split} data set ({type(dataset).__name__}) has {len(dataset)} samples'
+        )
     chosen = sorted(np.random.default_rng(seed).choice(len(dataset), count, replace=False).tolist())
-    samples = [_read(dataset, index, f'{key}.dataset', steps, [seed, place]) for place, index in enumerate(chosen)]
+    samples = [
+        _read(dataset, index, f'{key}.dataset', steps, [seed, place]) for place, index in enumerate(chosen)
+    ]
     classes = Classes(getattr(dataset, 'metainfo', None) or {})
-    heading = (f'{Path(cfg.filename).stem if cfg.filename else "config"}: {count} of {len(dataset)} {split} samples '
-               f'({type(dataset).__name__}), as the pipeline gives them, seed {seed}')
+    heading = (
+        f'{Path(cfg.filename).stem if cfg.filename else "config"}: {count} of {len(dataset)} {split} samples '
+        f'({type(dataset).__name__}), as the pipeline gives them, seed {seed}'
+    )
     return _page(heading, samples, classes, min(columns, count))
 
 
@@ -113,16 +129,21 @@ def _read(dataset: Any, index: int, key: str, steps: Sequence[Mapping], seed: Se
     inputs, sample = data['inputs'], data['data_samples']
     if not isinstance(inputs, torch.Tensor) or inputs.dim() != 3 or len(inputs) == 2:
         found = tuple(inputs.shape) if isinstance(inputs, torch.Tensor) else type(inputs).__name__
-        raise ValueError(f'{key}: the pipeline gives inputs of {found}, expected an image of channels x height x width, with '
-                         '1 channel, 3 or, with X, more. Only such are drawn')
+        raise ValueError(
+            f'{key}: the pipeline gives inputs of {found}, expected an image of channels x height x width, '
+            'with '
+            '1 channel, 3 or, with X, more. Only such are drawn'
+        )
     image, x = inputs[:3].float().numpy(), inputs[3:].float().numpy()
     name = Path(sample.metainfo.get('img_path') or f'sample {index}').stem
-    title = name if len(name) <= TITLE else f'{name[:TITLE - 1]}…'
+    title = name if len(name) <= TITLE else f'{name[: TITLE - 1]}…'
     across, down = _resized_before_truth(sample, steps)
     labels = true_labels(sample)
     boxes = true_boxes(sample, (1 / across, 1 / down)) or []
-    boxes += [Box(b.label, b.corners, b.score, b.mask, True)
-              for b in true_boxes(sample, (1 / across, 1 / down), 'ignored_instances') or []]
+    boxes += [
+        Box(b.label, b.corners, b.score, b.mask, True)
+        for b in true_boxes(sample, (1 / across, 1 / down), 'ignored_instances') or []
+    ]
     for box in boxes:
         if box.mask is not None:  # of a file's size, it may lack what a Pad has added
             size = (round(image.shape[1] / down), round(image.shape[2] / across))
@@ -146,7 +167,9 @@ def _rgb(image: np.ndarray, steps: Sequence[Mapping]) -> np.ndarray:
 
 
 def _resized_before_truth(sample: BaseDataElement, steps: Sequence[Mapping]) -> tuple[float, float]:
-    """Factors of width and height from truth to image; not 1 in test pipelines, which load the truth when they have resized."""
+    """Factors of width and height from truth to image; not 1 in test pipelines, which load the truth when
+    they have resized.
+    """
     kinds = [kind_of(step) for step in steps]
     loads = next((i for i, kind in enumerate(kinds) if 'Annotations' in kind), 0)
     if not any('Resize' in kind for kind in kinds[:loads]):
@@ -160,7 +183,7 @@ def _page(heading: str, samples: Sequence[Sample], classes: Classes, columns: in
     scales = [_scale([s.x[i] for s in samples]) for i in range(min(len(s.x) for s in samples))]
     objects = any(sample.boxes for sample in samples)
     for start in range(0, len(samples), columns):
-        group = samples[start:start + columns]
+        group = samples[start : start + columns]
         empty = [None] * (columns - len(group))
         panels = [Panel(s.rgb, s.rgb.shape[:2], s.title, s.boxes) for s in group]
         rows.append(Row('image, objects' if objects else 'image', panels + empty))
@@ -170,19 +193,35 @@ def _page(heading: str, samples: Sequence[Sample], classes: Classes, columns: in
         if len(scales) == 3:  # normals, HHA
             rows.append(Row('X', [Panel(_colours(s.x, scales), s.rgb.shape[:2]) for s in group] + empty))
         else:
-            rows += [Row('X' if len(scales) == 1 else f'X, channel {i}', [Panel(s.x[i], s.rgb.shape[:2]) for s in group] + empty,
-                         scale) for i, scale in enumerate(scales)]
+            rows += [
+                Row(
+                    'X' if len(scales) == 1 else f'X, channel {i}',
+                    [Panel(s.x[i], s.rgb.shape[:2]) for s in group] + empty,
+                    scale,
+                )
+                for i, scale in enumerate(scales)
+            ]
     size = tuple(max(s.rgb.shape[i] for s in samples) for i in (0, 1))
     legend = {label for s in samples if s.labels is not None for label in present(s.labels)}
     legend |= {box.label for s in samples for box in s.boxes}
     if any((s.labels == IGNORED).any() for s in samples if s.labels is not None):
         legend.add(IGNORED)
-    return Page(heading, [''] * columns, rows, size, 'viridis', 'X (grey: not measured)' if scales and len(scales) != 3 else '',
-                legend=sorted(legend), classes=classes)
+    return Page(
+        heading,
+        [''] * columns,
+        rows,
+        size,
+        'viridis',
+        'X (grey: not measured)' if scales and len(scales) != 3 else '',
+        legend=sorted(legend),
+        classes=classes,
+    )
 
 
 def _label_panel(sample: Sample, classes: Classes) -> Panel:
-    """A painted label map; ignored pixels are hatched, so that they are told from the page and from every class."""
+    """A painted label map; ignored pixels are hatched, so that they are told from the page and from every
+    class.
+    """
     colours, (height, width) = classes.paint(sample.labels), sample.labels.shape
     stripes = np.add.outer(np.arange(height), np.arange(width)) // max(2, min(height, width) // 24) % 2
     ignored = sample.labels == IGNORED
@@ -199,7 +238,7 @@ def _scale(maps: Sequence[np.ndarray]) -> tuple[float, float]:
 def _colours(x: np.ndarray, scales: Sequence[tuple[float, float]]) -> np.ndarray:
     """Three channels as red, green and blue."""
     shares = np.stack([(channel - low) / ((high - low) or 1) for channel, (low, high) in zip(x, scales)], -1)
-    hole = np.array([int(draw.HOLE[i:i + 2], 16) for i in (1, 3, 5)], np.uint8)
+    hole = np.array([int(draw.HOLE[i : i + 2], 16) for i in (1, 3, 5)], np.uint8)
     return np.where(np.isnan(shares), hole, (255 * np.nan_to_num(shares).clip(0, 1)).round().astype(np.uint8))
 
 
@@ -228,7 +267,8 @@ def _named(what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # of any transform
-        if raised_here(error):
+        if is_own_error(error):
             raise
-        raise ValueError(f'{what}: {type(error).__name__}: {error}. `python tools/data/check.py CONFIG` looks at all '
-                         'files') from error
+        raise ValueError(
+            f'{what}: {type(error).__name__}: {error}. `python tools/data/check.py CONFIG` looks at all files'
+        ) from error

@@ -1,4 +1,5 @@
 """Choosing pixels with the mouse."""
+
 import os
 import sys
 
@@ -19,20 +20,31 @@ def click_pixels(image: np.ndarray, title: str) -> list[tuple[int, int]]:
         ValueError: There is no display, no way to open a window, or nothing was clicked.
     """
     import matplotlib
+
     cure = 'Name the place with --pixel X Y, in pixels of the image.'
-    if sys.platform.startswith('linux') and not (os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')):
-        raise ValueError('--click opens a window, and there is no display here (neither DISPLAY nor WAYLAND_DISPLAY is set). '
-                         + cure)
+    if sys.platform.startswith('linux') and not (
+        os.environ.get('DISPLAY') or os.environ.get('WAYLAND_DISPLAY')
+    ):
+        raise ValueError(
+            '--click opens a window, and there is no display here (neither DISPLAY nor WAYLAND_DISPLAY is '
+            'set). ' + cure
+        )
     try:
         from matplotlib import pyplot as plt
+
         figure, ax = plt.subplots()
     except Exception as error:  # a display that refuses, or a toolkit that is half installed
-        raise ValueError(f'--click: no window can be opened ({type(error).__name__}: {error}). {cure}') from error
+        raise ValueError(
+            f'--click: no window can be opened ({type(error).__name__}: {error}). {cure}'
+        ) from error
     backend = matplotlib.get_backend()
     if backend.lower() not in {name.lower() for name in _interactive()}:
         plt.close(figure)
-        raise ValueError(f'--click: matplotlib has no toolkit to open a window with (its backend is {backend}); tkinter or PyQt '
-                         f'would be one. {cure}')
+        raise ValueError(
+            f'--click: matplotlib has no toolkit to open a window with (its backend is {backend}); tkinter '
+            'or PyQt '
+            f'would be one. {cure}'
+        )
     ax.imshow(image, interpolation='nearest')
     ax.set_title(f'{title}\nclick one place or several, then press Enter')
     height, width = image.shape[:2]
@@ -47,4 +59,5 @@ def click_pixels(image: np.ndarray, title: str) -> list[tuple[int, int]]:
 
 def _interactive() -> list[str]:
     from matplotlib.backends import BackendFilter, backend_registry
+
     return backend_registry.list_builtin(BackendFilter.INTERACTIVE)

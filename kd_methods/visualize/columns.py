@@ -1,4 +1,5 @@
 """From a config and checkpoints to the networks that are drawn, loaded and in eval mode."""
+
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,21 +9,20 @@ from mmengine.device import get_device
 from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 
-from kd_methods.core.algorithm import FrozenTeacherDistill
-from kd_methods.core.checkpoint import extract_state_dict, load_strict, safe_load, student_state_dict
-from kd_methods.core.networks import (
+from kd_methods.distill.algorithm import FrozenTeacherDistill
+from kd_methods.distill.preprocess import PairedPreprocessor
+from kd_methods.export.student_config import student_config
+from kd_methods.networks.checkpoint import extract_state_dict, load_strict, safe_load, student_state_dict
+from kd_methods.networks.config import (
     build_network,
     clear_pretrained,
     is_distillation,
     reads_weights,
     resolve_model_cfg,
-    student_config,
 )
-from kd_methods.core.preprocess import PairedPreprocessor
-from kd_methods.core.probe import probe_network
-
-from .places import Place, backbone_places, distiller_places, named_places
-from .record import Column
+from kd_methods.networks.probe import probe_network
+from kd_methods.visualize.recording import Column
+from kd_methods.visualize.tap_pairs import Place, backbone_places, distiller_places, named_places
 
 #: Pixels of the dry run of a plain config.
 DRY_RUN_SIZE = (128, 128)
@@ -42,15 +42,22 @@ def parse_beside(given: Sequence[str], taken: Sequence[str] = ()) -> dict[str, s
     for entry in given:
         name, _, path = entry.partition('=')
         if not name or not path:
-            raise ValueError(f'--beside {entry}: expected NAME=CKPT, a heading and a checkpoint of the same architecture, '
-                             'such as alone=work_dirs/alone/best.pth')
+            raise ValueError(
+                f'--beside {entry}: expected NAME=CKPT, a heading and a checkpoint of the same architecture, '
+                'such as alone=work_dirs/alone/best.pth'
+            )
         if name in found or name in taken:
-            raise ValueError(f'--beside {entry}: there is a column {name!r} already, of {[*taken, *found]}. Take another name.')
+            raise ValueError(
+                f'--beside {entry}: there is a column {name!r} already, of {[*taken, *found]}. Take another '
+                'name.'
+            )
         found[name] = path
     return found
 
 
-def read_students(checkpoints: Mapping[str, tuple[str, str]], trusted: bool = False) -> dict[str, tuple[str, dict]]:
+def read_students(
+    checkpoints: Mapping[str, tuple[str, str]], trusted: bool = False
+) -> dict[str, tuple[str, dict]]:
     """Read the students' checkpoints, before anything is built.
 
     Args:
@@ -61,18 +68,22 @@ def read_students(checkpoints: Mapping[str, tuple[str, str]], trusted: bool = Fa
         dict: Heading -> the file, and the student's weights in it.
     """
     advice = 'Correct the path, or train that network first. A file with other objects than weights needs --trusted.'
-    return {title: (path, student_state_dict(extract_state_dict(safe_load(path, trusted, option, advice))))
-            for title, (option, path) in checkpoints.items()}
+    return {
+        title: (path, student_state_dict(extract_state_dict(safe_load(path, trusted, option, advice))))
+        for title, (option, path) in checkpoints.items()
+    }
 
 
-def build_columns(cfg: Config, students: Mapping[str, tuple[str, dict]],
-                  taps: Sequence[str] | None = None) -> tuple[list[Column], list[Place]]:
+def build_columns(
+    cfg: Config, students: Mapping[str, tuple[str, dict]], taps: Sequence[str] | None = None
+) -> tuple[list[Column], list[Place]]:
     """Build the networks of a config, load them, and find the places that are drawn.
 
     Args:
         cfg (Config): Distillation or plain config.
         students (Mapping): What :func:`read_students` gives, the config's own student first.
-        taps (Sequence[str] | None): Names of places. Defaults to None: those of the distiller, or the backbone's outputs.
+        taps (Sequence[str] | None): Names of places. Defaults to None: those of the distiller, or the
+            backbone's outputs.
 
     Returns:
         tuple: The columns, the teacher's first if there is one, and the places.
@@ -104,23 +115,32 @@ def check_teacher(cfg: Config) -> None:
         ValueError: It is not set; or the config is of another algorithm.
     """
     if MODELS.get(cfg.model.type) is not FrozenTeacherDistill:
-        raise ValueError(f"model.type: {cfg.model.type!r} is not drawn here; its arguments are those of 'FrozenTeacherDistill': "
-                         'try --cfg-options model.type=FrozenTeacherDistill.')
+        raise ValueError(
+            f'model.type: {cfg.model.type!r} is not drawn here; its arguments are those of '
+            "'FrozenTeacherDistill': "
+            'try --cfg-options model.type=FrozenTeacherDistill.'
+        )
     path = cfg.model.get('teacher_ckpt')
     cure = 'Name the file with --teacher-ckpt, or draw the student alone with its plain config, WORK_DIR/student_config.py.'
     if path is None:
         teacher = cfg.model.get('teacher')
-        if isinstance(teacher, Mapping) and not reads_weights(resolve_model_cfg(teacher, 'model.teacher').get('init_cfg')):
-            raise ValueError(f'model.teacher_ckpt is not set, so the teacher would be drawn with random weights. {cure}')
+        if isinstance(teacher, Mapping) and not reads_weights(
+            resolve_model_cfg(teacher, 'model.teacher').get('init_cfg')
+        ):
+            raise ValueError(
+                f'model.teacher_ckpt is not set, so the teacher would be drawn with random weights. {cure}'
+            )
     elif '://' not in str(path) and not Path(path).expanduser().is_file():
         raise FileNotFoundError(f'model.teacher_ckpt: no file {str(path)!r}. {cure}')
 
 
-def _beside_teacher(cfg: Config, students: list[Column], taps: Sequence[str] | None) -> tuple[list[Column], list[Place]]:
+def _beside_teacher(
+    cfg: Config, students: list[Column], taps: Sequence[str] | None
+) -> tuple[list[Column], list[Place]]:
     """The teacher's column in front of the students', and the places of both.
 
-    The whole algorithm is built, since it knows what each distiller reads and how each network's input is made.
-    """
+    The whole algorithm is built, since it knows what each distiller reads and how each network's input is
+    made."""
     model_cfg = cfg.model.copy()
     model_cfg.architecture = resolve_model_cfg(cfg.model.architecture, 'model.architecture')
     clear_pretrained(model_cfg.architecture)
@@ -136,5 +156,9 @@ def _beside_teacher(cfg: Config, students: list[Column], taps: Sequence[str] | N
     layout = shared.layout if paired else None
     for column in students:
         column.preprocessor, column.layout = own, layout
-    places = named_places(taps, *model.probes) if taps else distiller_places(model) or backbone_places(*model.probes)
+    places = (
+        named_places(taps, *model.probes)
+        if taps
+        else distiller_places(model) or backbone_places(*model.probes)
+    )
     return [Column('teacher', teacher, others, 'teacher', layout), *students], places

@@ -1,4 +1,7 @@
-"""Drawing: panels to PNG files. The only part that knows matplotlib, which is imported when something is drawn."""
+"""Drawing: panels to PNG files. The only part that knows matplotlib, which is imported when something is
+drawn.
+"""
+
 from __future__ import annotations
 
 import textwrap
@@ -8,10 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kd_methods.core.files import replacing
-
-from .maps import Panel, Row
-from .predictions import IGNORED, Classes
+from kd_methods.utils.files import replacing
+from kd_methods.visualize.maps import Panel, Row
+from kd_methods.visualize.predictions import IGNORED, Classes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,10 +40,12 @@ class Page:
         size (tuple[int, int]): Height and width of the image in pixels.
         colours (str): Name of matplotlib's colour map. Defaults to 'magma'.
         bar (str): What the colours mean; without it there is no colour bar. Defaults to ''.
-        marker (tuple[int, int] | None): Pixel (x, y) of the image that is marked in every panel. Defaults to None.
+        marker (tuple[int, int] | None): Pixel (x, y) of the image that is marked in every panel. Defaults to
+            None.
         legend (list[int]): Classes that are explained below; 255 stands for ignored pixels. Defaults to none.
         classes (Classes | None): Their names and colours. Defaults to None.
     """
+
     heading: str
     titles: list[str]
     rows: list[Row]
@@ -56,6 +60,7 @@ class Page:
 def draw(page: Page) -> Figure:
     """Draw a page."""
     from matplotlib.figure import Figure
+
     aspect = min(max(page.size[1] / page.size[0], 0.4), 2.5)
     width, height = SIDE * aspect**0.5, SIDE / aspect**0.5
     across = LEFT + len(page.titles) * (width + GAP) + (BAR if page.bar else 0.05)
@@ -78,12 +83,31 @@ def draw(page: Page) -> Figure:
             scaled = scaled if mappable is None else mappable
             if number == 0:
                 title_y = (y + height + extra + 0.09) / down
-                fig.text((x + width / 2) / across, title_y, page.titles[column], ha='center', va='bottom', fontsize=10, color=INK)
+                fig.text(
+                    (x + width / 2) / across,
+                    title_y,
+                    page.titles[column],
+                    ha='center',
+                    va='bottom',
+                    fontsize=10,
+                    color=INK,
+                )
         if row.label:
-            fig.text(0.2 / across, (y + height / 2) / down, row.label, rotation=90, ha='center', va='center', fontsize=8.5,
-                     color=INK, linespacing=1.4)
+            fig.text(
+                0.2 / across,
+                (y + height / 2) / down,
+                row.label,
+                rotation=90,
+                ha='center',
+                va='center',
+                fontsize=8.5,
+                color=INK,
+                linespacing=1.4,
+            )
         if page.bar and row.scale is not None and scaled is not None:
-            ax = fig.add_axes(((across - BAR + 0.06) / across, (y + 0.06) / down, 0.09 / across, (height - 0.12) / down))
+            ax = fig.add_axes(
+                ((across - BAR + 0.06) / across, (y + 0.06) / down, 0.09 / across, (height - 0.12) / down)
+            )
             _bar(fig, ax, scaled, row, page.bar)
         y -= GAP
     _legend(fig, page)
@@ -108,9 +132,15 @@ def _draw_panel(ax: Axes, panel: Panel | None, row: Row, page: Page):
     if panel.array.ndim == 2:
         low, high = row.scale or (float(panel.array.min()), float(panel.array.max()))
         options = dict(cmap=_colours(page.colours), vmin=low, vmax=high if high > low else low + 1)
-    # In an enlarged panel every place or pixel shall be seen as it is; a large photograph is made smaller, smoothly.
+    # In an enlarged panel every place or pixel shall be seen as it is; a large photograph is made smaller,
+    # smoothly.
     large = panel.array.ndim == 3 and min(panel.array.shape[:2]) > SIDE * DPI
-    image = ax.imshow(panel.array, extent=(0, width, height, 0), interpolation='antialiased' if large else 'nearest', **options)
+    image = ax.imshow(
+        panel.array,
+        extent=(0, width, height, 0),
+        interpolation='antialiased' if large else 'nearest',
+        **options,
+    )
     ax.set(xlim=(0, page.size[1]), ylim=(page.size[0], 0), aspect='auto')
     if panel.title:
         ax.set_title(panel.title, fontsize=7.5, color=FAINT, pad=2.5)
@@ -127,24 +157,35 @@ def _draw_panel(ax: Axes, panel: Panel | None, row: Row, page: Page):
 
 def _colours(name: str) -> Colormap:
     import matplotlib
+
     return matplotlib.colormaps[name].with_extremes(bad=HOLE)
 
 
 def _draw_borders(ax: Axes, labels: np.ndarray, size: tuple[int, int]) -> None:
     """Draw where a label map changes, along the edges of its pixels."""
     from matplotlib.collections import LineCollection
-    labels = labels[::max(1, labels.shape[0] // 400), ::max(1, labels.shape[1] // 400)]  # finer than that nobody sees
+
+    labels = labels[
+        :: max(1, labels.shape[0] // 400), :: max(1, labels.shape[1] // 400)
+    ]  # finer than that nobody sees
     down, across = (whole / n for whole, n in zip(size, labels.shape))
     rows, columns = np.nonzero(labels[1:] != labels[:-1])
-    lines = [((x * across, (y + 1) * down), ((x + 1) * across, (y + 1) * down)) for y, x in zip(rows, columns)]
+    lines = [
+        ((x * across, (y + 1) * down), ((x + 1) * across, (y + 1) * down)) for y, x in zip(rows, columns)
+    ]
     rows, columns = np.nonzero(labels[:, 1:] != labels[:, :-1])
-    lines += [(((x + 1) * across, y * down), ((x + 1) * across, (y + 1) * down)) for y, x in zip(rows, columns)]
+    lines += [
+        (((x + 1) * across, y * down), ((x + 1) * across, (y + 1) * down)) for y, x in zip(rows, columns)
+    ]
     for width, colour in ((2.4, 'black'), (1.1, 'white')):
-        ax.add_collection(LineCollection(lines, linewidths=width, colors=colour, capstyle='round'), autolim=False)
+        ax.add_collection(
+            LineCollection(lines, linewidths=width, colors=colour, capstyle='round'), autolim=False
+        )
 
 
 def _draw_boxes(ax: Axes, panel: Panel, page: Page) -> None:
     from matplotlib.patches import Rectangle
+
     height, width = page.size
     room = height * 0.13 / (ax.get_position().height * ax.figure.get_figheight())  # of a line of text
     for box in sorted(panel.boxes, key=lambda box: box.score or 0):
@@ -154,20 +195,43 @@ def _draw_boxes(ax: Axes, panel: Panel, page: Page) -> None:
             at = _draw_mask(ax, box.mask, colour, panel.cover)
         if box.corners is not None:
             x1, y1, x2, y2 = box.corners
-            ax.add_patch(Rectangle((x1, y1), x2 - x1, y2 - y1, fill=False, lw=1.6, edgecolor=colour,
-                                   linestyle='--' if box.ignored else '-'))
+            ax.add_patch(
+                Rectangle(
+                    (x1, y1),
+                    x2 - x1,
+                    y2 - y1,
+                    fill=False,
+                    lw=1.6,
+                    edgecolor=colour,
+                    linestyle='--' if box.ignored else '-',
+                )
+            )
             at = x1, y1
-        text = page.classes.name(box.label) + (' (ignored)' if box.ignored else '' if box.score is None else f' {box.score:.2f}')
+        text = page.classes.name(box.label) + (
+            ' (ignored)' if box.ignored else '' if box.score is None else f' {box.score:.2f}'
+        )
         # Above its box, or inside where the image ends above it.
         y, side = (at[1], 'bottom') if at[1] > room else (max(at[1], 0) + room / 5, 'top')
-        ax.text(min(max(at[0], 0), width), y, text, fontsize=6.5, va=side, clip_on=True,
-                color=page.classes.ink(box.label), bbox=dict(facecolor=colour, edgecolor='none', pad=0.8))
+        ax.text(
+            min(max(at[0], 0), width),
+            y,
+            text,
+            fontsize=6.5,
+            va=side,
+            clip_on=True,
+            color=page.classes.ink(box.label),
+            bbox=dict(facecolor=colour, edgecolor='none', pad=0.8),
+        )
     ax.set(xlim=(0, width), ylim=(height, 0), aspect='auto')
 
 
-def _draw_mask(ax: Axes, mask: np.ndarray, colour: np.ndarray, cover: tuple[float, float]) -> tuple[float, float]:
+def _draw_mask(
+    ax: Axes, mask: np.ndarray, colour: np.ndarray, cover: tuple[float, float]
+) -> tuple[float, float]:
     """Tint a mask and draw its outline; returns x and y of its first pixel."""
-    mask = mask[::max(1, mask.shape[0] // 400), ::max(1, mask.shape[1] // 400)]  # finer than that nobody sees
+    mask = mask[
+        :: max(1, mask.shape[0] // 400), :: max(1, mask.shape[1] // 400)
+    ]  # finer than that nobody sees
     down, across = (whole / n for whole, n in zip(cover, mask.shape))
     layer = np.zeros((*mask.shape, 4), np.uint8)
     layer[mask] = [*(255 * colour).round().astype(int), 115]
@@ -202,8 +266,23 @@ def _legend(fig: Figure, page: Page) -> None:
     if not page.legend:
         return
     from matplotlib.patches import Patch
-    patches = [Patch(facecolor='#ebebeb', edgecolor='#a5a5a5', hatch='/' * 6, linewidth=0) if label == IGNORED else
-               Patch(facecolor=np.array(page.classes.colour(label)) / 255) for label in page.legend]
-    fig.legend(patches, [_legend_name(page, label) for label in page.legend], loc='lower center', frameon=False, fontsize=7.5,
-               ncol=min(len(patches), _legend_columns(page, fig.get_figwidth())), handlelength=1, handleheight=1,
-               handletextpad=0.4, columnspacing=1.1, labelcolor=INK)
+
+    patches = [
+        Patch(facecolor='#ebebeb', edgecolor='#a5a5a5', hatch='/' * 6, linewidth=0)
+        if label == IGNORED
+        else Patch(facecolor=np.array(page.classes.colour(label)) / 255)
+        for label in page.legend
+    ]
+    fig.legend(
+        patches,
+        [_legend_name(page, label) for label in page.legend],
+        loc='lower center',
+        frameon=False,
+        fontsize=7.5,
+        ncol=min(len(patches), _legend_columns(page, fig.get_figwidth())),
+        handlelength=1,
+        handleheight=1,
+        handletextpad=0.4,
+        columnspacing=1.1,
+        labelcolor=INK,
+    )

@@ -1,4 +1,5 @@
 """The images that are drawn: of the test data set by number, or files."""
+
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +11,9 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DATASETS
 
-from kd_methods.core.channels import ChannelLayout
-from kd_methods.core.networks import load_config
-from kd_methods.data_check.places import check_places
+from kd_methods.data_check.paths import check_places
+from kd_methods.distill.channels import ChannelLayout
+from kd_methods.networks.config import load_config
 
 KEY = 'test_dataloader.dataset'
 
@@ -25,9 +26,11 @@ class Picture:
         name (str): First part of its files' names.
         path (str): Of the file.
         rgb (np.ndarray): The file's image, height x width x 3, uint8.
-        load (Any): Called without arguments, runs the pipeline and gives the packed image: ``inputs`` and ``data_samples``.
+        load (Any): Called without arguments, runs the pipeline and gives the packed image: ``inputs`` and
+            ``data_samples``.
         scaled_truth (bool): The pipeline resizes boxes with the image. Defaults to False.
     """
+
     name: str
     path: str
     rgb: np.ndarray
@@ -47,24 +50,38 @@ class Picture:
 def test_data(cfg: Config) -> Config:
     """The config's test data set, such that its images have all channels that one of the networks sees.
 
-    A student that sees RGB alone is tested on RGB, so its test data set reads no X. Then the teacher's own config says how X is
-    read: its test pipeline, and where X lies below the data root.
+    A student that sees RGB alone is tested on RGB, so its test data set reads no X. Then the teacher's own
+    config says how X is read: its test pipeline, and where X lies below the data root.
 
     Raises:
         ValueError: There is no test data set; or neither config says how to read X.
     """
     if not isinstance((cfg.get('test_dataloader') or {}).get('dataset'), Mapping):
-        raise ValueError(f'CONFIG has no {KEY}, of which the images and their pipeline are taken. Inherit a data set with _base_.')
+        raise ValueError(
+            f'CONFIG has no {KEY}, of which the images and their pipeline are taken. Inherit a data set with '
+            '_base_.'
+        )
     cfg = copy.deepcopy(cfg)
     layout = ChannelLayout.parse(cfg.model.get('inputs'))
     leaf = _leaf(cfg.test_dataloader.dataset)
-    if layout is None or set(layout.parts['student'] + layout.parts['teacher']) <= {next(iter(layout.channels))} or _loads_x(leaf):
+    if (
+        layout is None
+        or set(layout.parts['student'] + layout.parts['teacher']) <= {next(iter(layout.channels))}
+        or _loads_x(leaf)
+    ):
         return cfg
     path = cfg.model.teacher.get('cfg_path') if isinstance(cfg.model.get('teacher'), Mapping) else None
-    teacher = (load_config(path, 'model.teacher.cfg_path').get('test_dataloader') or {}).get('dataset') if path else None
+    teacher = (
+        (load_config(path, 'model.teacher.cfg_path').get('test_dataloader') or {}).get('dataset')
+        if path
+        else None
+    )
     if teacher is None or not _loads_x(_leaf(teacher)):
-        raise ValueError(f'{KEY}: its pipeline loads no X, which the teacher sees (model.inputs), and the teacher has no config '
-                         'that says how. Put LoadXFromFile and PackRGBXInputs into that pipeline, with data_prefix.x_path.')
+        raise ValueError(
+            f'{KEY}: its pipeline loads no X, which the teacher sees (model.inputs), and the teacher has no '
+            'config '
+            'that says how. Put LoadXFromFile and PackRGBXInputs into that pipeline, with data_prefix.x_path.'
+        )
     leaf.pipeline = _leaf(teacher).pipeline
     leaf.data_prefix.x_path = _leaf(teacher).data_prefix.x_path
     return cfg
@@ -81,13 +98,18 @@ def pictures_by_index(cfg: Config, indices: Sequence[int]) -> list[Picture]:
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     wrong = [i for i in indices if not 0 <= i < len(dataset)]
     if wrong:
-        raise ValueError(f'--index {" ".join(map(str, wrong))}: the test data set ({type(dataset).__name__}) has {len(dataset)} '
-                         f'images, 0 to {len(dataset) - 1}.')
+        raise ValueError(
+            f'--index {" ".join(map(str, wrong))}: the test data set ({type(dataset).__name__}) has '
+            f'{len(dataset)} '
+            f'images, 0 to {len(dataset) - 1}.'
+        )
     scaled = _scales_truth(_leaf(cfg.test_dataloader.dataset).get('pipeline') or [])
     indices = list(dict.fromkeys(indices))
     paths = [dataset.get_data_info(i)['img_path'] for i in indices]
-    return [Picture(name, path, read_image(path, KEY), lambda i=i: dataset[i], scaled)
-            for i, name, path in zip(indices, _names(paths), paths)]
+    return [
+        Picture(name, path, read_image(path, KEY), lambda i=i: dataset[i], scaled)
+        for i, name, path in zip(indices, _names(paths), paths)
+    ]
 
 
 def pictures_of_files(cfg: Config, paths: Sequence[str]) -> list[Picture]:
@@ -103,11 +125,19 @@ def pictures_of_files(cfg: Config, paths: Sequence[str]) -> list[Picture]:
     paths = list(dict.fromkeys(paths))
     steps = list(_leaf(cfg.test_dataloader.dataset).get('pipeline') or [])
     if _loads_x(dict(pipeline=steps)):
-        raise ValueError('--image: a network of this config sees X beside the image, and a file alone has none. Take images of the '
-                         'data set with --index, or draw the student alone with its plain config, WORK_DIR/student_config.py.')
+        raise ValueError(
+            '--image: a network of this config sees X beside the image, and a file alone has none. Take '
+            'images of the '
+            'data set with --index, or draw the student alone with its plain config, '
+            'WORK_DIR/student_config.py.'
+        )
     pipeline = Compose([step for step in steps if 'Annotations' not in str(step.get('type'))])
-    return [Picture(name, path, read_image(path, '--image'), lambda path=path: pipeline(dict(img_path=path, img_id=0)))
-            for name, path in zip(_names(paths), paths)]
+    return [
+        Picture(
+            name, path, read_image(path, '--image'), lambda path=path: pipeline(dict(img_path=path, img_id=0))
+        )
+        for name, path in zip(_names(paths), paths)
+    ]
 
 
 def read_image(path: str, key: str) -> np.ndarray:
@@ -122,6 +152,7 @@ def read_image(path: str, key: str) -> np.ndarray:
     """
     import mmcv
     from mmengine import fileio
+
     try:
         image = mmcv.imfrombytes(fileio.get(path), flag='color', channel_order='rgb')
     except Exception as error:  # of OpenCV, of a file backend
@@ -137,15 +168,21 @@ def check_pixels(pixels: Sequence[tuple[int, int]], pictures: Sequence[Picture])
         height, width = picture.size
         for x, y in pixels:
             if not (0 <= x < width and 0 <= y < height):
-                raise ValueError(f'--pixel {x} {y}: {picture.path} is {width} pixels wide and {height} high, so X is 0 to '
-                                 f'{width - 1} and Y 0 to {height - 1}.')
+                raise ValueError(
+                    f'--pixel {x} {y}: {picture.path} is {width} pixels wide and {height} high, so X is 0 to '
+                    f'{width - 1} and Y 0 to {height - 1}.'
+                )
 
 
 def dataset_meta(cfg: Config) -> dict:
     """Names and colours of the test data set's classes; the data need not be there."""
     leaf = _leaf(cfg.test_dataloader.dataset)
     cls = DATASETS.get(leaf.type) if isinstance(leaf.get('type'), str) else leaf.get('type')
-    return cls._load_metainfo(leaf.get('metainfo')) if hasattr(cls, '_load_metainfo') else dict(leaf.get('metainfo') or {})
+    return (
+        cls._load_metainfo(leaf.get('metainfo'))
+        if hasattr(cls, '_load_metainfo')
+        else dict(leaf.get('metainfo') or {})
+    )
 
 
 def _leaf(dataset: Any) -> Any:
@@ -163,7 +200,7 @@ def _scales_truth(pipeline: Sequence[Mapping]) -> bool:
     """Whether the image is resized after its boxes were loaded, and they with it."""
     kinds = [str(step.get('type')) for step in pipeline]
     loads = [i for i, kind in enumerate(kinds) if 'Annotations' in kind]
-    return bool(loads) and any('Resize' in kind for kind in kinds[loads[0]:])
+    return bool(loads) and any('Resize' in kind for kind in kinds[loads[0] :])
 
 
 def _names(paths: Sequence[str]) -> Iterator[str]:

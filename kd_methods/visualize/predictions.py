@@ -1,4 +1,5 @@
 """What networks predict for an image, and its truth, as arrays and boxes."""
+
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,12 +8,22 @@ import numpy as np
 import torch
 from mmengine.structures import BaseDataElement, InstanceData
 
-from .maps import Panel
-from .record import Column
+from kd_methods.visualize.maps import Panel
+from kd_methods.visualize.recording import Column
 
 #: Colours of classes for which a data set names none; it goes round.
-PALETTE = ((230, 25, 75), (60, 180, 75), (255, 225, 25), (0, 130, 200), (245, 130, 48), (145, 30, 180), (70, 240, 240),
-           (240, 50, 230), (210, 245, 60), (250, 190, 212))
+PALETTE = (
+    (230, 25, 75),
+    (60, 180, 75),
+    (255, 225, 25),
+    (0, 130, 200),
+    (245, 130, 48),
+    (145, 30, 180),
+    (70, 240, 240),
+    (240, 50, 230),
+    (210, 245, 60),
+    (250, 190, 212),
+)
 IGNORED = 255
 
 
@@ -23,6 +34,7 @@ class Classes:
     Args:
         meta (Mapping): Its meta information; ``classes`` and ``palette`` of it are used.
     """
+
     meta: Mapping
 
     def name(self, label: int) -> str:
@@ -33,7 +45,9 @@ class Classes:
     def colour(self, label: int) -> tuple[int, int, int]:
         """Red, green and blue of a class, 0 to 255."""
         palette = self.meta.get('palette')
-        if not isinstance(palette, (list, tuple)) or label >= len(palette):  # mmdet has words such as 'random' there
+        if not isinstance(palette, (list, tuple)) or label >= len(
+            palette
+        ):  # mmdet has words such as 'random' there
             palette, label = PALETTE, label % len(PALETTE)
         return tuple(int(v) for v in palette[label])
 
@@ -57,11 +71,13 @@ class Box:
 
     Attributes:
         label (int): Class.
-        corners (tuple[float, ...] | None): x1, y1, x2, y2 in pixels of the image; None where there is only a mask.
+        corners (tuple[float, ...] | None): x1, y1, x2, y2 in pixels of the image; None where there is only a
+            mask.
         score (float | None): None for truth.
         mask (np.ndarray | None): Bool, over the whole image.
         ignored (bool): Truth that neither a loss nor a metric counts, such as a crowd. Defaults to False.
     """
+
     label: int
     corners: tuple[float, ...] | None
     score: float | None = None
@@ -76,15 +92,21 @@ def predict(column: Column, batch: dict) -> BaseDataElement:
         return column.network.eval()(**data, mode='predict')[0]
 
 
-def predicted_panel(sample: BaseDataElement, picture: np.ndarray, classes: Classes, truth: np.ndarray | None = None,
-                    score: float = 0.5) -> Panel:
+def predicted_panel(
+    sample: BaseDataElement,
+    picture: np.ndarray,
+    classes: Classes,
+    truth: np.ndarray | None = None,
+    score: float = 0.5,
+) -> Panel:
     """A prediction as it is drawn: a painted label map, or the image with boxes and masks.
 
     Args:
         sample (BaseDataElement): The prediction.
         picture (np.ndarray): The image, height x width x 3.
         classes (Classes): Names and colours.
-        truth (np.ndarray | None): Label map to compare with; the heading then says how many pixels are right. Defaults to None.
+        truth (np.ndarray | None): Label map to compare with; the heading then says how many pixels are right.
+            Defaults to None.
         score (float): Least score of an object that is drawn. Defaults to 0.5.
 
     Raises:
@@ -99,8 +121,11 @@ def predicted_panel(sample: BaseDataElement, picture: np.ndarray, classes: Class
     if 'pred_instances' in sample:
         boxes = [box for box in _boxes(sample.pred_instances) if box.score is None or box.score >= score]
         return Panel(picture, picture.shape[:2], f'objects with score ≥ {score:g}: {len(boxes)}', boxes)
-    raise ValueError(f'--what prediction: only label maps, boxes and masks are drawn, and this network predicts {sample.keys()}. '
-                     'Leave it out: --what boundary relation feature.')
+    raise ValueError(
+        '--what prediction: only label maps, boxes and masks are drawn, and this network predicts '
+        f'{sample.keys()}. '
+        'Leave it out: --what boundary relation feature.'
+    )
 
 
 def true_labels(sample: BaseDataElement) -> np.ndarray | None:
@@ -111,19 +136,23 @@ def true_labels(sample: BaseDataElement) -> np.ndarray | None:
     return data.reshape(data.shape[-2:]).cpu().numpy().astype(np.int64)
 
 
-def true_boxes(sample: BaseDataElement, factor: Sequence[float] = (1.0, 1.0), field: str = 'gt_instances') -> list[Box] | None:
+def true_boxes(
+    sample: BaseDataElement, factor: Sequence[float] = (1.0, 1.0), field: str = 'gt_instances'
+) -> list[Box] | None:
     """The objects of a raw data sample; None where it has no such field.
 
     Args:
         sample (BaseDataElement): As the pipeline packed it.
-        factor (Sequence[float]): Width and height of what the boxes are in, as multiples of the image that they are drawn on.
-            Defaults to (1.0, 1.0).
+        factor (Sequence[float]): Width and height of what the boxes are in, as multiples of the image that
+            they are drawn on. Defaults to (1.0, 1.0).
         field (str): ``'gt_instances'`` or ``'ignored_instances'``. Defaults to 'gt_instances'.
     """
     return _boxes(sample.get(field), factor) if field in sample and 'labels' in sample.get(field) else None
 
 
-def true_panel(sample: BaseDataElement, picture: np.ndarray, classes: Classes, scaled: bool = False) -> Panel | None:
+def true_panel(
+    sample: BaseDataElement, picture: np.ndarray, classes: Classes, scaled: bool = False
+) -> Panel | None:
     """The truth of a raw data sample as it is drawn; None where there is none.
 
     Args:
@@ -155,5 +184,12 @@ def _boxes(instances: InstanceData, factor: Sequence[float] = (1.0, 1.0)) -> lis
     if masks is not None:
         masks = masks.cpu().numpy() if isinstance(masks, torch.Tensor) else masks.to_ndarray()
     scores = instances.get('scores')
-    return [Box(int(label), None if corners is None else tuple(corners[i].tolist()), None if scores is None else float(scores[i]),
-                None if masks is None else masks[i].astype(bool)) for i, label in enumerate(instances.labels)]
+    return [
+        Box(
+            int(label),
+            None if corners is None else tuple(corners[i].tolist()),
+            None if scores is None else float(scores[i]),
+            None if masks is None else masks[i].astype(bool),
+        )
+        for i, label in enumerate(instances.labels)
+    ]

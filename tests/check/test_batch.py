@@ -1,4 +1,5 @@
 """Batches and labels of a check."""
+
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +10,14 @@ from mmengine.structures import InstanceData, PixelData
 from mmseg.structures import SegDataSample
 from torch import nn
 
-from kd_methods.check.batch import class_count, config_size, label_map, largest_label, real_batch, synthetic_batch
+from kd_methods.check.batch import (
+    class_count,
+    config_size,
+    label_map,
+    largest_label,
+    real_batch,
+    synthetic_batch,
+)
 
 
 class Segmentor(BaseModel):
@@ -38,10 +46,12 @@ def test_noise_has_the_networks_channels_and_classes():
 
 def test_noise_is_refused_for_what_is_not_known():
     with pytest.raises(ValueError, match='--no-data: what a Unknown'):
+
         class Unknown(Segmentor):
             def __init__(self):
                 super().__init__()
                 del self.decode_head
+
         synthetic_batch(Unknown(), 1, (8, 8))
 
 

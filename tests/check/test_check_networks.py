@@ -1,4 +1,5 @@
 """What a check says about networks."""
+
 import math
 
 import pytest
@@ -68,7 +69,9 @@ def test_downloads_are_skipped_and_files_are_not(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
     remote = dict(type='Pretrained', checkpoint='https://nowhere.invalid/net.pth')
     kept = [dict(type='Kaiming', layer='Conv2d'), dict(type='Pretrained', checkpoint='mine.pth')]
-    model = nn.ModuleList([BaseModule(init_cfg=[kept[0], remote]), BaseModule(init_cfg=kept), BaseModule(init_cfg=remote)])
+    model = nn.ModuleList(
+        [BaseModule(init_cfg=[kept[0], remote]), BaseModule(init_cfg=kept), BaseModule(init_cfg=remote)]
+    )
     assert skip_downloads(model) == [remote['checkpoint']] * 2
     assert model[0].init_cfg == kept[:1] and model[1].init_cfg == kept and model[2].init_cfg is None
     (tmp_path / 'checkpoints').mkdir()

@@ -1,4 +1,5 @@
 """Each rule names what it is about, and leaves a healthy loss alone."""
+
 import math
 
 import pytest
@@ -6,11 +7,13 @@ import pytest
 from kd_methods.check import judge
 from kd_methods.check.networks import Quality
 from kd_methods.check.step import LossUse, Step
-from kd_methods.core.weights import AutoWeight, LossWeights
+from kd_methods.distill.loss_weights import AutoWeight, LossWeights
 
 
 def loss(**changes) -> LossUse:
-    return LossUse(**dict(dict(name='loss_x', value=1.0, places=['neck'], grad=0.3, task=1.0, frozen=False), **changes))
+    return LossUse(
+        **dict(dict(name='loss_x', value=1.0, places=['neck'], grad=0.3, task=1.0, frozen=False), **changes)
+    )
 
 
 def weights(auto: bool = False) -> LossWeights:
@@ -22,16 +25,19 @@ def test_a_healthy_loss_is_left_alone():
     assert judge.ratio_of(loss(), weights()) == pytest.approx(0.3)
 
 
-@pytest.mark.parametrize('changes, words', [
-    (dict(value=math.nan), 'loss_x is nan'),
-    (dict(value=0.0, grad=0.0), 'exactly 0 on this batch'),
-    (dict(grad=None), 'has no gradient at neck'),
-    (dict(grad=0.0), 'its gradient at neck is exactly 0'),
-    (dict(grad=math.inf), 'its gradient at neck is inf'),
-    (dict(grad=None, frozen=True), 'frozen_stages'),
-    (dict(grad=101.0), 'the task hardly counts'),
-    (dict(grad=0.9e-3), 'it hardly has an effect'),
-])
+@pytest.mark.parametrize(
+    'changes, words',
+    [
+        (dict(value=math.nan), 'loss_x is nan'),
+        (dict(value=0.0, grad=0.0), 'exactly 0 on this batch'),
+        (dict(grad=None), 'has no gradient at neck'),
+        (dict(grad=0.0), 'its gradient at neck is exactly 0'),
+        (dict(grad=math.inf), 'its gradient at neck is inf'),
+        (dict(grad=None, frozen=True), 'frozen_stages'),
+        (dict(grad=101.0), 'the task hardly counts'),
+        (dict(grad=0.9e-3), 'it hardly has an effect'),
+    ],
+)
 def test_a_sick_loss_is_named(changes, words):
     (message,) = judge.judge_losses(Step(losses=[loss(**changes)]), weights())
     assert words in message and 'loss_x' in message

@@ -54,9 +54,7 @@ def checkpoint(tmp_path_factory):
         train_dataloader=dict(batch_size=4, sampler=dict(type='DefaultSampler'), dataset=Points()),
         train_cfg=dict(by_epoch=True, max_epochs=1),
         optim_wrapper=dict(
-            type='OptimWrapper',
-            optimizer=dict(type='AdamW', lr=0.1),
-            clip_grad=dict(max_norm=1.0),
+            type='OptimWrapper', optimizer=dict(type='AdamW', lr=0.1), clip_grad=dict(max_norm=1.0)
         ),
         param_scheduler=[
             dict(type='LinearLR', start_factor=0.1, by_epoch=False, end=3),
@@ -194,6 +192,7 @@ def test_nothing_stays_allowed_afterwards(checkpoint):
 def test_one_cycle_schedules_load(anneal, tmp_path):
     """mmengine keeps the annealing function itself in the scheduler's state."""
     from mmengine.optim import OneCycleLR
+
     parameter = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([parameter], lr=0.1)
     scheduler = OneCycleLR(optimizer, eta_max=0.1, total_steps=10, anneal_strategy=anneal)

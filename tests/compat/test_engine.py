@@ -79,7 +79,9 @@ def test_torchvision_weights_are_found_without_torchvision(monkeypatch, tmp_path
     backbone.init_weights()
     assert fetched and fetched[0].endswith('resnet18-f37072fd.pth')
     assert (backbone.conv1.weight == 0.5).all()
-    with pytest.raises(KeyError, match="torchvision://resnet50.imagenet1k_v2: without torchvision only .*'resnet50'"):
+    with pytest.raises(
+        KeyError, match="torchvision://resnet50.imagenet1k_v2: without torchvision only .*'resnet50'"
+    ):
         checkpoint.load_from_torchvision('torchvision://resnet50.imagenet1k_v2')
 
 

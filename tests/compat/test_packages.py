@@ -113,11 +113,7 @@ def test_import_says_what_is_missing_before_it_imports_torch(request):
         'except ImportError as error: print(error, "torch" in sys.modules, sep="|")\n'
     )
     output = subprocess.run(
-        [sys.executable, '-c', code],
-        cwd=request.config.rootpath,
-        capture_output=True,
-        text=True,
-        check=True,
+        [sys.executable, '-c', code], cwd=request.config.rootpath, capture_output=True, text=True, check=True
     ).stdout
     assert output.startswith('onedl-mmsegmentation is not installed')
     assert 'onedl-mmsegmentation==1.4.2|False' in output

@@ -37,14 +37,12 @@ CONNECTORS = {
     'Translator': dict(in_channel=4, out_channel=8),
 }
 GENERATORS = {
-    name: dict(img_size=8, latent_dim=4, hidden_channels=4)
-    for name in ('DAFLGenerator', 'ZSKTGenerator')
+    name: dict(img_size=8, latent_dim=4, hidden_channels=4) for name in ('DAFLGenerator', 'ZSKTGenerator')
 }
 RECORDERS = {
     f'{kind}Recorder': dict(source='pathlib.Path.joinpath')
     for kind in (
-        'FunctionInputs FunctionOutputs MethodInputs MethodOutputs ModuleInputs ModuleOutputs '
-        'Parameter'
+        'FunctionInputs FunctionOutputs MethodInputs MethodOutputs ModuleInputs ModuleOutputs Parameter'
     ).split()
 }
 DELIVERIES = {
@@ -68,9 +66,7 @@ def types_in(package: str) -> set:
         module = importlib.import_module(f'{package}.{info.name}')
         for registry in (mmrazor_registry().MODELS, mmrazor_registry().TASK_UTILS):
             found |= {
-                name
-                for name, item in registry.module_dict.items()
-                if item.__module__ == module.__name__
+                name for name, item in registry.module_dict.items() if item.__module__ == module.__name__
             }
     return found
 
@@ -171,9 +167,7 @@ def test_algorithm_builds(name, net):
     assert type(model).__name__ == name and isinstance(model.architecture, Net)
 
 
-@pytest.mark.parametrize(
-    'name', ['SingleTeacherDistill', 'SelfDistill', 'OverhaulFeatureDistillation']
-)
+@pytest.mark.parametrize('name', ['SingleTeacherDistill', 'SelfDistill', 'OverhaulFeatureDistillation'])
 def test_algorithm_computes_losses(name, net):
     model = root.MODELS.build(dict(algorithm(name, net), _scope_='mmrazor'))
     losses = model(torch.randn(2, 3, 8, 8), None, mode='loss')

@@ -11,7 +11,7 @@ from mmengine.registry import DefaultScope
 import kd_methods
 from kd_methods.compat.razor import KEPT, import_mmrazor
 
-IMPORTS = '''
+IMPORTS = """
 from mmrazor.models import ConfigurableDistiller, ModuleOutputsRecorder, ChannelWiseDivergence
 from mmrazor.models import SingleTeacherDistill, FpnTeacherDistill, SelfDistill, BaseAlgorithm
 from mmrazor.models import DistillDeliveryManager, RecorderManager, add_prefix, MGDConnector
@@ -36,7 +36,7 @@ from mmrazor.utils import register_all_modules, setup_multi_processes
 from mmrazor.models import *
 from mmrazor.models import losses, distillers
 import mmrazor.models.task_modules.recorder as recorder
-'''
+"""
 
 
 @pytest.mark.parametrize('line', IMPORTS.strip().splitlines())

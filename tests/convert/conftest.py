@@ -1,21 +1,28 @@
 """What the tests of converters share."""
+
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from kd_methods.convert.frame import Outcome
+from kd_methods.convert.base import Outcome
 
 
 @pytest.fixture
 def stop_and_go_on() -> Callable:
-    """`stop_and_go_on(convert, folder, number)`: end a conversion, in this process, when half of that PNG file is written.
+    """`stop_and_go_on(convert, folder, number)`: end a conversion, in this process, when half of that PNG
+    file is written.
 
-    Below ``folder`` all files before that one must be left, whole, and no other; the next conversion keeps and completes them.
-    """
-    def check(convert: Callable[[], Outcome], folder: Path, number: int,
-              error: type[BaseException] = KeyboardInterrupt) -> Outcome:
+    Below ``folder`` all files before that one must be left, whole, and no other; the next conversion keeps
+    and completes them."""
+
+    def check(
+        convert: Callable[[], Outcome],
+        folder: Path,
+        number: int,
+        error: type[BaseException] = KeyboardInterrupt,
+    ) -> Outcome:
         download, save, calls = set(folder.rglob('*')), Image.Image.save, []
 
         def half(image, path, **kwargs):
@@ -26,8 +33,11 @@ def stop_and_go_on() -> Callable:
             save(image, path, **kwargs)
 
         def written():
-            return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob('*')
-                    if path not in download and path.is_file()}
+            return {
+                path: (path.read_bytes(), path.stat().st_mtime_ns)
+                for path in folder.rglob('*')
+                if path not in download and path.is_file()
+            }
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Image.Image, 'save', half)

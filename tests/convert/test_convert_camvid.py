@@ -1,4 +1,5 @@
 """Conversion of CamVid, from small files in the form of the colour-coded release."""
+
 from functools import partial
 
 import mmcv
@@ -9,11 +10,43 @@ from raw_camvid import HEIGHT, LABEL_NAMES, NAMES, PALETTE, WIDTH, write_label, 
 from toys import load_tool
 
 from kd_methods.convert.camvid import TABLE, classes_of, convert_camvid, split_of
-from kd_methods.core.files import only_run
 from kd_methods.datasets import CamVidDataset
+from kd_methods.utils.files import only_run
 
 CLASS_OF_LABEL = [  # a line of label_colors.txt each
-    9, 1, 10, 1, 1, 8, 9, 9, 2, 7, 3, 3, 6, 10, 8, 4, 9, 3, 4, 4, 6, 0, 8, 2, 6, 8, 5, 8, 1, 5, 11, 1]
+    9,
+    1,
+    10,
+    1,
+    1,
+    8,
+    9,
+    9,
+    2,
+    7,
+    3,
+    3,
+    6,
+    10,
+    8,
+    4,
+    9,
+    3,
+    4,
+    4,
+    6,
+    0,
+    8,
+    2,
+    6,
+    8,
+    5,
+    8,
+    1,
+    5,
+    11,
+    1,
+]
 FULL = (WIDTH, HEIGHT)
 HALF, QUARTER = (WIDTH // 2, HEIGHT // 2), (WIDTH // 4, HEIGHT // 4)
 
@@ -37,21 +70,40 @@ def test_the_table_is_that_of_the_release():
     labels, known = classes_of(PALETTE[None])
     assert labels[0].tolist() == CLASS_OF_LABEL and known.all()
     assert CamVidDataset.METAINFO['classes'] == (
-        'sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign symbol', 'fence', 'car', 'pedestrian', 'bicyclist')
+        'sky',
+        'building',
+        'pole',
+        'road',
+        'pavement',
+        'tree',
+        'sign symbol',
+        'fence',
+        'car',
+        'pedestrian',
+        'bicyclist',
+    )
 
 
 def test_the_usual_split_has_its_official_sizes():
-    names = [f'0001TP_{i:06d}' for i in range(6690, 10381, 30)] + [f'0006R0_f{i:05d}' for i in range(930, 3931, 30)]
+    names = [f'0001TP_{i:06d}' for i in range(6690, 10381, 30)] + [
+        f'0006R0_f{i:05d}' for i in range(930, 3931, 30)
+    ]
     frames = [*range(390, 2401, 30), *range(4350, 7921, 30), *range(7959, 8160, 2), *range(8190, 8641, 30)]
     names += [f'0016E5_{i:05d}' for i in frames] + [f'Seq05VD_f{i:05d}' for i in range(0, 5101, 30)]
     splits = [split_of(name) for name in names]
-    assert len(names) == 701 and [splits.count(split) for split in ('train', 'val', 'test')] == [367, 101, 233]
+    assert len(names) == 701 and [splits.count(split) for split in ('train', 'val', 'test')] == [
+        367,
+        101,
+        233,
+    ]
     with pytest.raises(ValueError, match='0002XX_1.png belongs to none of the sequences.*--splits'):
         split_of('0002XX_1')
 
 
 def test_every_pixel(release, tmp_path):
-    """In full size all pixels of images and labels; in smaller sizes, averages of images and one label of each block."""
+    """In full size all pixels of images and labels; in smaller sizes, averages of images and one label of
+    each block.
+    """
     source, numbers = release
     for size in (FULL, HALF, QUARTER):
         out, step = tmp_path / f'out{size[0]}', WIDTH // size[0]
@@ -64,15 +116,18 @@ def test_every_pixel(release, tmp_path):
             assert label.dtype == np.uint8 and image.shape == (*label.shape, 3) == (size[1], size[0], 3)
             blocks = colours.reshape(size[1], step, size[0], step, 3).mean((1, 3))
             assert abs(image - blocks).max() <= 0.5 + 1e-6
-            np.testing.assert_array_equal(label, classes[step // 2::step, step // 2::step])
+            np.testing.assert_array_equal(label, classes[step // 2 :: step, step // 2 :: step])
 
 
 def test_the_data_set_class_reads_the_result(release, tmp_path):
     source, numbers = release
     convert_camvid(source, tmp_path / 'out', size=FULL)
     for split in ('train', 'val', 'test'):
-        dataset = CamVidDataset(data_root=str(tmp_path / 'out'), ann_file=f'{split}.txt',
-                                pipeline=[dict(type='mmseg.LoadAnnotations')])
+        dataset = CamVidDataset(
+            data_root=str(tmp_path / 'out'),
+            ann_file=f'{split}.txt',
+            pipeline=[dict(type='mmseg.LoadAnnotations')],
+        )
         names = sorted(name for name, place in NAMES.items() if place == split)
         assert len(dataset) == len(names)
         for item, name in zip(dataset, names):
@@ -118,14 +173,19 @@ def test_one_run_at_a_time(release, tmp_path):
 def test_another_size_needs_overwrite(release, tmp_path):
     source, _ = release
     convert_camvid(source, tmp_path / 'out', size=HALF)
-    with pytest.raises(ValueError, match=r'out: .*train/\w+.png is 8 x 6 pixels, asked for 16 x 12 .*--overwrite'):
+    with pytest.raises(
+        ValueError, match=r'out: .*train/\w+.png is 8 x 6 pixels, asked for 16 x 12 .*--overwrite'
+    ):
         convert_camvid(source, tmp_path / 'out', size=FULL)
     assert convert_camvid(source, tmp_path / 'out', size=FULL, overwrite=True).written == 2 * len(NAMES)
     assert {Image.open(path).size for path in tmp_path.glob('out/*/*.png')} == {FULL}
 
 
-@pytest.mark.parametrize('form', ['{name}', '{name}.png', '/SegNet/CamVid/train/{name}.png /SegNet/CamVid/trainannot/{name}.png'],
-                         ids=['name', 'file', 'pair'])
+@pytest.mark.parametrize(
+    'form',
+    ['{name}', '{name}.png', '/SegNet/CamVid/train/{name}.png /SegNet/CamVid/trainannot/{name}.png'],
+    ids=['name', 'file', 'pair'],
+)
 def test_another_split(release, tmp_path, form):
     source, _ = release
     names = list(NAMES)
@@ -142,11 +202,15 @@ def test_another_split(release, tmp_path, form):
         assert all((tmp_path / 'out' / path).is_file() for line in expected for path in line.split())
 
 
-@pytest.mark.parametrize('lists, error, text', [
-    (dict(train='a', val='b'), FileNotFoundError, r'splits: .*lists. has no test.txt'),
-    (dict(train='a', val='b', test='\n'), ValueError, 'test.txt names no image'),
-    (dict(train='a\nb', val='b', test='c'), ValueError, 'splits: b is in both train.txt and val.txt')],
-    ids=['missing', 'empty', 'twice'])
+@pytest.mark.parametrize(
+    'lists, error, text',
+    [
+        (dict(train='a', val='b'), FileNotFoundError, r'splits: .*lists. has no test.txt'),
+        (dict(train='a', val='b', test='\n'), ValueError, 'test.txt names no image'),
+        (dict(train='a\nb', val='b', test='c'), ValueError, 'splits: b is in both train.txt and val.txt'),
+    ],
+    ids=['missing', 'empty', 'twice'],
+)
 def test_wrong_lists(release, tmp_path, lists, error, text):
     (tmp_path / 'lists').mkdir()
     for split, content in lists.items():
@@ -160,8 +224,10 @@ def test_what_is_broken_is_named_and_the_rest_converted(release, tmp_path):
     """Missing, truncated and empty images and labels; once they are put right, a second run adds them."""
     source, _ = release
     names = list(NAMES)
-    image, label = (lambda i: source / f'701_StillsRaw_full/{names[i]}.png'), (
-        lambda i: source / f'LabeledApproved_full/{names[i]}_L.png')
+    image, label = (
+        (lambda i: source / f'701_StillsRaw_full/{names[i]}.png'),
+        (lambda i: source / f'LabeledApproved_full/{names[i]}_L.png'),
+    )
     broken = [label(0), image(2), image(4), label(6), label(7)]
     content = {path: path.read_bytes() for path in broken}
     label(0).unlink()
@@ -179,15 +245,19 @@ def test_what_is_broken_is_named_and_the_rest_converted(release, tmp_path):
     assert '3 train, 0 val and 2 test images' in text
     lines = ''.join((tmp_path / f'out/{split}.txt').read_text() for split in ('train', 'val', 'test'))
     listed = [names[i] for i in (1, 3, 5, 8, 9)]
-    assert sorted(line.split('/')[-1] for line in lines.split('\n')[:-1]) == sorted(f'{name}.png' for name in listed)
+    assert sorted(line.split('/')[-1] for line in lines.split('\n')[:-1]) == sorted(
+        f'{name}.png' for name in listed
+    )
     for path in broken:
         path.write_bytes(content[path])
     again = convert_camvid(source, tmp_path / 'out', size=HALF)
     assert again.exit_code == 0 and again.written == 7 and again.kept == 13
     whole = convert_camvid(source, tmp_path / 'whole', size=HALF)
     assert whole.written == 20 and files(tmp_path / 'out') == files(tmp_path / 'whole')
-    assert all((tmp_path / 'out' / name).read_bytes() == (tmp_path / 'whole' / name).read_bytes()
-               for name in files(tmp_path / 'out'))
+    assert all(
+        (tmp_path / 'out' / name).read_bytes() == (tmp_path / 'whole' / name).read_bytes()
+        for name in files(tmp_path / 'out')
+    )
 
 
 def test_stopped_half_way(release, tmp_path, stop_and_go_on):
@@ -211,7 +281,10 @@ def test_a_few_unknown_colours_become_void(tmp_path):
     np.testing.assert_array_equal(label, expected)
     assert outcome.exit_code == 0
     said = '\n'.join(outcome.notes)
-    assert f"{name}_L.png: 2 of 1200 pixels have colours that are no label's, such as (26, 26, 26); they become void" in said
+    assert (
+        f"{name}_L.png: 2 of 1200 pixels have colours that are no label's, such as (26, 26, 26); they become "
+        'void' in said
+    )
 
 
 @pytest.mark.parametrize('count, refused', [(6, 0), (7, 1)])
@@ -234,14 +307,19 @@ def test_labels_of_another_kind_are_refused(release, tmp_path):
     write_label(source, names[1], PALETTE[np.zeros((HEIGHT // 2, WIDTH // 2), int)])
     outcome = convert_camvid(source, tmp_path / 'out', size=HALF)
     first, second = outcome.failed.values()
-    assert f"{names[0]}_L.png: 176 of 192 pixels have colours that are no label's, such as (1, 1, 1). Expected" in first
+    assert (
+        f"{names[0]}_L.png: 176 of 192 pixels have colours that are no label's, such as (1, 1, 1). Expected"
+        in first
+    )
     assert f'{names[1]}.png' in second and '12 x 16' in second and '6 x 8' in second
     assert outcome.exit_code == 1 and outcome.written == 2 * len(NAMES) - 2
 
 
 def test_wrong_folders(release, tmp_path):
     source, _ = release
-    with pytest.raises(FileNotFoundError, match=r'source: .*701_StillsRaw_full.* has no .*Did you mean .*release'):
+    with pytest.raises(
+        FileNotFoundError, match=r'source: .*701_StillsRaw_full.* has no .*Did you mean .*release'
+    ):
         convert_camvid(source / '701_StillsRaw_full', tmp_path / 'out')
     with pytest.raises(FileNotFoundError, match='source: no folder'):
         convert_camvid(tmp_path / 'gone', tmp_path / 'out')
@@ -260,7 +338,9 @@ def test_command_line(release, tmp_path, capsys):
     argv = [str(source), '--out', str(tmp_path / 'out'), '--size', '8', '6', '--workers', '2']
     assert tool.main(argv) == 0
     said = capsys.readouterr().out
-    assert '20 files written, 0 there already, 0 failed' in said and '5 train, 2 val and 3 test images' in said
+    assert (
+        '20 files written, 0 there already, 0 failed' in said and '5 train, 2 val and 3 test images' in said
+    )
     assert 'The full data set has 367, 101 and 233.' in said
     (source / 'LabeledApproved_full/0016E5_07959_L.png').unlink()
     assert tool.main(argv) == 1
@@ -273,5 +353,7 @@ def test_foreign_files_are_named_and_the_rest_converted(release, tmp_path):
         for name in ('contact_sheet', '._0001TP_006690'):  # what a Mac leaves beside a file
             Image.new('RGB', FULL).save(source / folder / f'{name}{ending}')
     outcome = convert_camvid(source, tmp_path / 'out', size=FULL)
-    assert outcome.written == 2 * len(NAMES) and [path.name for path in outcome.failed] == ['contact_sheet.png']
+    assert outcome.written == 2 * len(NAMES) and [path.name for path in outcome.failed] == [
+        'contact_sheet.png'
+    ]
     assert 'belongs to none of the sequences' in next(iter(outcome.failed.values()))

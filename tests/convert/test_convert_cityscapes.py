@@ -1,4 +1,5 @@
 """Label images of Cityscapes from its polygons, as its own scripts draw them."""
+
 import json
 import re
 from functools import partial
@@ -10,11 +11,11 @@ from PIL import Image
 from raw_cityscapes import BORDERS, SIZE, rectangle, write_ids, write_polygons
 from toys import load_tool
 
+from kd_methods.convert.base import Outcome
 from kd_methods.convert.cityscapes import TRAIN_ID_OF_ID, convert_cityscapes, draw_train_ids
-from kd_methods.convert.frame import Outcome
-from kd_methods.core.cli import run_tool
-from kd_methods.core.files import only_run
 from kd_methods.datasets.cityscapes_labels import LABELS
+from kd_methods.engine.cli import run_tool
+from kd_methods.utils.files import only_run
 
 STREET = [
     ('road', rectangle(6, 0, 11, 19)),
@@ -62,7 +63,9 @@ def root(tmp_path):
     root = tmp_path / 'cityscapes'
     for number, (split, city) in enumerate([('train', 'aachen'), ('train', 'bremen'), ('val', 'munster')]):
         for frame in range(2):
-            write_polygons(root, split, city, frame, [*STREET, ('sky', rectangle(0, 0, 2 * number + frame, 1))])
+            write_polygons(
+                root, split, city, frame, [*STREET, ('sky', rectangle(0, 0, 2 * number + frame, 1))]
+            )
     write_polygons(root, 'test', 'berlin', 0, BORDERS)
     return root
 
@@ -83,7 +86,7 @@ def test_every_pixel(root):
     for number, (split, city) in enumerate([('train', 'aachen'), ('train', 'bremen'), ('val', 'munster')]):
         for frame in range(2):
             expected = street()
-            expected[:2 * number + frame + 1, :2] = 10
+            expected[: 2 * number + frame + 1, :2] = 10
             path = root / f'gtFine/{split}/{city}/{city}_{frame:06d}_000019_gtFine_labelTrainIds.png'
             np.testing.assert_array_equal(read(path), expected)
     assert (read(root / 'gtFine/test/berlin/berlin_000000_000019_gtFine_labelTrainIds.png') == 255).all()
@@ -111,16 +114,22 @@ def test_label_ids_where_there_are_no_polygons(root):
     both = write_ids(root, 'train', 'aachen', 0, np.full(SIZE, 23))
     assert convert_cityscapes(root, workers=1) == Outcome(written=8)
     train_ids = {label.id: label.train_id for label in LABELS}
-    np.testing.assert_array_equal(read(root / 'gtFine/train/ulm/ulm_000000_000019_gtFine_labelTrainIds.png'),
-                                  np.vectorize(train_ids.get)(ids))
-    np.testing.assert_array_equal(read(both.with_name(both.name.replace('labelIds', 'labelTrainIds')))[6:], street()[6:])
+    np.testing.assert_array_equal(
+        read(root / 'gtFine/train/ulm/ulm_000000_000019_gtFine_labelTrainIds.png'),
+        np.vectorize(train_ids.get)(ids),
+    )
+    np.testing.assert_array_equal(
+        read(both.with_name(both.name.replace('labelIds', 'labelTrainIds')))[6:], street()[6:]
+    )
     assert TRAIN_ID_OF_ID[34:].max() == -1
 
 
 def test_coarse_annotations(tmp_path):
     path = write_polygons(tmp_path, 'train_extra', 'erlangen', 0, STREET, annotations='gtCoarse')
     assert convert_cityscapes(tmp_path, 'gtCoarse') == Outcome(written=1)
-    np.testing.assert_array_equal(read(path.with_name('erlangen_000000_000019_gtCoarse_labelTrainIds.png')), street())
+    np.testing.assert_array_equal(
+        read(path.with_name('erlangen_000000_000019_gtCoarse_labelTrainIds.png')), street()
+    )
 
 
 def test_a_second_run_changes_nothing(root):
@@ -132,7 +141,9 @@ def test_a_second_run_changes_nothing(root):
 
 @pytest.mark.parametrize('error', [KeyboardInterrupt, MemoryError])
 def test_an_interrupted_run_leaves_no_half_file_and_the_next_one_goes_on(root, stop_and_go_on, error):
-    assert stop_and_go_on(partial(convert_cityscapes, root, workers=1), root, 4, error) == Outcome(written=4, kept=3)
+    assert stop_and_go_on(partial(convert_cityscapes, root, workers=1), root, 4, error) == Outcome(
+        written=4, kept=3
+    )
 
 
 def test_half_a_file_of_another_tool_is_converted_anew(root):
@@ -173,14 +184,18 @@ def a_list(content):
     return [content]
 
 
-@pytest.mark.parametrize('change, text', [
-    (no_size, "is no file of polygons as Cityscapes has them.*'imgWidth'"),
-    (flat, 'imgWidth x imgHeight is 20 x 0'),
-    (no_polygon, "is no file of polygons as Cityscapes has them.*'polygon'"),
-    (one_point, r"the polygon \[\(3, 4\)\] of 'sky' cannot be drawn"),
-    (other_label, "no label of Cityscapes is called 'carr'. They are unlabeled, ego vehicle, "),
-    (a_list, 'is no file of polygons as Cityscapes has them'),
-], ids=['no-size', 'flat', 'no-polygon', 'one-point', 'other-label', 'list'])
+@pytest.mark.parametrize(
+    'change, text',
+    [
+        (no_size, "is no file of polygons as Cityscapes has them.*'imgWidth'"),
+        (flat, 'imgWidth x imgHeight is 20 x 0'),
+        (no_polygon, "is no file of polygons as Cityscapes has them.*'polygon'"),
+        (one_point, r"the polygon \[\(3, 4\)\] of 'sky' cannot be drawn"),
+        (other_label, "no label of Cityscapes is called 'carr'. They are unlabeled, ego vehicle, "),
+        (a_list, 'is no file of polygons as Cityscapes has them'),
+    ],
+    ids=['no-size', 'flat', 'no-polygon', 'one-point', 'other-label', 'list'],
+)
 def test_a_wrong_file_is_named_and_alone(root, change, text):
     path = root / 'gtFine/train/bremen/bremen_000001_000019_gtFine_polygons.json'
     content = json.loads(path.read_text())
@@ -194,9 +209,12 @@ def test_a_wrong_file_is_named_and_alone(root, change, text):
 def test_a_truncated_file_is_named_and_repaired_later(root, share):
     path = root / 'gtFine/val/munster/munster_000000_000019_gtFine_polygons.json'
     whole = path.read_text()
-    path.write_text(whole[:int(share * len(whole))])
+    path.write_text(whole[: int(share * len(whole))])
     outcome = convert_cityscapes(root)
-    assert (outcome.written, list(outcome.failed)) == (6, [path]) and 'is no whole JSON file' in outcome.failed[path]
+    assert (outcome.written, list(outcome.failed)) == (
+        6,
+        [path],
+    ) and 'is no whole JSON file' in outcome.failed[path]
     path.write_text(whole)
     assert convert_cityscapes(root) == Outcome(written=1, kept=6)
 
@@ -222,20 +240,26 @@ def test_nothing_to_convert(tmp_path):
     path = tmp_path / 'gtFine/train/aachen/aachen_000000_000019_gtFine_color.png'
     path.parent.mkdir(parents=True)
     path.touch()
-    path.with_name('._aachen_000000_000019_gtFine_polygons.json').touch()  # as some computers add to an archive
-    with pytest.raises(FileNotFoundError, match=r'ROOT: no SPLIT/CITY/\*_polygons.json .nor \*_labelIds.png. below'):
+    path.with_name(
+        '._aachen_000000_000019_gtFine_polygons.json'
+    ).touch()  # as some computers add to an archive
+    with pytest.raises(
+        FileNotFoundError, match=r'ROOT: no SPLIT/CITY/\*_polygons.json .nor \*_labelIds.png. below'
+    ):
         convert_cityscapes(tmp_path)
 
 
 def test_mmseg_reads_it(root):
     convert_cityscapes(root)
     data = CityscapesDataset(
-        data_root=str(root), data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'),
-        pipeline=[dict(type='LoadImageFromFile'), dict(type='mmseg.LoadAnnotations')])
+        data_root=str(root),
+        data_prefix=dict(img_path='leftImg8bit/val', seg_map_path='gtFine/val'),
+        pipeline=[dict(type='LoadImageFromFile'), dict(type='mmseg.LoadAnnotations')],
+    )
     assert len(data) == 2
     for frame in range(2):
         expected = street()
-        expected[:5 + frame, :2] = 10
+        expected[: 5 + frame, :2] = 10
         assert data[frame]['img'].shape[:2] == SIZE
         np.testing.assert_array_equal(data[frame]['gt_seg_map'], expected)
     assert data.metainfo['classes'][street()[7, 3]] == 'car'

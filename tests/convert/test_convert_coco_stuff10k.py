@@ -1,4 +1,5 @@
 """COCO-Stuff 10k: labels without gaps, images in the folders of their split."""
+
 import os
 import re
 from functools import partial
@@ -11,8 +12,8 @@ from raw_coco_stuff10k import ABSENT, PRESENT, SIZE, labels_of, name_of, write_c
 from toys import load_tool
 
 from kd_methods.convert.coco_stuff10k import TRAIN_ID_OF_LABEL, convert_coco_stuff10k
-from kd_methods.core.cli import run_tool
-from kd_methods.core.files import only_run
+from kd_methods.engine.cli import run_tool
+from kd_methods.utils.files import only_run
 
 TRAIN, TEST = [77, 9, 581921], [428, 30]
 
@@ -59,8 +60,26 @@ def test_every_pixel_of_every_split(root):
 def test_the_table():
     """172 labels without gaps, at the places where mmseg's table has them."""
     assert {i for i in range(183) if TRAIN_ID_OF_LABEL[i] < 0} == ABSENT
-    known = {0: 0, 11: 11, 13: 12, 25: 24, 27: 25, 28: 26, 31: 27, 44: 40, 46: 41, 65: 60, 67: 61, 70: 62, 72: 63, 82: 73,
-             84: 74, 90: 80, 92: 81, 182: 171}
+    known = {
+        0: 0,
+        11: 11,
+        13: 12,
+        25: 24,
+        27: 25,
+        28: 26,
+        31: 27,
+        44: 40,
+        46: 41,
+        65: 60,
+        67: 61,
+        70: 62,
+        72: 63,
+        82: 73,
+        84: 74,
+        90: 80,
+        92: 81,
+        182: 171,
+    }
     assert {i: int(TRAIN_ID_OF_LABEL[i]) for i in known} == known
 
 
@@ -73,13 +92,16 @@ def test_images_take_no_room(root):
 def test_images_are_copied_where_the_disk_has_no_links(root, monkeypatch):
     def link(*args, **kwargs):
         raise PermissionError('Operation not permitted')
+
     monkeypatch.setattr(os, 'link', link)
     convert_coco_stuff10k(root)
     before = written(root)
     assert set(before) == complete(root)
     for number in TRAIN + TEST:
         source = root / f'images/{name_of(number)}.jpg'
-        assert image(root, number).read_bytes() == source.read_bytes() and not os.path.samefile(image(root, number), source)
+        assert image(root, number).read_bytes() == source.read_bytes() and not os.path.samefile(
+            image(root, number), source
+        )
     convert_coco_stuff10k(root)
     assert written(root) == before
 
@@ -112,6 +134,7 @@ def test_a_run_that_is_stopped_between_images_goes_on(root, monkeypatch):
         link(source, target)
         if len(calls) == 3:
             raise KeyboardInterrupt
+
     with monkeypatch.context() as patch:
         patch.setattr(os, 'link', interrupted)
         with pytest.raises(KeyboardInterrupt):
@@ -175,14 +198,16 @@ def test_half_files_of_another_tool_are_put_right(root):
 def test_a_truncated_file_is_named_and_its_image_left_out(root, share):
     path = mat(root, 428)
     whole = path.read_bytes()
-    path.write_bytes(whole[:int(share * len(whole))])
+    path.write_bytes(whole[: int(share * len(whole))])
     outcome = convert_coco_stuff10k(root)
     assert (outcome.written, list(outcome.failed), outcome.exit_code) == (4, [path], 1)
     assert re.match(f'{re.escape(str(path))} .* cannot be read as a MATLAB file', outcome.failed[path])
     assert set(written(root)) == complete(root) - {label(root, 428), image(root, 428)}
     path.write_bytes(whole)
     outcome = convert_coco_stuff10k(root)
-    assert (outcome.written, outcome.kept, outcome.exit_code) == (1, 4, 0) and set(written(root)) == complete(root)
+    assert (outcome.written, outcome.kept, outcome.exit_code) == (1, 4, 0) and set(written(root)) == complete(
+        root
+    )
 
 
 @pytest.mark.parametrize('value', [12, 91, 183])
@@ -192,7 +217,10 @@ def test_wrong_labels_are_named(root, value):
     write_mat(mat(root, 9), labels)
     outcome = convert_coco_stuff10k(root)
     assert list(outcome.failed) == [mat(root, 9)]
-    assert f'{mat(root, 9)} holds the labels {value}, expected labels from 0 to 182 w' in outcome.failed[mat(root, 9)]
+    assert (
+        f'{mat(root, 9)} holds the labels {value}, expected labels from 0 to 182 w'
+        in outcome.failed[mat(root, 9)]
+    )
     assert set(written(root)) == complete(root) - {label(root, 9), image(root, 9)}
 
 
@@ -218,7 +246,7 @@ def test_a_missing_image_is_named_also_when_its_labels_are_there(root):
 def test_a_truncated_image_is_named_and_left_out(root, share):
     source = root / f'images/{name_of(77)}.jpg'
     whole = source.read_bytes()
-    source.write_bytes(whole[:int(share * len(whole))])
+    source.write_bytes(whole[: int(share * len(whole))])
     outcome = convert_coco_stuff10k(root)
     assert list(outcome.failed) == [mat(root, 77)] and outcome.written == 4
     assert re.search(f'{re.escape(str(source))} .* cannot be read as an image', outcome.failed[mat(root, 77)])
@@ -235,19 +263,25 @@ def test_an_image_of_another_size_is_named(root):
 
 @pytest.mark.parametrize('given', ['', 'coco_stuff10k/annotations'])
 def test_another_folder_is_said(root, given):
-    with pytest.raises(FileNotFoundError, match=f'ROOT: .* has no imageLists/train.txt.*Did you mean {str(root)!r}?'):
+    with pytest.raises(
+        FileNotFoundError, match=f'ROOT: .* has no imageLists/train.txt.*Did you mean {str(root)!r}?'
+    ):
         convert_coco_stuff10k(root.parent / given)
 
 
 def test_mmseg_reads_it(root):
     convert_coco_stuff10k(root)
     data = COCOStuffDataset(
-        data_root=str(root), data_prefix=dict(img_path='images/train2014', seg_map_path='annotations/train2014'),
+        data_root=str(root),
+        data_prefix=dict(img_path='images/train2014', seg_map_path='annotations/train2014'),
         reduce_zero_label=True,
-        pipeline=[dict(type='LoadImageFromFile'), dict(type='mmseg.LoadAnnotations')])
+        pipeline=[dict(type='LoadImageFromFile'), dict(type='mmseg.LoadAnnotations')],
+    )
     assert len(data) == 3
     for sample, number in zip(data, sorted(TRAIN)):
-        expected = np.array([PRESENT.index(i) - 1 if i else 255 for i in labels_of(number).flat]).reshape(SIZE)
+        expected = np.array([PRESENT.index(i) - 1 if i else 255 for i in labels_of(number).flat]).reshape(
+            SIZE
+        )
         np.testing.assert_array_equal(sample['gt_seg_map'], expected)
     names = {1: 'person', 13: 'stop sign', 90: 'toothbrush', 92: 'banner', 182: 'wood'}  # of official labels
     assert {i: data.metainfo['classes'][TRAIN_ID_OF_LABEL[i] - 1] for i in names} == names

@@ -1,4 +1,5 @@
 """Subsets of COCO, from sign scenes in its form and from small annotations by hand."""
+
 import json
 import os
 import shutil
@@ -12,10 +13,10 @@ from toys import ROOT, load_tool
 import kd_methods  # noqa: F401
 from kd_methods.convert import coco_subset
 from kd_methods.convert.coco_subset import RECORD, choose, classes_of, config_options, write_subset
-from kd_methods.core.files import only_run
-from kd_methods.core.networks import load_config
-from kd_methods.data_check.places import check_places
-from kd_methods.datasets.scene_writer import write_scenes
+from kd_methods.data_check.paths import check_places
+from kd_methods.networks.config import load_config
+from kd_methods.scenes.writer import write_scenes
+from kd_methods.utils.files import only_run
 
 ALL = dict(train=12, val=12)
 pytestmark = pytest.mark.usefixtures('segmentation_scope')
@@ -35,7 +36,11 @@ def own(coco, tmp_path):
 
 
 def tree(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob('*')) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob('*'))
+        if path.is_file()
+    }
 
 
 def annotations(folder, split):
@@ -45,11 +50,20 @@ def annotations(folder, split):
 def by_hand(*objects, images=8):
     """Annotations of categories 3, 1 and 7, in that order: (image, category, crowd) each."""
     return dict(
-        info=dict(year=2017), licenses=[dict(id=4)],
-        images=[dict(id=10 - i, file_name=f'{i}.jpg', height=9, width=8, coco_url='u') for i in range(images)],
-        annotations=[dict(id=100 - i, image_id=image, category_id=category, iscrowd=crowd, bbox=[0, 0, 4, 4], area=16)
-                     for i, (image, category, crowd) in enumerate(objects)],
-        categories=[dict(id=i, name=name, supercategory='s') for i, name in ((3, 'car'), (1, 'person'), (7, 'red light'))])
+        info=dict(year=2017),
+        licenses=[dict(id=4)],
+        images=[
+            dict(id=10 - i, file_name=f'{i}.jpg', height=9, width=8, coco_url='u') for i in range(images)
+        ],
+        annotations=[
+            dict(id=100 - i, image_id=image, category_id=category, iscrowd=crowd, bbox=[0, 0, 4, 4], area=16)
+            for i, (image, category, crowd) in enumerate(objects)
+        ],
+        categories=[
+            dict(id=i, name=name, supercategory='s')
+            for i, name in ((3, 'car'), (1, 'person'), (7, 'red light'))
+        ],
+    )
 
 
 def test_every_field(coco, tmp_path):
@@ -62,7 +76,9 @@ def test_every_field(coco, tmp_path):
         assert list(subset) == list(whole)
         assert all(subset[key] == whole[key] for key in ('info', 'licenses', 'categories'))
         ids = [image['id'] for image in subset['images']]
-        assert len(ids) == count and subset['images'] == [image for image in whole['images'] if image['id'] in ids]
+        assert len(ids) == count and subset['images'] == [
+            image for image in whole['images'] if image['id'] in ids
+        ]
         assert subset['annotations'] == [a for a in whole['annotations'] if a['image_id'] in ids]
         assert {a['image_id'] for a in subset['annotations']} == set(ids)
         names = [image['file_name'] for image in subset['images']]
@@ -74,8 +90,11 @@ def test_every_field(coco, tmp_path):
 def test_the_draw():
     """The same seed draws the same images, of a larger subset more; another seed others."""
     content = by_hand(*((10 - i, 3, 0) for i in range(8)))
-    drawn = {(count, seed): [image['id'] for image in choose(content, count, seed)['images']]
-             for count in (3, 5, 8) for seed in (0, 1)}
+    drawn = {
+        (count, seed): [image['id'] for image in choose(content, count, seed)['images']]
+        for count in (3, 5, 8)
+        for seed in (0, 1)
+    }
     assert drawn[3, 0] == [image['id'] for image in choose(content, 3, 0)['images']]
     assert set(drawn[3, 0]) < set(drawn[5, 0]) and drawn[3, 0] != drawn[3, 1]
     assert drawn[8, 0] == drawn[8, 1] == list(range(10, 2, -1)), "in COCO's order"
@@ -85,7 +104,9 @@ def test_only_images_with_an_object_are_drawn():
     content = by_hand((10, 3, 1), (9, 3, 1), (9, 1, 0), (8, 7, 0), (8, 7, 1), (7, 1, 0))
     assert [image['id'] for image in choose(content, 3, 0)['images']] == [9, 8, 7]
     assert len(choose(content, 3, 0)['annotations']) == 5, 'crowds beside objects are kept'
-    with pytest.raises(ValueError, match='asked for 4 images, but 3 of 8 have an object. Ask for 3 or fewer$'):
+    with pytest.raises(
+        ValueError, match='asked for 4 images, but 3 of 8 have an object. Ask for 3 or fewer$'
+    ):
         choose(content, 4, 0)
 
 
@@ -124,15 +145,28 @@ def perfect(dataset, metric):
     for i in range(len(dataset)):
         instances = dataset.get_data_info(i)['instances']
         boxes = np.array([instance['bbox'] for instance in instances])
-        metric.results.append((dict(img_id=dataset.get_data_info(i)['img_id'], width=48, height=48), dict(
-            img_id=dataset.get_data_info(i)['img_id'], bboxes=boxes, scores=np.ones(len(boxes)),
-            labels=np.array([instance['bbox_label'] for instance in instances]))))
+        metric.results.append(
+            (
+                dict(img_id=dataset.get_data_info(i)['img_id'], width=48, height=48),
+                dict(
+                    img_id=dataset.get_data_info(i)['img_id'],
+                    bboxes=boxes,
+                    scores=np.ones(len(boxes)),
+                    labels=np.array([instance['bbox_label'] for instance in instances]),
+                ),
+            )
+        )
     return metric.compute_metrics(metric.results)['bbox_mAP']
 
 
-@pytest.mark.parametrize('base', [
-    'configs/baselines/retinanet_r18_scenescoco.py', 'configs/dmkd/dmkd_retinanet_x101-64x4d_retinanet_r50_8xb2-2x_coco.py'],
-    ids=['plain', 'distillation'])
+@pytest.mark.parametrize(
+    'base',
+    [
+        'configs/baselines/retinanet_r18_scenescoco.py',
+        'configs/dmkd/dmkd_retinanet_x101-64x4d_retinanet_r50_8xb2-2x_coco.py',
+    ],
+    ids=['plain', 'distillation'],
+)
 def test_the_options_make_a_config_read_it(coco, tmp_path, monkeypatch, base):
     """With the options that the tool prints; from another folder the whole data set would not be found."""
     monkeypatch.chdir(tmp_path)
@@ -141,7 +175,9 @@ def test_the_options_make_a_config_read_it(coco, tmp_path, monkeypatch, base):
     check_places(cfg, 'train', 'val', 'test')
     # The categories of the scenes are not those of COCO, of which a config for COCO speaks.
     classes = dict(classes=classes_of('small'))
-    cfg.merge_from_dict({f'{split}_dataloader.dataset.metainfo': classes for split in ('train', 'val', 'test')})
+    cfg.merge_from_dict(
+        {f'{split}_dataloader.dataset.metainfo': classes for split in ('train', 'val', 'test')}
+    )
     for split in ('val', 'test'):
         cfg[f'{split}_evaluator'].metric = 'bbox'
     dataset, _ = build(cfg, 'train')
@@ -157,20 +193,33 @@ def test_the_config_of_the_help_reads_some_classes(coco, tmp_path):
     write_subset(coco, out, train=4, val=2, classes=['7', '2'])
     assert classes_of(out) == ('2', '7')
     text = load_tool('data/coco_subset').__doc__
-    lines = text[text.index('    _base_'):text.index('and the options above')].splitlines()
-    config = '\n'.join(line.strip() for line in lines).replace(
-        "'retinanet", f"'{ROOT}/configs/baselines/retinanet").replace("('person', 'car', 'traffic light')", str(classes_of(out)))
+    lines = text[text.index('    _base_') : text.index('and the options above')].splitlines()
+    config = (
+        '\n'.join(line.strip() for line in lines)
+        .replace("'retinanet", f"'{ROOT}/configs/baselines/retinanet")
+        .replace("('person', 'car', 'traffic light')", str(classes_of(out)))
+    )
     (tmp_path / 'config.py').write_text(config)
     cfg = config_of(str(tmp_path / 'config.py'), out)
     assert cfg.model.bbox_head.num_classes == 3
     names = {category['id']: category['name'] for category in annotations(coco, 'val')['categories']}
     dataset, metric = build(cfg, 'val')
-    found = [sorted(dataset.metainfo['classes'][instance['bbox_label']] for instance in dataset.get_data_info(i)['instances'])
-             for i in range(len(dataset))]
+    found = [
+        sorted(
+            dataset.metainfo['classes'][instance['bbox_label']]
+            for instance in dataset.get_data_info(i)['instances']
+        )
+        for i in range(len(dataset))
+    ]
     content = annotations(coco, 'val')
-    assert found == [sorted(names[a['category_id']] for a in content['annotations']
-                            if a['image_id'] == dataset.get_data_info(i)['img_id'] and names[a['category_id']] in '27')
-                     for i in range(len(dataset))]
+    assert found == [
+        sorted(
+            names[a['category_id']]
+            for a in content['annotations']
+            if a['image_id'] == dataset.get_data_info(i)['img_id'] and names[a['category_id']] in '27'
+        )
+        for i in range(len(dataset))
+    ]
     assert all(found) and perfect(dataset, metric) == 1
 
 
@@ -187,7 +236,11 @@ def test_images_are_copied_where_no_link_can_be(coco, tmp_path, monkeypatch):
     write_subset(coco, tmp_path / 'out', train=2, val=1)
     for path in (tmp_path / 'out').glob('*2017/*.jpg'):
         original = coco / path.parent.name / path.name
-        assert path.read_bytes() == original.read_bytes() and not path.samefile(original) and not path.is_symlink()
+        assert (
+            path.read_bytes() == original.read_bytes()
+            and not path.samefile(original)
+            and not path.is_symlink()
+        )
 
 
 def test_images_that_are_links_themselves(own, tmp_path):
@@ -245,7 +298,9 @@ class Stop(Exception):
 @pytest.mark.parametrize('writes', [0, 3, 5, 6, 7])
 @pytest.mark.parametrize('before', [False, True], ids=['new', 'overwriting'])
 def test_stopped_half_way(coco, tmp_path, monkeypatch, writes, before):
-    """Files are whole, nothing claims to be complete, no annotations name a missing image; the same command completes it."""
+    """Files are whole, nothing claims to be complete, no annotations name a missing image; the same command
+    completes it.
+    """
     out = tmp_path / 'out'
     if before:
         write_subset(coco, out, train=4, val=2, seed=3)
@@ -265,7 +320,9 @@ def test_stopped_half_way(coco, tmp_path, monkeypatch, writes, before):
     assert (RECORD in left) == (before and writes == 0) and not any('/.' in f'/{name}' for name in left)
     for split in ('train', 'val'):
         if f'annotations/instances_{split}2017.json' in left:
-            assert all(f'{split}2017/{image["file_name"]}' in left for image in annotations(out, split)['images'])
+            assert all(
+                f'{split}2017/{image["file_name"]}' in left for image in annotations(out, split)['images']
+            )
     assert write_subset(coco, out, train=3, val=2, overwrite=before)
     assert tree(out) == tree(tmp_path / 'whole')
 
@@ -281,12 +338,20 @@ def test_truncated_annotations(own, tmp_path):
     content = path.read_bytes()
     for broken in (content[:-20], b'', content[:40] + b'\xff' + content[40:]):
         path.write_bytes(broken)
-        refused(ValueError, own, tmp_path / 'out', rf'source: .*instances_val2017.json \({len(broken)} bytes\) cannot be read.*'
-                'Unpack annotations_trainval2017.zip again')
+        refused(
+            ValueError,
+            own,
+            tmp_path / 'out',
+            rf'source: .*instances_val2017.json \({len(broken)} bytes\) cannot be read.*'
+            'Unpack annotations_trainval2017.zip again',
+        )
 
 
-@pytest.mark.parametrize('content', [[], dict(images=[], annotations=[]), by_hand() | dict(annotations=[dict(id=1, caption='x')])],
-                         ids=['a list', 'no categories', 'captions'])
+@pytest.mark.parametrize(
+    'content',
+    [[], dict(images=[], annotations=[]), by_hand() | dict(annotations=[dict(id=1, caption='x')])],
+    ids=['a list', 'no categories', 'captions'],
+)
 def test_other_annotations(own, tmp_path, content):
     (own / 'annotations/instances_train2017.json').write_text(json.dumps(content))
     refused(ValueError, own, tmp_path / 'out', 'source: .*instances_train2017.json has no list')
@@ -294,32 +359,58 @@ def test_other_annotations(own, tmp_path, content):
 
 def test_missing_and_empty_images(own, tmp_path):
     for split, name in (('train', '000000000004.jpg'), ('train', '000000000007.jpg')):
-        (own / f'{split}2017' / name).write_bytes(b'') if '7' in name else (own / f'{split}2017' / name).unlink()
-    refused(FileNotFoundError, own, tmp_path / 'out', r'source: 2 of the 12 chosen train images are missing or empty: '
-            r'\S+train2017/000000000004.jpg, \S+train2017/000000000007.jpg. Unpack train2017.zip again', **ALL)
+        (own / f'{split}2017' / name).write_bytes(b'') if '7' in name else (
+            own / f'{split}2017' / name
+        ).unlink()
+    refused(
+        FileNotFoundError,
+        own,
+        tmp_path / 'out',
+        r'source: 2 of the 12 chosen train images are missing or empty: '
+        r'\S+train2017/000000000004.jpg, \S+train2017/000000000007.jpg. Unpack train2017.zip again',
+        **ALL,
+    )
 
 
 def test_more_images_than_there_are(coco, tmp_path):
-    refused(ValueError, coco, tmp_path / 'out', r'train: asked for 1000 images, but 12 of 12 have an object. Ask for 12 or fewer '
-            r'\(--train, .*train2017.json\)', train=1000)
+    refused(
+        ValueError,
+        coco,
+        tmp_path / 'out',
+        r'train: asked for 1000 images, but 12 of 12 have an object. Ask for 12 or fewer '
+        r'\(--train, .*train2017.json\)',
+        train=1000,
+    )
     refused(ValueError, coco, tmp_path / 'out', 'val: asked for 13 images', val=13)
     refused(ValueError, coco, tmp_path / 'out', 'val: got 0, expected 1 or more', val=0)
     refused(ValueError, coco, tmp_path / 'out', 'seed: got -1', seed=-1)
 
 
 def test_unknown_classes(coco, tmp_path):
-    refused(KeyError, coco, tmp_path / 'out', "classes: .*train2017.json has no category '11'. Did you mean '1'. It has 0, 1, 2",
-            classes=['3', '11'])
+    refused(
+        KeyError,
+        coco,
+        tmp_path / 'out',
+        "classes: .*train2017.json has no category '11'. Did you mean '1'. It has 0, 1, 2",
+        classes=['3', '11'],
+    )
 
 
 def test_wrong_folders(coco, tmp_path):
     refused(FileNotFoundError, tmp_path / 'gone', tmp_path / 'out', 'source: no folder')
-    refused(FileNotFoundError, coco / 'train2017', tmp_path / 'out', 'source: .* has no annotations/.*Did you mean .*coco')
+    refused(
+        FileNotFoundError,
+        coco / 'train2017',
+        tmp_path / 'out',
+        'source: .* has no annotations/.*Did you mean .*coco',
+    )
     with pytest.raises(ValueError, match='out: .* is the source'):
         write_subset(coco, coco / '.')
     (tmp_path / 'mine').mkdir()
     (tmp_path / 'mine/photo.jpg').write_bytes(b'')
-    with pytest.raises(ValueError, match=r"out: .* is not empty and holds no coco_subset.json \(found \['photo.jpg'\]\)"):
+    with pytest.raises(
+        ValueError, match=r"out: .* is not empty and holds no coco_subset.json \(found \['photo.jpg'\]\)"
+    ):
         write_subset(coco, tmp_path / 'mine', train=3, val=2, overwrite=True)
     with pytest.raises(ValueError, match='out: .*photo.jpg is a file'):
         write_subset(coco, tmp_path / 'mine/photo.jpg', train=3, val=2)
@@ -330,7 +421,9 @@ def test_command_line(coco, tmp_path, capsys):
     argv = [str(coco), '--out', str(tmp_path / 'out'), '--train', '3', '--val', '2', '--classes', '7', '2']
     assert tool.main(argv) == 0
     said = capsys.readouterr().out
-    assert '3 train and 2 val images' in said and all(option in said.split() for option in config_options(tmp_path / 'out'))
+    assert '3 train and 2 val images' in said and all(
+        option in said.split() for option in config_options(tmp_path / 'out')
+    )
     assert "metainfo = dict(classes=('2', '7')) and num_classes=2" in said
     assert tool.main(argv) == 0
     assert 'nothing to do' in capsys.readouterr().out

@@ -1,4 +1,5 @@
 """Conversion of NYUv2, from small files in the form of the official ones."""
+
 import json
 
 import h5py
@@ -11,18 +12,23 @@ from toys import load_tool
 
 from kd_methods.convert import nyuv2 as nyuv2_convert
 from kd_methods.convert.nyuv2 import RECORD, convert_nyuv2, millimetres
-from kd_methods.core.cli import run_tool
-from kd_methods.core.files import only_run
 from kd_methods.datasets.nyuv2 import TO_13
+from kd_methods.engine.cli import run_tool
+from kd_methods.utils.files import only_run
 
 
 @pytest.fixture
 def files(tmp_path):
     """The three files, as keyword arguments."""
     write_mat(tmp_path / 'labeled.mat', official())
-    scipy.io.savemat(tmp_path / 'mapping.mat', dict(mapClass=MAPPING.astype(np.uint8)[None], className=np.array(['x'], object)))
+    scipy.io.savemat(
+        tmp_path / 'mapping.mat',
+        dict(mapClass=MAPPING.astype(np.uint8)[None], className=np.array(['x'], object)),
+    )
     write_splits(tmp_path / 'splits.mat')
-    return dict(mat=tmp_path / 'labeled.mat', classes=tmp_path / 'mapping.mat', splits=tmp_path / 'splits.mat')
+    return dict(
+        mat=tmp_path / 'labeled.mat', classes=tmp_path / 'mapping.mat', splits=tmp_path / 'splits.mat'
+    )
 
 
 def read(path):
@@ -49,7 +55,9 @@ def test_every_pixel(files, tmp_path, raw):
             assert (depth[2, 3] == 0) == raw
             label = read(tmp_path / 'out/labels40' / name)
             assert label.dtype == np.uint8 and label.shape == (HEIGHT, WIDTH)
-            expected = [[MAPPING[fine - 1] if fine else 0 for fine in row] for row in arrays['labels'][i].astype(int)]
+            expected = [
+                [MAPPING[fine - 1] if fine else 0 for fine in row] for row in arrays['labels'][i].astype(int)
+            ]
             np.testing.assert_array_equal(label, expected)
             assert label[0, 0] == MAPPING[893] and label[0, 1] == MAPPING[0] and (label[1, 2:5] == 0).all()
             np.testing.assert_array_equal(read(tmp_path / 'out/labels13' / name), TO_13[label])
@@ -59,10 +67,47 @@ def test_the_13_classes():
     """Labels 0 to 40 in terms of the 13, as the published mapping numbers them."""
     assert TO_13.tolist() == [
         0,
-        12, 5, 6, 1, 4, 9, 10, 12, 13, 6,
-        8, 6, 13, 10, 6, 13, 6, 7, 7, 5,
-        7, 3, 2, 6, 11, 7, 7, 7, 7, 7,
-        7, 6, 7, 7, 7, 7, 7, 7, 6, 7]
+        12,
+        5,
+        6,
+        1,
+        4,
+        9,
+        10,
+        12,
+        13,
+        6,
+        8,
+        6,
+        13,
+        10,
+        6,
+        13,
+        6,
+        7,
+        7,
+        5,
+        7,
+        3,
+        2,
+        6,
+        11,
+        7,
+        7,
+        7,
+        7,
+        7,
+        7,
+        6,
+        7,
+        7,
+        7,
+        7,
+        7,
+        7,
+        6,
+        7,
+    ]
 
 
 def test_millimetres():
@@ -73,8 +118,10 @@ def test_millimetres():
 
 def test_small_files_may_be_of_version_7_3(files, tmp_path):
     convert_nyuv2(**files, out=tmp_path / 'a', log=[].append)
-    for name, content in dict(classes=dict(mapClass=MAPPING[:, None]),
-                              splits=dict(trainNdxs=np.array([TRAIN]), testNdxs=np.array([TEST]))).items():
+    for name, content in dict(
+        classes=dict(mapClass=MAPPING[:, None]),
+        splits=dict(trainNdxs=np.array([TRAIN]), testNdxs=np.array([TEST])),
+    ).items():
         files[name] = tmp_path / f'{name}73.mat'
         with h5py.File(files[name], 'w') as file:
             for key, value in content.items():
@@ -83,14 +130,20 @@ def test_small_files_may_be_of_version_7_3(files, tmp_path):
 
 
 def tree(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob('*')) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob('*'))
+        if path.is_file()
+    }
 
 
 def test_finished_is_left_alone(files, tmp_path):
     out = tmp_path / 'out'
     assert convert_nyuv2(**files, out=out, log=[].append)
     assert json.loads((out / RECORD).read_text())['train'] == 3
-    assert sorted(path.name for path in out.iterdir()) == sorted([RECORD, 'images', 'depths', 'labels40', 'labels13'])
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        [RECORD, 'images', 'depths', 'labels40', 'labels13']
+    )
     before = {path: path.stat().st_mtime_ns for path in out.rglob('*')}
     assert not convert_nyuv2(**files, out=out, log=[].append)
     assert {path: path.stat().st_mtime_ns for path in out.rglob('*')} == before
@@ -101,7 +154,9 @@ def test_other_arguments_need_overwrite(files, tmp_path):
     convert_nyuv2(**files, out=out, log=[].append)
     filled = tree(out)
     (out / 'images/train/stale.png').write_bytes(b'')
-    with pytest.raises(ValueError, match='out: .* another conversion .raw_depth False there, True asked.*--overwrite'):
+    with pytest.raises(
+        ValueError, match='out: .* another conversion .raw_depth False there, True asked.*--overwrite'
+    ):
         convert_nyuv2(**files, out=out, raw_depth=True, log=[].append)
     assert convert_nyuv2(**files, out=out, raw_depth=True, overwrite=True, log=[].append)
     raw = tree(out)
@@ -130,7 +185,9 @@ class Stop(Exception):
 
 @pytest.mark.parametrize('finished_before', [False, True])
 def test_stopped_while_writing(files, tmp_path, monkeypatch, finished_before):
-    """No folder of the data set holds a part of the images; an older conversion stays until the new one is complete."""
+    """No folder of the data set holds a part of the images; an older conversion stays until the new one is
+    complete.
+    """
     convert_nyuv2(**files, out=tmp_path / 'whole', log=[].append)
     out, old = tmp_path / 'out', {}
     if finished_before:
@@ -208,9 +265,15 @@ def test_missing_file(files, tmp_path, argument):
     assert message.startswith(f'{argument}: no file') and 'gone.mat' in message and '--help' in message
 
 
-@pytest.mark.parametrize('content, found', [
-    (b'<!DOCTYPE html><html>404</html>', 'a web page'), (b'', 'an empty file'),
-    (b'MATLAB 7.3 MAT-file, Platform', "begins with b'MATLAB 7.3"), (None, 'a MATLAB file of version 5')])
+@pytest.mark.parametrize(
+    'content, found',
+    [
+        (b'<!DOCTYPE html><html>404</html>', 'a web page'),
+        (b'', 'an empty file'),
+        (b'MATLAB 7.3 MAT-file, Platform', "begins with b'MATLAB 7.3"),
+        (None, 'a MATLAB file of version 5'),
+    ],
+)
 def test_mat_is_no_hdf5(files, tmp_path, content, found):
     path = tmp_path / 'other.mat'
     if content is None:
@@ -218,14 +281,21 @@ def test_mat_is_no_hdf5(files, tmp_path, content, found):
     else:
         path.write_bytes(content)
     message = refused(files, tmp_path, mat=path)
-    assert message.startswith('mat: ') and path.name in message and 'is no MATLAB v7.3' in message and found in message
+    assert (
+        message.startswith('mat: ')
+        and path.name in message
+        and 'is no MATLAB v7.3' in message
+        and found in message
+    )
 
 
 def test_mat_was_cut_off(files, tmp_path):
     content = files['mat'].read_bytes()
-    files['mat'].write_bytes(content[:len(content) // 2])
+    files['mat'].write_bytes(content[: len(content) // 2])
     message = refused(files, tmp_path)
-    assert message.startswith('mat: ') and 'stopped early' in message and f'{len(content) // 2} bytes' in message
+    assert (
+        message.startswith('mat: ') and 'stopped early' in message and f'{len(content) // 2} bytes' in message
+    )
 
 
 @pytest.mark.parametrize('argument', ['classes', 'splits'])
@@ -239,7 +309,8 @@ def test_small_file_is_no_mat(files, tmp_path, argument):
 
 def test_missing_variables(files, tmp_path):
     assert "has no variable 'mapClass', it holds ['testNdxs', 'trainNdxs']" in refused(
-        files, tmp_path, classes=files['splits'])
+        files, tmp_path, classes=files['splits']
+    )
     assert refused(files, tmp_path, splits=files['mat']).startswith('splits: ')
     arrays = official()
     del arrays['labels']
@@ -250,15 +321,27 @@ def test_missing_variables(files, tmp_path):
     assert "has no variable 'rawDepths'" in refused(files, tmp_path, raw_depth=True)
 
 
-@pytest.mark.parametrize('name, change, message', [
-    ('images', lambda a: a.astype(np.float32), 'images of .* is float32'),
-    ('images', lambda a: a.astype(np.uint16), 'images of .* is uint16'),
-    ('images', lambda a: a[..., :2], r'images of .* shape \(6, 2, 10, 8\), expected uint8, images x 3 x width x height'),
-    ('images', lambda a: a[..., 0], 'images of .* expected uint8'),
-    ('depths', lambda a: a.astype(np.uint16), 'depths of .* is uint16.* expected float32'),
-    ('labels', lambda a: a.astype(np.float64), 'labels of .* is float64.* expected uint16'),
-    ('depths', lambda a: a[:5], 'do not belong together.*images 6 x 10 x 8, depths 5 x 10 x 8, labels 6 x 10 x 8'),
-    ('labels', lambda a: a.transpose(0, 2, 1), 'do not belong together.*labels 6 x 8 x 10')])
+@pytest.mark.parametrize(
+    'name, change, message',
+    [
+        ('images', lambda a: a.astype(np.float32), 'images of .* is float32'),
+        ('images', lambda a: a.astype(np.uint16), 'images of .* is uint16'),
+        (
+            'images',
+            lambda a: a[..., :2],
+            r'images of .* shape \(6, 2, 10, 8\), expected uint8, images x 3 x width x height',
+        ),
+        ('images', lambda a: a[..., 0], 'images of .* expected uint8'),
+        ('depths', lambda a: a.astype(np.uint16), 'depths of .* is uint16.* expected float32'),
+        ('labels', lambda a: a.astype(np.float64), 'labels of .* is float64.* expected uint16'),
+        (
+            'depths',
+            lambda a: a[:5],
+            'do not belong together.*images 6 x 10 x 8, depths 5 x 10 x 8, labels 6 x 10 x 8',
+        ),
+        ('labels', lambda a: a.transpose(0, 2, 1), 'do not belong together.*labels 6 x 8 x 10'),
+    ],
+)
 def test_wrong_arrays(files, tmp_path, name, change, message):
     arrays = official()
     write_mat(files['mat'], {**arrays, name: change(arrays[name])})
@@ -267,15 +350,19 @@ def test_wrong_arrays(files, tmp_path, name, change, message):
     assert not (tmp_path / 'out').exists()
 
 
-@pytest.mark.parametrize('train, test, message', [
-    ([1, 2, 5], [0, 3, 4], 'testNdxs of .* holds 0. Images count from 1'),
-    ([2, 3, 6], [1, 4, 7], r'testNdxs of .* holds \[7\], but mat has the images 1 to 6'),
-    ([2, 3, -6], [1, 4, 5], r'trainNdxs of .* holds \[-6\]'),
-    ([2, 3, 6, 3], [1, 4, 5], 'trainNdxs of .* names images twice'),
-    ([2, 3, 6], [1, 3, 4, 5], r'1 images in both splits, such as \[3\]'),
-    ([2, 3], [1, 4, 5], r'leaves out 1 of the 6 images of mat, such as \[6\]'),
-    ([2, 3, 6.5], [1, 4, 5], 'expected a vector of integers'),
-    ([], [1, 2, 3, 4, 5, 6], 'trainNdxs of .* expected a vector of integers')])
+@pytest.mark.parametrize(
+    'train, test, message',
+    [
+        ([1, 2, 5], [0, 3, 4], 'testNdxs of .* holds 0. Images count from 1'),
+        ([2, 3, 6], [1, 4, 7], r'testNdxs of .* holds \[7\], but mat has the images 1 to 6'),
+        ([2, 3, -6], [1, 4, 5], r'trainNdxs of .* holds \[-6\]'),
+        ([2, 3, 6, 3], [1, 4, 5], 'trainNdxs of .* names images twice'),
+        ([2, 3, 6], [1, 3, 4, 5], r'1 images in both splits, such as \[3\]'),
+        ([2, 3], [1, 4, 5], r'leaves out 1 of the 6 images of mat, such as \[6\]'),
+        ([2, 3, 6.5], [1, 4, 5], 'expected a vector of integers'),
+        ([], [1, 2, 3, 4, 5, 6], 'trainNdxs of .* expected a vector of integers'),
+    ],
+)
 def test_wrong_splits(files, tmp_path, train, test, message):
     write_splits(files['splits'], train, test)
     with pytest.raises(ValueError, match='splits: .*' + message):
@@ -283,11 +370,15 @@ def test_wrong_splits(files, tmp_path, train, test, message):
     assert not (tmp_path / 'out').exists()
 
 
-@pytest.mark.parametrize('mapping, message', [
-    (np.full(894, 41), 'mapClass of .* holds 41 to 41, expected classes from 1 to 40'),
-    (np.full(894, -1), 'holds -1 to -1'),
-    (np.ones((894, 2)), r'shape \(894, 2\), expected a vector'),
-    (np.array(['wall']), 'expected a vector of integers')])
+@pytest.mark.parametrize(
+    'mapping, message',
+    [
+        (np.full(894, 41), 'mapClass of .* holds 41 to 41, expected classes from 1 to 40'),
+        (np.full(894, -1), 'holds -1 to -1'),
+        (np.ones((894, 2)), r'shape \(894, 2\), expected a vector'),
+        (np.array(['wall']), 'expected a vector of integers'),
+    ],
+)
 def test_wrong_mapping(files, tmp_path, mapping, message):
     scipy.io.savemat(files['classes'], dict(mapClass=mapping))
     with pytest.raises(ValueError, match='classes: .*' + message):
@@ -297,7 +388,9 @@ def test_wrong_mapping(files, tmp_path, mapping, message):
 
 def test_mapping_is_too_short(files, tmp_path):
     scipy.io.savemat(files['classes'], dict(mapClass=MAPPING[:893]))
-    with pytest.raises(ValueError, match='classes: mapClass has 893 entries, but image 1 of mat holds the label 894'):
+    with pytest.raises(
+        ValueError, match='classes: mapClass has 893 entries, but image 1 of mat holds the label 894'
+    ):
         convert_nyuv2(**files, out=tmp_path / 'out', log=[].append)
     assert not (tmp_path / 'out' / RECORD).exists()
 
@@ -319,10 +412,15 @@ def test_broken_block_inside(files, tmp_path):
 
 def test_command_line(files, tmp_path, capsys):
     tool = load_tool('data/nyuv2')
-    argv = [text for key, value in files.items() for text in (f'--{key}', str(value))] + ['--out', str(tmp_path / 'out')]
+    argv = [text for key, value in files.items() for text in (f'--{key}', str(value))] + [
+        '--out',
+        str(tmp_path / 'out'),
+    ]
     assert tool.main(argv) == 0
     out = capsys.readouterr().out
-    assert 'note: 3 train and 3 test images; the full data set has 795 and 654' in out and 'converted in' in out
+    assert (
+        'note: 3 train and 3 test images; the full data set has 795 and 654' in out and 'converted in' in out
+    )
     assert len(list(tmp_path.glob('out/*/*/*.png'))) == 4 * COUNT
     assert tool.main(argv) == 0
     assert 'nothing to do' in capsys.readouterr().out

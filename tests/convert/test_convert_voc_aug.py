@@ -1,4 +1,5 @@
 """VOC 2012 + Aug from SBD: labels, lists, and what happens when some of it is wrong."""
+
 import re
 from functools import partial
 
@@ -11,10 +12,11 @@ from raw_sbd import LISTS, SIZE, labels_of, write_mat, write_sbd, write_voc
 from toys import load_tool
 
 from kd_methods.convert.voc_aug import convert_voc_aug, read_sbd
-from kd_methods.core.cli import run_tool
-from kd_methods.core.files import only_run
+from kd_methods.engine.cli import run_tool
+from kd_methods.utils.files import only_run
 
-# VOC's train and val, and SBD's: v1 is in both trains, v2 in VOC's alone, v4 and v5 (of VOC's val) in SBD too.
+# VOC's train and val, and SBD's: v1 is in both trains, v2 in VOC's alone, v4 and v5 (of VOC's val) in SBD
+# too.
 TRAIN, VAL = ['2007_v1', '2007_v2'], ['2007_v3', '2007_v4', '2007_v5']
 SBD_TRAIN, SBD_VAL = ['2008_s9', '2008_s1', '2007_v4', '2007_v1'], ['2008_s2', '2007_v5', '2008_s3']
 AUG = ['2008_s1', '2008_s2', '2008_s3', '2008_s9']
@@ -69,8 +71,10 @@ def test_every_pixel_and_every_name(voc, sbd):
 
 def test_a_subset_is_noted(voc, sbd):
     notes = convert_voc_aug(voc, sbd).notes
-    assert notes == [f'{voc / LISTS}/trainaug.txt: 6 images (the full data has 10582)',
-                     f'{voc / LISTS}/aug.txt: 4 images (the full data has 9118)']
+    assert notes == [
+        f'{voc / LISTS}/trainaug.txt: 6 images (the full data has 10582)',
+        f'{voc / LISTS}/aug.txt: 4 images (the full data has 9118)',
+    ]
 
 
 def test_a_second_run_changes_nothing(voc, sbd):
@@ -103,11 +107,13 @@ def without(name):
 def test_a_truncated_file_is_named_left_out_and_repaired_later(voc, sbd, share):
     path = sbd / 'dataset/cls/2008_s2.mat'
     whole = path.read_bytes()
-    path.write_bytes(whole[:int(share * len(whole))])
+    path.write_bytes(whole[: int(share * len(whole))])
     outcome = convert_voc_aug(voc, sbd)
     assert (outcome.written, list(outcome.failed), outcome.exit_code) == (7, [path], 1)
     assert re.match(f'{re.escape(str(path))} .* cannot be read as a MATLAB file', outcome.failed[path])
-    assert lists(voc) == without('2008_s2') and outcome.notes[-1].startswith('1 of 6 images are left out of the lists')
+    assert lists(voc) == without('2008_s2') and outcome.notes[-1].startswith(
+        '1 of 6 images are left out of the lists'
+    )
     path.write_bytes(whole)
     outcome = convert_voc_aug(voc, sbd)
     assert (outcome.written, outcome.kept, outcome.exit_code) == (1, 7, 0)
@@ -116,7 +122,11 @@ def test_a_truncated_file_is_named_left_out_and_repaired_later(voc, sbd, share):
 
 @pytest.mark.parametrize('name', ['2008_s3', '2007_v2'])
 def test_missing_labels_are_named_and_left_out(voc, sbd, name):
-    path = sbd / 'dataset/cls/2008_s3.mat' if name == '2008_s3' else voc / 'VOC2012/SegmentationClass/2007_v2.png'
+    path = (
+        sbd / 'dataset/cls/2008_s3.mat'
+        if name == '2008_s3'
+        else voc / 'VOC2012/SegmentationClass/2007_v2.png'
+    )
     path.unlink()
     outcome = convert_voc_aug(voc, sbd)
     assert outcome.failed == {path: f'{path}: no such file'}
@@ -140,7 +150,9 @@ def test_instances_in_place_of_classes_are_named(tmp_path):
         read_sbd(path)
     for content in (dict(Boundaries=np.ones((2, 3))), np.ones((2, 3))):
         scipy.io.savemat(path, dict(GTcls=content))
-        with pytest.raises(ValueError, match='2008_s1.mat: GTcls holds .*, expected Segmentation. The files of dataset/cls'):
+        with pytest.raises(
+            ValueError, match='2008_s1.mat: GTcls holds .*, expected Segmentation. The files of dataset/cls'
+        ):
             read_sbd(path)
 
 
@@ -164,7 +176,7 @@ def test_a_truncated_image_is_named_left_out_and_repaired_later(voc, sbd, share,
         convert_voc_aug(voc, sbd)
     path = voc / 'VOC2012/JPEGImages/2008_s9.jpg'
     whole = path.read_bytes()
-    path.write_bytes(whole[:int(share * len(whole))])
+    path.write_bytes(whole[: int(share * len(whole))])
     outcome = convert_voc_aug(voc, sbd)
     assert list(outcome.failed) == [path] and outcome.exit_code == 1
     assert re.match(f'{re.escape(str(path))} .* cannot be read as an image', outcome.failed[path])
@@ -175,7 +187,10 @@ def test_a_truncated_image_is_named_left_out_and_repaired_later(voc, sbd, share,
 
 
 def test_one_run_at_a_time(voc, sbd):
-    with only_run(voc / 'VOC2012'), pytest.raises(ValueError, match='VOC2012: another process is writing here'):
+    with (
+        only_run(voc / 'VOC2012'),
+        pytest.raises(ValueError, match='VOC2012: another process is writing here'),
+    ):
         convert_voc_aug(voc, sbd)
 
 
@@ -207,14 +222,22 @@ def test_an_empty_list_is_said(voc, sbd):
         convert_voc_aug(voc, sbd)
 
 
-@pytest.mark.parametrize('folder, split, names', [
-    ('SegmentationClassAug', 'aug', AUG), ('SegmentationClassAug', 'trainaug', TRAINAUG), ('SegmentationClass', 'train', TRAIN)])
+@pytest.mark.parametrize(
+    'folder, split, names',
+    [
+        ('SegmentationClassAug', 'aug', AUG),
+        ('SegmentationClassAug', 'trainaug', TRAINAUG),
+        ('SegmentationClass', 'train', TRAIN),
+    ],
+)
 def test_mmseg_reads_it(voc, sbd, folder, split, names):
     convert_voc_aug(voc, sbd)
     data = PascalVOCDataset(
-        data_root=str(voc / 'VOC2012'), ann_file=f'ImageSets/Segmentation/{split}.txt',
+        data_root=str(voc / 'VOC2012'),
+        ann_file=f'ImageSets/Segmentation/{split}.txt',
         data_prefix=dict(img_path='JPEGImages', seg_map_path=folder),
-        pipeline=[dict(type='LoadImageFromFile'), dict(type='mmseg.LoadAnnotations')])
+        pipeline=[dict(type='LoadImageFromFile'), dict(type='mmseg.LoadAnnotations')],
+    )
     assert len(data) == len(names)
     for sample, name in zip(data, names):
         assert sample['img'].shape[:2] == SIZE

@@ -1,4 +1,5 @@
 """What the tests of the data check share."""
+
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,9 @@ def small(tmp_path) -> SimpleNamespace:
     write_split(tmp_path, 'train', 6)
     write_split(tmp_path, 'val', 3)
     cfg = config(data_set(tmp_path, 'train'), data_set(tmp_path, 'val'))
-    return SimpleNamespace(root=Path(tmp_path), cfg=cfg, train=cfg.train_dataloader.dataset, val=cfg.val_dataloader.dataset)
+    return SimpleNamespace(
+        root=Path(tmp_path), cfg=cfg, train=cfg.train_dataloader.dataset, val=cfg.val_dataloader.dataset
+    )
 
 
 @pytest.fixture
@@ -36,6 +39,7 @@ def notes() -> Callable[[Config], list[str]]:
 @pytest.fixture
 def quick() -> Callable[[Config], str]:
     """What the quick look before a run says: '' nothing, 'refused: ...' or 'warned: ...'."""
+
     def look(cfg: Config) -> str:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter('always')

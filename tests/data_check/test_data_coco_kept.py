@@ -1,4 +1,5 @@
 """Which images and objects of COCO's form are read: those that mmdet's own data set reads."""
+
 import re
 from types import SimpleNamespace
 
@@ -54,7 +55,9 @@ def test_objects_are_counted_as_mmdet_reads_them(coco, change):
         coco.train.metainfo = dict(classes=('cat', 'owl'))
     coco.train.filter_cfg = None
     split, count = seen(coco), len(coco.train.metainfo.classes)
-    things = [[t['bbox_label'] for t in image['instances'] if not t['ignore_flag']] for image in by_mmdet(coco)]
+    things = [
+        [t['bbox_label'] for t in image['instances'] if not t['ignore_flag']] for image in by_mmdet(coco)
+    ]
     assert split.counts.tolist() == [sum(labels.count(k) for labels in things) for k in range(count)]
     assert split.with_class.tolist() == [sum(k in labels for labels in things) for k in range(count)]
     assert split.sizes == {(20, 30): len(things)}
@@ -102,7 +105,9 @@ def no_annotations(coco):
 
 
 def categories_by_text(coco):
-    coco.change(lambda content: [category.update(id=str(category['id'])) for category in content['categories']])
+    coco.change(
+        lambda content: [category.update(id=str(category['id'])) for category in content['categories']]
+    )
     coco.train.indices = [0, 2]
 
 
@@ -116,9 +121,15 @@ def nothing_listed(coco):
 
 WANT = 'for want of objects of a class. Give the annotations the ids.*train_dataloader.dataset.filter_cfg.filter_empty_gt=False'
 EMPTY = {
-    none_of_that_size: 'min_size=50, but their shorter sides have 20 pixels at most.*--cfg-options .*filter_cfg.min_size=20',
-    none_in_a_test: 'it lists none', none_annotated: WANT, no_annotations: WANT, categories_by_text: WANT,
-    no_indices: r'indices=\[\] takes none. Leave it out', nothing_listed: 'it lists none. Convert the annotations again'}
+    none_of_that_size: 'min_size=50, but their shorter sides have 20 pixels at most.*--cfg-options '
+    '.*filter_cfg.min_size=20',
+    none_in_a_test: 'it lists none',
+    none_annotated: WANT,
+    no_annotations: WANT,
+    categories_by_text: WANT,
+    no_indices: r'indices=\[\] takes none. Leave it out',
+    nothing_listed: 'it lists none. Convert the annotations again',
+}
 
 
 @pytest.mark.parametrize('change', EMPTY, ids=[change.__name__ for change in EMPTY])
@@ -134,11 +145,17 @@ def test_no_image_to_read_stops_a_run(coco, change, quick, wrong):
 
 def of_another_class(coco):
     coco.train.metainfo = dict(classes=('dog', 'owl'))
-    coco.change(lambda content: [thing.update(category_id=10) for thing in content['annotations'] if thing['image_id'] == 2])
+    coco.change(
+        lambda content: [
+            thing.update(category_id=10) for thing in content['annotations'] if thing['image_id'] == 2
+        ]
+    )
 
 
 def without_objects(coco):
-    coco.change(lambda content: content.update(annotations=[a for a in content['annotations'] if a['image_id'] != 2]))
+    coco.change(
+        lambda content: content.update(annotations=[a for a in content['annotations'] if a['image_id'] != 2])
+    )
 
 
 def too_small(coco):

@@ -1,4 +1,5 @@
 """Data that a run can read: no sentence of the quick look stops it, and the whole check finds nothing wrong."""
+
 import re
 import warnings
 
@@ -79,6 +80,7 @@ def a_choice_of_classes(small):
 @DATASETS.register_module()
 class CamVidLike(BaseSegDataset):
     """A class that knows its classes."""
+
     METAINFO = dict(classes=CLASSES, palette=[[0, 0, 0], [1, 1, 1], [2, 2, 2]])
 
 
@@ -86,7 +88,10 @@ def another_ignored_value(small):
     for path in [*(small.root / 'train/labels').iterdir(), *(small.root / 'val/labels').iterdir()]:
         put(path, np.where(label_map() == 255, 77, label_map()))
     small.cfg.model.decode_head.ignore_index = 77
-    small.cfg.val_evaluator = small.cfg.test_evaluator = [dict(type='IoUMetric', ignore_index=77), dict(type='DumpResults')]
+    small.cfg.val_evaluator = small.cfg.test_evaluator = [
+        dict(type='IoUMetric', ignore_index=77),
+        dict(type='DumpResults'),
+    ]
 
 
 def ignored_by_all_heads(small):
@@ -130,6 +135,7 @@ def a_data_set_that_does_not_name_its_classes(small):
 def palette_images(small):
     for path in (small.root / 'train/labels').iterdir():
         from PIL import Image
+
         image = Image.fromarray(label_map())
         image.putpalette([200, 10, 10] * 256)
         image.save(path)
@@ -138,6 +144,7 @@ def palette_images(small):
 def turned_photographs(small):
     """The loader turns an image as its EXIF orientation says, so its label lies the other way."""
     from PIL import Image
+
     for i in range(6):
         exif = Image.Exif()
         exif[0x0112] = 6
@@ -147,14 +154,31 @@ def turned_photographs(small):
 
 def wrapped_twice(small):
     inner = small.train.to_dict()
-    small.cfg.train_dataloader.dataset = dict(type='RepeatDataset', times=2, dataset=dict(
-        type='ConcatDataset', datasets=[inner, dict(inner, ann_file='')]))
+    small.cfg.train_dataloader.dataset = dict(
+        type='RepeatDataset',
+        times=2,
+        dataset=dict(type='ConcatDataset', datasets=[inner, dict(inner, ann_file='')]),
+    )
 
 
-GOOD = [binary_masks_and_their_transform, labels_from_elsewhere, a_test_split_without_labels, a_part_of_a_data_set,
-        a_choice_of_classes, another_ignored_value, ignored_by_all_heads, one_output_for_two_classes,
-        two_classes_in_one_channel, a_head_that_learns_edges, classes_in_words, a_head_without_a_number,
-        a_data_set_that_does_not_name_its_classes, palette_images, turned_photographs, wrapped_twice]
+GOOD = [
+    binary_masks_and_their_transform,
+    labels_from_elsewhere,
+    a_test_split_without_labels,
+    a_part_of_a_data_set,
+    a_choice_of_classes,
+    another_ignored_value,
+    ignored_by_all_heads,
+    one_output_for_two_classes,
+    two_classes_in_one_channel,
+    a_head_that_learns_edges,
+    classes_in_words,
+    a_head_without_a_number,
+    a_data_set_that_does_not_name_its_classes,
+    palette_images,
+    turned_photographs,
+    wrapped_twice,
+]
 
 
 @pytest.mark.parametrize('change', GOOD, ids=[change.__name__ for change in GOOD])
@@ -184,13 +208,20 @@ def remote_by_backend(small):
     small.train.backend_args = dict(backend='petrel')
 
 
-@pytest.mark.parametrize('change, pattern', [
-    (own_list, None),
-    (other_type, 'train_dataloader.dataset: not looked at: the type DatasetOfSomethingElse is not known here'),
-    (not_registered, 'not looked at: the type DatasetOfNobody is not known'),
-    (remote, 'not looked at: its files are not on this machine'),
-    (remote_by_backend, 'not looked at: its files are not on this machine'),
-], ids=['own_list', 'other_type', 'not_registered', 'remote', 'remote_by_backend'])
+@pytest.mark.parametrize(
+    'change, pattern',
+    [
+        (own_list, None),
+        (
+            other_type,
+            'train_dataloader.dataset: not looked at: the type DatasetOfSomethingElse is not known here',
+        ),
+        (not_registered, 'not looked at: the type DatasetOfNobody is not known'),
+        (remote, 'not looked at: its files are not on this machine'),
+        (remote_by_backend, 'not looked at: its files are not on this machine'),
+    ],
+    ids=['own_list', 'other_type', 'not_registered', 'remote', 'remote_by_backend'],
+)
 def test_what_is_not_known_stops_no_run(change, pattern, small, wrong, notes, quick):
     """The whole check says that it was not looked at, and why."""
     change(small)
@@ -198,11 +229,16 @@ def test_what_is_not_known_stops_no_run(change, pattern, small, wrong, notes, qu
     if pattern:
         assert wrong(small.cfg) == [] and any(pattern in note for note in notes(small.cfg))
     else:
-        assert any('DatasetWithItsOwnList cannot be built: RuntimeError: not on this machine' in text for text in wrong(small.cfg))
+        assert any(
+            'DatasetWithItsOwnList cannot be built: RuntimeError: not on this machine' in text
+            for text in wrong(small.cfg)
+        )
 
 
 def test_what_a_pipeline_can_live_with_is_a_warning(small, wrong, quick):
-    """Labels of half the size are brought to that of the image; a missing image is passed over if the loader is told so."""
+    """Labels of half the size are brought to that of the image; a missing image is passed over if the loader
+    is told so.
+    """
     for path in (small.root / 'train/labels').iterdir():
         put(path, label_map(size=(8, 12)))
     small.train.pipeline = [*LOAD[:2], dict(type='Resize', scale=(16, 16), keep_ratio=False), LOAD[2]]
@@ -217,7 +253,9 @@ def test_what_a_pipeline_can_live_with_is_a_warning(small, wrong, quick):
 def test_labels_of_validation_beyond_the_classes_are_a_warning(small, quick):
     """mmseg's metric passes over them."""
     write_split(small.root, 'val', 3, high=5)
-    assert quick(small.cfg).startswith('warned: val_dataloader.dataset: all 3 label files with values that are no class')
+    assert quick(small.cfg).startswith(
+        'warned: val_dataloader.dataset: all 3 label files with values that are no class'
+    )
 
 
 def test_a_loss_that_takes_any_label_is_no_reason_to_stop(small, quick):
@@ -229,7 +267,9 @@ def test_a_loss_that_takes_any_label_is_no_reason_to_stop(small, quick):
 
 
 def test_a_list_of_loaders_and_no_model(small, quick, wrong):
-    cfg = Config(dict(default_scope='mmseg', val_dataloader=[dict(dataset=small.val), dict(dataset=small.val)]))
+    cfg = Config(
+        dict(default_scope='mmseg', val_dataloader=[dict(dataset=small.val), dict(dataset=small.val)])
+    )
     assert quick(cfg) == '' and wrong(cfg) == []
     cfg.val_dataloader[1].dataset = dict(small.val, data_root='nowhere')
     assert 'val_dataloader.1.dataset: BaseSegDataset finds no' in quick(cfg)
@@ -238,6 +278,7 @@ def test_a_list_of_loaders_and_no_model(small, quick, wrong):
 def test_nothing_is_warned_about_on_a_good_data_set(tmp_path):
     """mmseg's own warnings included: a log begins with them otherwise."""
     from kd_methods.data_check.quick import check_datasets
+
     write_split(tmp_path, 'train', 2)
     with warnings.catch_warnings():
         warnings.simplefilter('error')

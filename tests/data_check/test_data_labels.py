@@ -1,4 +1,5 @@
 """Values of label maps: what they stand for, and how often each class occurs."""
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -11,12 +12,17 @@ from kd_methods.data_check.splits import Effort
 
 
 @pytest.mark.parametrize('zero', [False, True])
-@pytest.mark.parametrize('mapping', [None, {0: 2, 2: 0}, {1: 255, 3: 1}, {11: 255}], ids=['none', 'swapped', 'left out', 'void'])
+@pytest.mark.parametrize(
+    'mapping', [None, {0: 2, 2: 0}, {1: 255, 3: 1}, {11: 255}], ids=['none', 'swapped', 'left out', 'void']
+)
 def test_values_stand_for_what_mmseg_makes_of_them(zero, mapping, tmp_path):
     from mmseg.datasets.transforms import LoadAnnotations
+
     path = put(tmp_path / 'a.png', np.arange(256, dtype=np.uint8).reshape(16, 16))
     info = dict(seg_map_path=str(path), seg_fields=[], reduce_zero_label=zero, label_map=mapping)
-    np.testing.assert_array_equal(meanings(zero, mapping), LoadAnnotations().transform(info)['gt_seg_map'].ravel())
+    np.testing.assert_array_equal(
+        meanings(zero, mapping), LoadAnnotations().transform(info)['gt_seg_map'].ravel()
+    )
 
 
 @pytest.mark.parametrize('zero', [False, True])
@@ -24,6 +30,7 @@ def test_values_stand_for_what_mmseg_makes_of_them(zero, mapping, tmp_path):
 def test_frequencies_are_those_of_the_loaded_labels(zero, workers, small):
     """Against the data set itself, image by image."""
     from mmengine.registry import DATASETS
+
     write_split(small.root, 'train', 20, high=4 if zero else 3)
     small.train.reduce_zero_label = zero
     split = look(small.cfg, ['train'], Effort(workers=workers)).splits[0]
@@ -61,7 +68,7 @@ def test_classes_that_never_occur_get_a_note(small, notes, wrong):
 def test_a_part_says_nothing_about_what_never_occurs(small):
     for path in (small.root / 'train/labels').iterdir():
         put(path, label_map() * 0)
-    note, = check_data(small.cfg, 'CONFIG', ['train'], limit=2, workers=1).notes
+    (note,) = check_data(small.cfg, 'CONFIG', ['train'], limit=2, workers=1).notes
     assert note.startswith('At most 2 samples of each data set were read (--limit)')
 
 
@@ -75,13 +82,16 @@ def test_the_part_is_evenly_spaced():
 def test_no_class_at_all_is_wrong(small, wrong):
     for path in (small.root / 'train/labels').iterdir():
         put(path, np.full((16, 24), 255, np.uint8))
-    assert 'no pixel of the labels has a class: the files hold 255 alone, and that is ignored' in wrong(small.cfg)[0]
+    assert (
+        'no pixel of the labels has a class: the files hold 255 alone, and that is ignored'
+        in wrong(small.cfg)[0]
+    )
 
 
 def test_files_beyond_the_first_three_are_counted(small, wrong):
     for i in (1, 2, 4, 5):
         put(small.root / f'train/labels/{i:03d}.png', label_map() + 3)
-    text, = wrong(small.cfg)
+    (text,) = wrong(small.cfg)
     assert '4 of 6 label files' in text and '/001.png (2, 3, 4, 5' not in text
     assert 'train/labels/001.png (3, 4, 5), 002.png (3, 4, 5), 004.png (3, 4, 5) and 1 more.' in text
 
@@ -107,7 +117,9 @@ def test_one_text_for_the_classes_is_no_tuple(small, wrong, quick):
     small.train.metainfo = dict(classes=('cat'))
     said = "train_dataloader.dataset: metainfo.classes='cat' is one text and no file"
     assert wrong(small.cfg)[0].startswith(said) and len(wrong(small.cfg)) == 1
-    assert quick(small.cfg).startswith(f'warned: {said}') and "write classes=('cat',) with a comma" in quick(small.cfg)
+    assert quick(small.cfg).startswith(f'warned: {said}') and "write classes=('cat',) with a comma" in quick(
+        small.cfg
+    )
 
 
 def test_one_text_for_the_classes_of_a_known_data_set(small, wrong, quick):

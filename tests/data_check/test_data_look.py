@@ -1,4 +1,5 @@
 """What the data sets of a config have to do with each other and with their pipelines."""
+
 import numpy as np
 import pytest
 from mmengine.config import Config
@@ -35,10 +36,19 @@ def test_images_alone_may_be_tested(small, quick, wrong):
     assert quick(small.cfg) == '' and wrong(small.cfg) == []
 
 
-@pytest.mark.parametrize('kind, cure', [
-    ('SceneDataset', 'Set --cfg-options train_dataloader.dataset.data_prefix.x_path=DIR; or take LoadXFromFile out'),
-    ('BaseSegDataset', 'That takes a data set with X (NYUv2Dataset, CityscapesDisparityDataset, SceneDataset, '),
-])
+@pytest.mark.parametrize(
+    'kind, cure',
+    [
+        (
+            'SceneDataset',
+            'Set --cfg-options train_dataloader.dataset.data_prefix.x_path=DIR; or take LoadXFromFile out',
+        ),
+        (
+            'BaseSegDataset',
+            'That takes a data set with X (NYUv2Dataset, CityscapesDisparityDataset, SceneDataset, ',
+        ),
+    ],
+)
 def test_x_that_no_data_set_names_stops_a_run(kind, cure, small, quick, wrong):
     small.train.update(type=kind, pipeline=X)
     small.train.pop('metainfo')
@@ -65,6 +75,7 @@ def test_x_that_is_missing_is_said_once(lazy, small, wrong):
 @DATASETS.register_module()
 class DatasetThatFindsItsLabels(BaseSegDataset):
     """Somebody's own data set, which names the labels when a sample is read."""
+
     METAINFO = dict(classes=CLASSES, palette=[[0, 0, 0], [1, 1, 1], [2, 2, 2]])
 
     def prepare_data(self, idx):
@@ -80,14 +91,19 @@ def test_a_data_set_may_name_labels_late(small, quick, wrong):
 
 
 def test_a_label_larger_than_its_image_stops_a_measurement(small, quick):
-    """In training a crop of one size can be taken of both, which is a warning; a metric compares them pixel by pixel."""
+    """In training a crop of one size can be taken of both, which is a warning; a metric compares them pixel
+    by pixel.
+    """
     import torch
     from mmseg.evaluation import IoUMetric
+
     for path in (small.root / 'val/labels').iterdir():
         put(path, np.tile(label_map(), (2, 2)))
     assert quick(small.cfg).startswith('refused: val_dataloader.dataset: all 3 label files with another size')
     with pytest.raises(IndexError):
-        IoUMetric.intersect_and_union(torch.zeros(16, 24), torch.from_numpy(np.tile(label_map(), (2, 2))), 3, 255)
+        IoUMetric.intersect_and_union(
+            torch.zeros(16, 24), torch.from_numpy(np.tile(label_map(), (2, 2))), 3, 255
+        )
 
 
 def test_labels_behind_the_resizing_keep_their_size(small, quick):
@@ -108,10 +124,13 @@ def test_images_of_the_training_are_said_once_of_a_data_set(small, notes):
     (small.root / 'list.txt').write_text('000\n001\n')
     small.val.update(ann_file='list.txt', data_prefix=small.train.data_prefix)
     small.cfg.test_dataloader.dataset = small.val
-    note, = notes(small.cfg)
+    (note,) = notes(small.cfg)
     assert note.startswith('val_dataloader.dataset: all 2 images of train_dataloader.dataset too')
 
 
 def test_a_data_set_that_is_that_of_the_training_is_named(small, notes):
     small.cfg.val_dataloader.dataset = small.cfg.test_dataloader.dataset = small.train
-    assert [note.split(':')[0] for note in notes(small.cfg)] == ['val_dataloader.dataset', 'test_dataloader.dataset']
+    assert [note.split(':')[0] for note in notes(small.cfg)] == [
+        'val_dataloader.dataset',
+        'test_dataloader.dataset',
+    ]

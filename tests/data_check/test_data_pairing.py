@@ -1,4 +1,5 @@
 """What is said about files beside the mistakes of test_data_mistakes.py."""
+
 import re
 
 import numpy as np
@@ -6,17 +7,17 @@ import pytest
 from mmengine.config import Config
 from raw_segmentation import LOAD, config, data_set, put, write_split
 
-from kd_methods.data_check.leaves import loaders
 from kd_methods.data_check.look import look
 from kd_methods.data_check.pairing import Folders
 from kd_methods.data_check.splits import Effort
+from kd_methods.datasets.entries import loaders
 
 
 def test_labels_without_an_image_are_counted(small, notes, wrong):
     for name in ('5', '6', '7', '8'):
         put(small.root / f'train/labels/more/{name}.png', np.eye(4, dtype=np.uint8))
     (small.root / 'train/labels/readme.txt').write_text('no label')
-    note, = notes(small.cfg)
+    (note,) = notes(small.cfg)
     assert 'train_dataloader.dataset: not read, as there is no image: 4 label files, ' in note
     assert 'train/labels/more/5.png, 6.png, 7.png and 1 more. An image is expected in' in note
     assert wrong(small.cfg) == []
@@ -32,13 +33,19 @@ def test_labels_of_another_split_have_their_images(small, notes):
 def test_what_stands_twice_in_a_list(small, notes, wrong):
     (small.root / 'part.txt').write_text('001\n003\n001\n')
     small.train.ann_file = 'part.txt'
-    assert 'train_dataloader.dataset: 1 of 3 images listed more than once: ' in notes(small.cfg)[0] and wrong(small.cfg) == []
+    assert (
+        'train_dataloader.dataset: 1 of 3 images listed more than once: ' in notes(small.cfg)[0]
+        and wrong(small.cfg) == []
+    )
 
 
 def test_images_of_the_training_in_the_validation(small, notes, wrong):
     small.val.data_prefix = dict(img_path='train/images', seg_map_path='train/labels')
-    note, = notes(small.cfg)
-    assert note.startswith('val_dataloader.dataset: all 6 images of train_dataloader.dataset too: ') and wrong(small.cfg) == []
+    (note,) = notes(small.cfg)
+    assert (
+        note.startswith('val_dataloader.dataset: all 6 images of train_dataloader.dataset too: ')
+        and wrong(small.cfg) == []
+    )
 
 
 def test_equal_data_sets_are_read_once(small):
@@ -49,11 +56,28 @@ def test_equal_data_sets_are_read_once(small):
 
 def test_keys_are_those_of_the_config(small):
     inner = small.train.to_dict()
-    cfg = Config(dict(train_dataloader=[dict(dataset=dict(type='RepeatDataset', times=2, dataset=dict(
-        type='ConcatDataset', datasets=[inner, dict(inner, data_root='nowhere')]))), dict(dataset=inner)]))
+    cfg = Config(
+        dict(
+            train_dataloader=[
+                dict(
+                    dataset=dict(
+                        type='RepeatDataset',
+                        times=2,
+                        dataset=dict(
+                            type='ConcatDataset', datasets=[inner, dict(inner, data_root='nowhere')]
+                        ),
+                    )
+                ),
+                dict(dataset=inner),
+            ]
+        )
+    )
     leaves = [leaf for some in loaders(cfg, 'train') for leaf in some]
     assert [leaf.key.removeprefix('train_dataloader.') for leaf in leaves] == [
-        '0.dataset.dataset.datasets.0', '0.dataset.dataset.datasets.1', '1.dataset']
+        '0.dataset.dataset.datasets.0',
+        '0.dataset.dataset.datasets.1',
+        '1.dataset',
+    ]
     for leaf in leaves:  # mmengine's overrides find the place by that key
         changed = Config(cfg.to_dict())
         changed.merge_from_dict({f'{leaf.key}.data_root': 'elsewhere'})
@@ -65,7 +89,9 @@ def test_transforms_of_wrappers_count(small, wrong):
     """mmseg's MultiImageMixDataset loads in the inner pipeline and packs in its own."""
     (small.root / 'train/labels/001.png').unlink()
     small.train.pipeline = LOAD[:2]
-    small.cfg.train_dataloader.dataset = dict(type='MultiImageMixDataset', dataset=small.train.to_dict(), pipeline=LOAD[2:])
+    small.cfg.train_dataloader.dataset = dict(
+        type='MultiImageMixDataset', dataset=small.train.to_dict(), pipeline=LOAD[2:]
+    )
     assert '1 of 6 images without a label file' in wrong(small.cfg)[0]
 
 
@@ -85,8 +111,15 @@ def with_x(tmp_path):
     for i in range(6):
         put(tmp_path / f'train/x/{i:03d}.png', np.zeros((16, 24), np.uint16))
     pipeline = [LOAD[0], dict(type='LoadXFromFile'), LOAD[1], dict(type='PackRGBXInputs')]
-    return config(data_set(tmp_path, 'train', 'SmallX', pipeline=pipeline, data_prefix=dict(
-        img_path='train/images', seg_map_path='train/labels', x_path='train/x')))
+    return config(
+        data_set(
+            tmp_path,
+            'train',
+            'SmallX',
+            pipeline=pipeline,
+            data_prefix=dict(img_path='train/images', seg_map_path='train/labels', x_path='train/x'),
+        )
+    )
 
 
 def test_x_is_paired_and_read(with_x, wrong, quick, tmp_path):
@@ -98,8 +131,13 @@ def test_x_is_paired_and_read(with_x, wrong, quick, tmp_path):
     path.write_bytes(path.read_bytes()[:-5])
     broken, other = wrong(with_x)
     assert '1 of 6 files of X cannot be read: ' in broken and 'x/000.png (cut off at byte' in broken
-    assert '1 of 6 files of X with another size (height x width) than the image: ' in other and '003.png (5 x 5, ' in other
-    assert quick(with_x).startswith('refused: train_dataloader.dataset: 1 of 4 sampled files of X cannot be read')
+    assert (
+        '1 of 6 files of X with another size (height x width) than the image: ' in other
+        and '003.png (5 x 5, ' in other
+    )
+    assert quick(with_x).startswith(
+        'refused: train_dataloader.dataset: 1 of 4 sampled files of X cannot be read'
+    )
 
 
 def test_missing_x_does_not_hide_the_rest(with_x, wrong, tmp_path):
@@ -116,10 +154,14 @@ def test_x_that_no_transform_reads_is_not_read(with_x, wrong, tmp_path):
     assert wrong(with_x) == []
 
 
-@pytest.mark.parametrize('files, cure', [
-    (dict(trainannot='colours'), r'has the shape \(8, 8, 3\).*This class reads the 360 x 480 release'),
-    (dict(), r"2 of the 2 files that '.*train.txt' names are missing"),
-], ids=['colours', 'missing'])
+@pytest.mark.parametrize(
+    'files, cure',
+    [
+        (dict(trainannot='colours'), r'has the shape \(8, 8, 3\).*This class reads the 360 x 480 release'),
+        (dict(), r"2 of the 2 files that '.*train.txt' names are missing"),
+    ],
+    ids=['colours', 'missing'],
+)
 def test_what_a_data_set_says_itself_is_passed_on(files, cure, tmp_path, wrong, quick):
     """CamVidDataset looks at its files when it is built."""
     if files:
@@ -128,15 +170,26 @@ def test_what_a_data_set_says_itself_is_passed_on(files, cure, tmp_path, wrong, 
     for folder in ('train', 'trainannot'):
         (tmp_path / folder).mkdir(exist_ok=True)
     (tmp_path / 'train.txt').write_text('01\n')
-    cfg = config(dict(type='CamVidDataset', data_root=str(tmp_path), ann_file='train.txt', pipeline=LOAD), classes=11)
-    text, = wrong(cfg)
-    assert re.search('train_dataloader.dataset: CamVidDataset: .*' + cure, text) and quick(cfg).startswith(f'refused: {text}')
+    cfg = config(
+        dict(type='CamVidDataset', data_root=str(tmp_path), ann_file='train.txt', pipeline=LOAD), classes=11
+    )
+    (text,) = wrong(cfg)
+    assert re.search('train_dataloader.dataset: CamVidDataset: .*' + cure, text) and quick(cfg).startswith(
+        f'refused: {text}'
+    )
 
 
-@pytest.mark.parametrize('lines, name', [
-    ('000  1\n001 -1\n', '000'), ('000\t1\n', '000'), ('/images/000.jpg /labels/000.png\n', '000'),
-    ('images/000.jpg labels/000.png\n', '000'), ('more/000 1\n', 'more/000')],
-    ids=['Main', 'tab', 'pairs', 'pairs below', 'folders'])
+@pytest.mark.parametrize(
+    'lines, name',
+    [
+        ('000  1\n001 -1\n', '000'),
+        ('000\t1\n', '000'),
+        ('/images/000.jpg /labels/000.png\n', '000'),
+        ('images/000.jpg labels/000.png\n', '000'),
+        ('more/000 1\n', 'more/000'),
+    ],
+    ids=['Main', 'tab', 'pairs', 'pairs below', 'folders'],
+)
 def test_columns_of_a_list_are_told(lines, name, small, quick):
     """As VOC has them in ImageSets/Main, and DeepLab in its lists."""
     for place in ('000', '001', 'more/000'):
@@ -144,7 +197,10 @@ def test_columns_of_a_list_are_told(lines, name, small, quick):
     (small.root / 'list.txt').write_text(lines)
     small.train.update(ann_file='list.txt', img_suffix='.jpg')
     said = quick(small.cfg)
-    assert f"The lines of '{small.root / 'list.txt'}' have columns: write one name a line, such as '{name}', without" in said
+    assert (
+        f"The lines of '{small.root / 'list.txt'}' have columns: write one name a line, such as '{name}', "
+        'without' in said
+    )
 
 
 def test_a_name_with_blanks_is_a_name(small, quick):
@@ -165,7 +221,12 @@ def test_empty_lines_are_not_counted_as_an_image(small, wrong, notes):
 
 
 def test_a_folder_that_cannot_be_listed_may_be_read(small, monkeypatch):
-    """It takes another permission; and where capitals do not count, files are there under other names than listed."""
+    """It takes another permission; and where capitals do not count, files are there under other names than
+    listed.
+    """
     monkeypatch.setattr('os.listdir', lambda folder: [])
     folders = Folders()
-    assert str(small.root / 'train/images/000.png') in folders and str(small.root / 'train/images/777.png') not in folders
+    assert (
+        str(small.root / 'train/images/000.png') in folders
+        and str(small.root / 'train/images/777.png') not in folders
+    )

@@ -1,4 +1,5 @@
 """One sample, read wholly: what is found in damaged and in odd files."""
+
 import io
 import zlib
 
@@ -7,9 +8,9 @@ import pytest
 from PIL import Image
 from raw_segmentation import label_map, put
 
-from kd_methods.data_check.leaves import Leaf
-from kd_methods.data_check.reading import Reading, reading_of
+from kd_methods.data_check.pipeline import Reading, reading_of
 from kd_methods.data_check.scan import Sample, png_fault, scan
+from kd_methods.datasets.entries import Leaf
 
 READING = Reading(image=True, label=True, x=True)
 
@@ -53,19 +54,23 @@ def test_text_in_a_png_does_not_count(noise):
         assert png_fault(content[:33] + chunk + checksum.to_bytes(4, 'big') + content[33:]) is None
 
 
-@pytest.mark.parametrize('make, found', [
-    (lambda content: b'', 'the file is empty'),
-    (lambda content: b'no image at all', 'no image'),
-    (lambda content: content[:-1], 'cut off at byte'),
-    (lambda content: content[:200] + bytes(50) + content[250:], 'damaged: wrong checksum'),
-    (None, 'No such file'),
-], ids=['empty', 'text', 'cut', 'zeros', 'missing'])
+@pytest.mark.parametrize(
+    'make, found',
+    [
+        (lambda content: b'', 'the file is empty'),
+        (lambda content: b'no image at all', 'no image'),
+        (lambda content: content[:-1], 'cut off at byte'),
+        (lambda content: content[:200] + bytes(50) + content[250:], 'damaged: wrong checksum'),
+        (None, 'No such file'),
+    ],
+    ids=['empty', 'text', 'cut', 'zeros', 'missing'],
+)
 @pytest.mark.parametrize('quick', [False, True])
 def test_images_that_cannot_be_read(make, found, quick, noise, tmp_path):
     path = tmp_path / 'a.png'
     if make:
         path.write_bytes(make(encoded(noise, format='PNG')))
-    (kind, what), = kinds(str(path), quick=quick)
+    ((kind, what),) = kinds(str(path), quick=quick)
     assert kind == 'image' and found in what
 
 
@@ -73,7 +78,7 @@ def test_images_that_cannot_be_read(make, found, quick, noise, tmp_path):
 def test_a_jpeg_that_was_cut(quick, noise, tmp_path):
     content = encoded(noise, format='JPEG')
     (tmp_path / 'a.jpg').write_bytes(content[:-10])
-    (kind, what), = kinds(str(tmp_path / 'a.jpg'), quick=quick)
+    ((kind, what),) = kinds(str(tmp_path / 'a.jpg'), quick=quick)
     assert kind == 'image' and 'truncated' in what
     (tmp_path / 'a.jpg').write_bytes(content)
     assert kinds(str(tmp_path / 'a.jpg'), quick=quick) == []
@@ -85,13 +90,16 @@ def test_pixels_are_decoded_unless_it_is_quick(noise, tmp_path):
     start = content.index(b'IDAT')
     body = bytes(len(content) - start - 4 - 4 - 12)
     chunk = b'IDAT' + body
-    (tmp_path / 'a.png').write_bytes(content[:start] + chunk + zlib.crc32(chunk).to_bytes(4, 'big') + content[-12:])
+    (tmp_path / 'a.png').write_bytes(
+        content[:start] + chunk + zlib.crc32(chunk).to_bytes(4, 'big') + content[-12:]
+    )
     assert [kind for kind, _ in kinds(str(tmp_path / 'a.png'))] == ['image']
     assert kinds(str(tmp_path / 'a.png'), quick=True) == []
 
 
 def test_a_format_that_only_opencv_reads(tmp_path):
     import cv2
+
     path = tmp_path / 'a.hdr'
     cv2.imwrite(str(path), np.ones((5, 7, 3), np.float32))
     seen = scan(Sample(str(path)), READING)
@@ -99,19 +107,26 @@ def test_a_format_that_only_opencv_reads(tmp_path):
 
 
 @pytest.mark.parametrize('quick', [False, True])
-@pytest.mark.parametrize('colour', ['color', 'grayscale', 'unchanged', 'color_ignore_orientation', 'grayscale_ignore_orientation'])
+@pytest.mark.parametrize(
+    'colour', ['color', 'grayscale', 'unchanged', 'color_ignore_orientation', 'grayscale_ignore_orientation']
+)
 @pytest.mark.parametrize('kind', ['jpg', 'mpo', 'png', 'tif', 'webp'])
 def test_the_size_is_that_which_the_loader_gives(kind, colour, quick, tmp_path):
     """Of the formats that can say how an image is turned, OpenCV does not ask all, and not always."""
     from mmcv.transforms import LoadImageFromFile
+
     step = dict(type='LoadImageFromFile', color_type=colour)
     reading = reading_of(Leaf('train_dataloader.dataset', 'train', {}, None, [step]), 'mmseg')
     second = Image.fromarray(np.zeros((10, 20, 3), np.uint8))
-    more = dict(save_all=True, append_images=[second]) if kind == 'mpo' else {}  # of one picture it would be JPEG
+    more = (
+        dict(save_all=True, append_images=[second]) if kind == 'mpo' else {}
+    )  # of one picture it would be JPEG
     for orientation in range(1, 9):
         exif = Image.Exif()
         exif[0x0112] = orientation
-        path = str(put(tmp_path / f'{orientation}.{kind}', np.zeros((10, 20, 3), np.uint8), exif=exif, **more))
+        path = str(
+            put(tmp_path / f'{orientation}.{kind}', np.zeros((10, 20, 3), np.uint8), exif=exif, **more)
+        )
         loaded = LoadImageFromFile(color_type=colour).transform(dict(img_path=path))
         seen = scan(Sample(path), reading, quick)
         assert seen.problems == [] and seen.size == loaded['img'].shape[:2], orientation
@@ -121,7 +136,11 @@ def test_images_of_any_size_are_read_as_the_loaders_read_them(monkeypatch, tmp_p
     """PIL refuses images of many pixels, OpenCV does not: that reads images and X, PIL the labels."""
     from mmcv.transforms import LoadImageFromFile
     from mmseg.datasets.transforms import LoadAnnotations
-    image, label = str(put(tmp_path / 'a.png', np.zeros((16, 24, 3), np.uint8))), str(put(tmp_path / 'b.png', label_map()))
+
+    image, label = (
+        str(put(tmp_path / 'a.png', np.zeros((16, 24, 3), np.uint8))),
+        str(put(tmp_path / 'b.png', label_map())),
+    )
     monkeypatch.setattr(Image, 'MAX_IMAGE_PIXELS', 100)
     assert LoadImageFromFile().transform(dict(img_path=image))['img'].shape == (16, 24, 3)
     with pytest.raises(Image.DecompressionBombError) as error:
@@ -132,12 +151,21 @@ def test_images_of_any_size_are_read_as_the_loaders_read_them(monkeypatch, tmp_p
     assert kinds(str(tmp_path / 'c.png')) and Image.MAX_IMAGE_PIXELS == 100
 
 
-@pytest.mark.parametrize('array, mode', [
-    (label_map(), 'L'), (label_map(), 'P'), (label_map() == 1, '1'), (label_map().astype(np.uint16), 'I;16'),
-    (label_map().astype(np.int32), 'I'), (label_map().astype(np.float32), 'F')
-], ids=['grey', 'palette', 'bit', '16 bit', '32 bit', 'float'])
+@pytest.mark.parametrize(
+    'array, mode',
+    [
+        (label_map(), 'L'),
+        (label_map(), 'P'),
+        (label_map() == 1, '1'),
+        (label_map().astype(np.uint16), 'I;16'),
+        (label_map().astype(np.int32), 'I'),
+        (label_map().astype(np.float32), 'F'),
+    ],
+    ids=['grey', 'palette', 'bit', '16 bit', '32 bit', 'float'],
+)
 def test_values_are_those_that_the_loader_gives(array, mode, tmp_path):
     from mmseg.datasets.transforms import LoadAnnotations
+
     image = Image.fromarray(array)
     if mode == 'P':
         image.putpalette(list(range(255, -1, -1)) * 3)
@@ -145,18 +173,24 @@ def test_values_are_those_that_the_loader_gives(array, mode, tmp_path):
     image.save(path)
     assert Image.open(path).mode == mode
     seen = scan(Sample(None, path), READING)
-    loaded = LoadAnnotations().transform(dict(seg_map_path=path, seg_fields=[], reduce_zero_label=False))['gt_seg_map']
+    loaded = LoadAnnotations().transform(dict(seg_map_path=path, seg_fields=[], reduce_zero_label=False))[
+        'gt_seg_map'
+    ]
     assert seen.problems == []
     np.testing.assert_array_equal(seen.values, np.bincount(loaded.ravel(), minlength=256))
 
 
-@pytest.mark.parametrize('array, kind, found', [
-    (np.zeros((16, 24, 3), np.uint8), 'label colour', 'RGB'),
-    (np.zeros((16, 24, 4), np.uint8), 'label colour', 'mode RGBA'),
-    (np.full((16, 24), 300, np.uint16), 'label wide', 'uint16, such as 300'),
-    (np.full((16, 24), 256, np.uint16), 'label wide', 'uint16, such as 256'),
-    (np.zeros((16, 23), np.uint8), 'label size', '16 x 23, the image 16 x 24'),
-], ids=['rgb', 'rgba', '16 bit', 'one too many', 'size'])
+@pytest.mark.parametrize(
+    'array, kind, found',
+    [
+        (np.zeros((16, 24, 3), np.uint8), 'label colour', 'RGB'),
+        (np.zeros((16, 24, 4), np.uint8), 'label colour', 'mode RGBA'),
+        (np.full((16, 24), 300, np.uint16), 'label wide', 'uint16, such as 300'),
+        (np.full((16, 24), 256, np.uint16), 'label wide', 'uint16, such as 256'),
+        (np.zeros((16, 23), np.uint8), 'label size', '16 x 23, the image 16 x 24'),
+    ],
+    ids=['rgb', 'rgba', '16 bit', 'one too many', 'size'],
+)
 def test_label_files_that_are_no_label_maps(array, kind, found, noise, tmp_path):
     image, label = put(tmp_path / 'a.png', noise), put(tmp_path / 'b.png', array)
     assert kinds(str(image), str(label)) == [(kind, found)]

@@ -1,4 +1,5 @@
 """CamVidDataset on small trees in the form of the 360 x 480 release."""
+
 from pathlib import Path
 
 import mmcv
@@ -73,8 +74,18 @@ def test_a_split_may_mix_folders(tmp_path):
 def test_classes_and_palette_in_the_order_of_the_labels():
     meta = CamVidDataset.METAINFO
     assert meta['classes'] == (
-        'sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign symbol', 'fence', 'car',
-        'pedestrian', 'bicyclist')
+        'sky',
+        'building',
+        'pole',
+        'road',
+        'pavement',
+        'tree',
+        'sign symbol',
+        'fence',
+        'car',
+        'pedestrian',
+        'bicyclist',
+    )
     assert len({tuple(colour) for colour in meta['palette']}) == 11
     by_name = dict(zip(meta['classes'], meta['palette']))
     assert by_name['road'] == [128, 64, 128] and by_name['bicyclist'] == [0, 128, 192]
@@ -82,10 +93,8 @@ def test_classes_and_palette_in_the_order_of_the_labels():
 
 def test_choice_of_classes(tmp_path):
     write_split(tmp_path, 'train', ['a'], labels=np.arange(12, dtype=np.uint8).reshape(2, 6))
-    dataset = CamVidDataset(
-        data_root=str(tmp_path), metainfo=dict(classes=('car', 'sky')), pipeline=LOAD)
-    assert dataset[0]['gt_seg_map'].tolist() == [
-        [1, 255, 255, 255, 255, 255], [255, 255, 0, 255, 255, 255]]
+    dataset = CamVidDataset(data_root=str(tmp_path), metainfo=dict(classes=('car', 'sky')), pipeline=LOAD)
+    assert dataset[0]['gt_seg_map'].tolist() == [[1, 255, 255, 255, 255, 255], [255, 255, 0, 255, 255, 255]]
     assert dataset.metainfo['palette'] == [[64, 0, 128], [128, 128, 128]]
 
 
@@ -115,10 +124,13 @@ def test_empty_split_and_empty_name(tmp_path):
         CamVidDataset(data_root=str(tmp_path), ann_file='')
 
 
-@pytest.mark.parametrize('label, message', [
-    (np.full((4, 4, 3), 64, np.uint8), r'shape \(4, 4, 3\).*360 x 480 release'),
-    (np.full((4, 4), 31, np.uint8), r'holds the labels \[31\].*360 x 480 release'),
-])
+@pytest.mark.parametrize(
+    'label, message',
+    [
+        (np.full((4, 4, 3), 64, np.uint8), r'shape \(4, 4, 3\).*360 x 480 release'),
+        (np.full((4, 4), 31, np.uint8), r'holds the labels \[31\].*360 x 480 release'),
+    ],
+)
 def test_other_releases_are_refused(tmp_path, label, message):
     write_split(tmp_path, 'train', ['a'], labels=label)
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,7 @@
-"""The scenes in the form of each data set, through the shipped base config of that data set: read, trained on, evaluated."""
+"""The scenes in the form of each data set, through the shipped base config of that data set: read, trained
+on, evaluated.
+"""
+
 import numpy as np
 import pytest
 from mmengine.config import Config
@@ -8,25 +11,91 @@ from toys import ROOT, tiny_model, tiny_run
 from toys_det import tiny_detector
 
 import kd_methods  # noqa: F401
-from kd_methods.datasets.scene_maker import scene_at
-from kd_methods.datasets.scene_writer import write_scenes
+from kd_methods.scenes.maker import scene_at
+from kd_methods.scenes.writer import write_scenes
 
 TRAIN, VAL, SIZE, STRIP = 4, 3, 48, 2  # scenes, their side, rows without a label
 SUFFIXES = dict(cityscapes='_leftImg8bit.png')
 
 # The form that each base of configs/_base_/datasets/ reads, and the number of classes.
 BASES = dict(
-    cityscapes_512x512=('cityscapes', 19), cityscapes_disparity_512x512=('cityscapes', 19), voc12_aug_512x512=('voc', 21),
-    camvid_360x360=('camvid', 11), nyuv2_480x640=('nyuv2', 40), nyuv2_depth_480x640=('nyuv2', 40), ade20k_512x512=('ade20k', 150))
+    cityscapes_512x512=('cityscapes', 19),
+    cityscapes_disparity_512x512=('cityscapes', 19),
+    voc12_aug_512x512=('voc', 21),
+    camvid_360x360=('camvid', 11),
+    nyuv2_480x640=('nyuv2', 40),
+    nyuv2_depth_480x640=('nyuv2', 40),
+    ade20k_512x512=('ade20k', 150),
+)
 # Class of each scene label: the background, and the digits 0 to 9.
 CLASSES = dict(
-    cityscapes=('road', 'sidewalk', 'building', 'wall', 'fence', 'pole', 'traffic light', 'traffic sign', 'vegetation', 'terrain',
-                'sky'),
+    cityscapes=(
+        'road',
+        'sidewalk',
+        'building',
+        'wall',
+        'fence',
+        'pole',
+        'traffic light',
+        'traffic sign',
+        'vegetation',
+        'terrain',
+        'sky',
+    ),
     voc=('background', 'aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow'),
-    camvid=('sky', 'building', 'pole', 'road', 'pavement', 'tree', 'sign symbol', 'fence', 'car', 'pedestrian', 'bicyclist'),
-    nyuv2=('wall', 'floor', 'cabinet', 'bed', 'chair', 'sofa', 'table', 'window', 'picture', 'ceiling', 'books'),
-    nyuv2_13=('wall', 'floor', 'furniture', 'bed', 'chair', 'sofa', 'table', 'window', 'picture', 'ceiling', 'books'),
-    ade20k=('wall', 'building', 'sky', 'floor', 'tree', 'ceiling', 'road', 'bed ', 'windowpane', 'grass', 'cabinet'))
+    camvid=(
+        'sky',
+        'building',
+        'pole',
+        'road',
+        'pavement',
+        'tree',
+        'sign symbol',
+        'fence',
+        'car',
+        'pedestrian',
+        'bicyclist',
+    ),
+    nyuv2=(
+        'wall',
+        'floor',
+        'cabinet',
+        'bed',
+        'chair',
+        'sofa',
+        'table',
+        'window',
+        'picture',
+        'ceiling',
+        'books',
+    ),
+    nyuv2_13=(
+        'wall',
+        'floor',
+        'furniture',
+        'bed',
+        'chair',
+        'sofa',
+        'table',
+        'window',
+        'picture',
+        'ceiling',
+        'books',
+    ),
+    ade20k=(
+        'wall',
+        'building',
+        'sky',
+        'floor',
+        'tree',
+        'ceiling',
+        'road',
+        'bed ',
+        'windowpane',
+        'grass',
+        'cabinet',
+    ),
+)
 MOVES = ('RandomResize', 'RandomChoice', 'Resize', 'RandomCrop', 'RandomFlip')
 pytestmark = pytest.mark.usefixtures('segmentation_scope')
 
@@ -76,7 +145,9 @@ def shipped(base):
 def build_still(dataset, scope='mmseg'):
     """A data set whose pipeline leaves images where they are."""
     with DefaultScope.overwrite_default_scope(scope):
-        return DATASETS.build(dict(dataset, _scope_=scope, pipeline=[t for t in dataset['pipeline'] if t['type'] not in MOVES]))
+        return DATASETS.build(
+            dict(dataset, _scope_=scope, pipeline=[t for t in dataset['pipeline'] if t['type'] not in MOVES])
+        )
 
 
 def index_of(path, form):
@@ -124,8 +195,13 @@ def test_segmentation_loaders_deliver_the_scenes(config_of, base):
 
 def test_the_13_classes_of_nyuv2(config_of):
     cfg = config_of(shipped('nyuv2_480x640'), 'nyuv2')
-    dataset = build_still(dict(cfg.val_dataloader.dataset, type='NYUv2Dataset13', data_prefix=dict(
-        img_path='images/test', seg_map_path='labels13/test')))
+    dataset = build_still(
+        dict(
+            cfg.val_dataloader.dataset,
+            type='NYUv2Dataset13',
+            data_prefix=dict(img_path='images/test', seg_map_path='labels13/test'),
+        )
+    )
     assert len(dataset.metainfo['classes']) == 13
     check_labels(dataset, 'nyuv2', 'val', CLASSES['nyuv2_13'])
 
@@ -136,7 +212,9 @@ def test_depth_is_read_beside_the_image(config_of, base):
     dataset = build_still(config_of(shipped(base), form).val_dataloader.dataset)
     for index, item in zip(*check_labels(dataset, form, 'val', CLASSES[form])):
         x, depth = item['inputs'][3].numpy(), scene_at(0, 'val', index, size=SIZE).depth
-        expected, nothing = (0.1 * SIZE / depth, 0) if form == 'cityscapes' else (depth, 3)  # pixels of disparity, or metres
+        expected, nothing = (
+            (0.1 * SIZE / depth, 0) if form == 'cityscapes' else (depth, 3)
+        )  # pixels of disparity, or metres
         there = x != nothing
         assert 0.9 < there.mean() < 1
         np.testing.assert_allclose(x[there], expected[there], atol=3e-3)
@@ -162,15 +240,32 @@ def train_once(cfg, work_dir, **keys):
         loader.batch_size = min(loader.batch_size, 2)
         for dataset in parts(loader):
             for transform in dataset.pipeline:  # up to 2048 pixels
-                transform.update({k: v for k, v in dict(scale=(64, 64), crop_size=(48, 48)).items() if k in transform})
+                transform.update(
+                    {k: v for k, v in dict(scale=(64, 64), crop_size=(48, 48)).items() if k in transform}
+                )
     run = {**tiny_run(work_dir, iters=1), **cfg.to_dict(), **keys}
     run['default_hooks'].pop('visualization')
-    runner = Runner.from_cfg(Config(dict(
-        run, work_dir=str(work_dir), experiment_name=work_dir.name, visualizer=dict(type='Visualizer', name=work_dir.name))))
+    runner = Runner.from_cfg(
+        Config(
+            dict(
+                run,
+                work_dir=str(work_dir),
+                experiment_name=work_dir.name,
+                visualizer=dict(type='Visualizer', name=work_dir.name),
+            )
+        )
+    )
     runner.train()
     scalars = runner.message_hub.log_scalars
-    return runner, scalars['train/loss'].current(), {
-        name.removeprefix('val/'): scalar.current() for name, scalar in scalars.items() if name.startswith('val/')}
+    return (
+        runner,
+        scalars['train/loss'].current(),
+        {
+            name.removeprefix('val/'): scalar.current()
+            for name, scalar in scalars.items()
+            if name.startswith('val/')
+        },
+    )
 
 
 @pytest.mark.parametrize('base', BASES)

@@ -1,4 +1,5 @@
 """Stages: what is run, what is not run again, what is gone on with, what is said on the way."""
+
 from __future__ import annotations
 
 import json
@@ -14,7 +15,9 @@ WRITE = 'import pathlib, sys; pathlib.Path(sys.argv[1], "out").write_text(sys.ar
 
 @pytest.fixture
 def stage(tmp_path):
-    """`stage(key, text='', code=WRITE)` runs a stage that writes `text`; `.said`, `.resumed` keep what happened."""
+    """`stage(key, text='', code=WRITE)` runs a stage that writes `text`; `.said`, `.resumed` keep what
+    happened.
+    """
     folder = tmp_path / 'stage'
 
     def run(key: str, text: str = '', code: str = WRITE) -> bool:
@@ -52,8 +55,11 @@ def test_other_settings_start_anew(stage):
 
 
 def test_an_interrupted_stage_goes_on_from_its_checkpoint(stage):
-    leave = ('import pathlib, sys, signal; pathlib.Path(sys.argv[1], "last_checkpoint").write_text("work/iter_7.pth"); '
-             'signal.signal(signal.SIGINT, signal.SIG_DFL); signal.raise_signal(signal.SIGINT)')
+    leave = (
+        'import pathlib, sys, signal; pathlib.Path(sys.argv[1], '
+        '"last_checkpoint").write_text("work/iter_7.pth"); '
+        'signal.signal(signal.SIGINT, signal.SIG_DFL); signal.raise_signal(signal.SIGINT)'
+    )
     with pytest.raises(KeyboardInterrupt):
         stage('a', code=leave)
     assert not is_done(stage.folder, 'a')
@@ -63,7 +69,11 @@ def test_an_interrupted_stage_goes_on_from_its_checkpoint(stage):
 
 def test_time_of_all_sessions_counts(stage):
     with pytest.raises(StageError):
-        stage('a', code='import time, sys; time.sleep(0.3); open(sys.argv[1] + "/last_checkpoint", "w"); sys.exit(1)')
+        stage(
+            'a',
+            code='import time, sys; time.sleep(0.3); open(sys.argv[1] + "/last_checkpoint", "w"); '
+            'sys.exit(1)',
+        )
     before = json.loads((stage.folder / stages.MARKER).read_text())['seconds']
     assert before > 0.2
     stage('a', code='import time; time.sleep(0.3); ' + WRITE)
@@ -86,8 +96,10 @@ def test_interrupting_the_caller_ends_the_process(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(stages, 'EVERY', 0.0)
-    code = (f'import os, time\nopen({str(tmp_path / "pid")!r}, "w").write(str(os.getpid()))\n'
-            'print("Iter(train) [1/9] loss: 1", flush=True)\ntime.sleep(60)')
+    code = (
+        f'import os, time\nopen({str(tmp_path / "pid")!r}, "w").write(str(os.getpid()))\n'
+        'print("Iter(train) [1/9] loss: 1", flush=True)\ntime.sleep(60)'
+    )
     with pytest.raises(KeyboardInterrupt):
         run_process('work', ['-c', code], os.environ, tmp_path / 'output.txt', interrupt)
     with pytest.raises(ProcessLookupError):
@@ -97,21 +109,32 @@ def test_interrupting_the_caller_ends_the_process(tmp_path, monkeypatch):
 def test_silence_is_broken(tmp_path, monkeypatch):
     monkeypatch.setattr(stages, 'QUIET', 0.5)
     said = []
-    run_process('work', ['-c', 'import time; time.sleep(2.5)'], os.environ, tmp_path / 'output.txt', said.append)
+    run_process(
+        'work', ['-c', 'import time; time.sleep(2.5)'], os.environ, tmp_path / 'output.txt', said.append
+    )
     assert said and said[0].startswith('work: at work for')
 
 
-@pytest.mark.parametrize('line, words', [
-    ('11/21 01:02:03 - mmengine - INFO - Iter(train) [  50/1500]  base_lr: 4.0000e-03 lr: 4.0000e-03  eta: 0:04:50  '
-     'time: 0.2001  data_time: 0.0061  loss: 1.2345  decode.loss_ce: 1.2345', 'iteration 50/1500, loss 1.234, 04:50 left'),
-    ('INFO - Iter(train) [1500/1500]  eta: 0:00:00  time: 0.2  loss: 0.5000  distill.loss_i2ckd: 0.1',
-     'iteration 1500/1500, loss 0.500'),
-    ('INFO - Iter(val) [100/300]    eta: 0:00:02  time: 0.0121', 'validation image 100/300, 00:02 left'),
-    ('INFO - Iter(val) [300/300]    aAcc: 90.1  mIoU: 55.1200  mAcc: 60.0', 'validated, mIoU 55.1200'),
-    ('INFO - Iter(test) [300/300]    aAcc: 90.1  mIoU: 55.1200  mAcc: 60.0', 'tested, mIoU 55.1200'),
-    ('INFO - Iter(train) [2/9]  eta: 1:00:02  loss: nan', 'iteration 2/9, loss nan, 1:00:02 left'),
-    ('INFO - Saving checkpoint at 250 iterations', ''),
-])
+@pytest.mark.parametrize(
+    'line, words',
+    [
+        (
+            '11/21 01:02:03 - mmengine - INFO - Iter(train) [  50/1500]  base_lr: 4.0000e-03 lr: 4.0000e-03  '
+            'eta: 0:04:50  '
+            'time: 0.2001  data_time: 0.0061  loss: 1.2345  decode.loss_ce: 1.2345',
+            'iteration 50/1500, loss 1.234, 04:50 left',
+        ),
+        (
+            'INFO - Iter(train) [1500/1500]  eta: 0:00:00  time: 0.2  loss: 0.5000  distill.loss_i2ckd: 0.1',
+            'iteration 1500/1500, loss 0.500',
+        ),
+        ('INFO - Iter(val) [100/300]    eta: 0:00:02  time: 0.0121', 'validation image 100/300, 00:02 left'),
+        ('INFO - Iter(val) [300/300]    aAcc: 90.1  mIoU: 55.1200  mAcc: 60.0', 'validated, mIoU 55.1200'),
+        ('INFO - Iter(test) [300/300]    aAcc: 90.1  mIoU: 55.1200  mAcc: 60.0', 'tested, mIoU 55.1200'),
+        ('INFO - Iter(train) [2/9]  eta: 1:00:02  loss: nan', 'iteration 2/9, loss nan, 1:00:02 left'),
+        ('INFO - Saving checkpoint at 250 iterations', ''),
+    ],
+)
 def test_progress(line, words):
     assert progress(line) == words
 

@@ -11,8 +11,11 @@ SQUARE = np.ones((3, 3), dtype=bool)
 
 def sample(pred, label):
     """What the runner hands to a metric for one image."""
-    return dict(pred_sem_seg=dict(data=torch.as_tensor(pred)[None]), gt_sem_seg=dict(data=torch.as_tensor(label)[None]),
-                img_path='x.png')
+    return dict(
+        pred_sem_seg=dict(data=torch.as_tensor(pred)[None]),
+        gt_sem_seg=dict(data=torch.as_tensor(label)[None]),
+        img_path='x.png',
+    )
 
 
 def metric(classes=3, **kwargs):
@@ -33,6 +36,7 @@ def figures(pairs, classes=3, **kwargs):
 def mean_iou(pairs, classes=3, ignore_index=255):
     """MIoU by mmseg's own metric."""
     from mmseg.evaluation import IoUMetric
+
     built = IoUMetric(ignore_index=ignore_index)
     built.dataset_meta = dict(classes=tuple(f'class {i}' for i in range(classes)))
     built.process({}, [sample(*pair) for pair in pairs])
@@ -67,5 +71,9 @@ def slow_counts(pred, label, classes, width):
     near = sum(r.astype(int) for r in reach) > 1  # of two classes or more, one of which is the pixel's own
     bands = [(boundary(p), boundary(g)) for g, p in masks]
     trimap = [(p & near & ~unknown, g & near) for g, p in masks]
-    return np.array([[[(p & g).sum() for p, g in pairs], [p.sum() for p, _ in pairs], [g.sum() for _, g in pairs]]
-                     for pairs in (bands, trimap)])
+    return np.array(
+        [
+            [[(p & g).sum() for p, g in pairs], [p.sum() for p, _ in pairs], [g.sum() for _, g in pairs]]
+            for pairs in (bands, trimap)
+        ]
+    )

@@ -22,10 +22,11 @@ def test_by_hand():
     counts = boundary_counts(pred, label, 2, width=1)
     # class 1: rings of 12, of which the rows share 3 + 3 and the columns nothing more
     assert counts[0, :, 1].tolist() == [6, 12, 12]
-    # class 0: the frame's 28, and a ring of 20 that lies with 6 pixels in the frame where the square moved towards it;
-    # shared are the frame, and 5 + 5 of the rings' rows
+    # class 0: the frame's 28, and a ring of 20 that lies with 6 pixels in the frame where the square moved
+    # towards it; shared are the frame, and 5 + 5 of the rings' rows
     assert counts[0, :, 0].tolist() == [28 + 10, 28 + 20 - 6, 28 + 20]
-    # trimap: 12 pixels of the square, whose first column is missed, and 20 around it, 4 of which are taken for it
+    # trimap: 12 pixels of the square, whose first column is missed, and 20 around it, 4 of which are taken
+    # for it
     assert counts[1].tolist() == [[16, 8], [20, 12], [20, 12]]
     biou, trimap = figures([(pred, label)], 2, width=1)
     assert biou == pytest.approx(100 * (38 / 52 + 6 / 18) / 2, abs=0.006)
@@ -44,7 +45,7 @@ def test_as_slow_form(seed, width):
 def test_as_reference_implementation(size):
     """The published mask_to_boundary, in OpenCV, for each class."""
     pred, label = blobs(3, size=size, ignored=False)
-    width = max(1, int(round(0.02 * np.sqrt(size[0]**2 + size[1]**2))))
+    width = max(1, int(round(0.02 * np.sqrt(size[0] ** 2 + size[1] ** 2))))
     assert band_width(size) == width
 
     def bands(labels):
@@ -72,7 +73,9 @@ def test_ignored_pixels_have_no_influence(width):
     other = torch.where(label == 255, torch.randint(0, 4, label.shape), pred)
     assert (other != pred).any()
     assert torch.equal(boundary_counts(pred, label, 4, width), boundary_counts(other, label, 4, width))
-    assert not torch.equal(boundary_counts(pred, label, 4, width, -1), boundary_counts(other, label, 4, width, -1))
+    assert not torch.equal(
+        boundary_counts(pred, label, 4, width, -1), boundary_counts(other, label, 4, width, -1)
+    )
 
 
 def test_edge_of_ignored_region_is_no_boundary():
@@ -104,19 +107,29 @@ def test_class_permutation():
     pred, label = blobs(5)
     order = torch.tensor([2, 0, 3, 1])
     moved = torch.where(label == 255, label, order[label.clamp(max=3)])
-    assert torch.equal(boundary_counts(order[pred], moved, 4, 2)[..., order], boundary_counts(pred, label, 4, 2))
+    assert torch.equal(
+        boundary_counts(order[pred], moved, 4, 2)[..., order], boundary_counts(pred, label, 4, 2)
+    )
 
 
-@pytest.mark.parametrize('turn', [lambda x: x.flip(0), lambda x: x.flip(1), lambda x: x.rot90(), lambda x: x.T])
+@pytest.mark.parametrize(
+    'turn', [lambda x: x.flip(0), lambda x: x.flip(1), lambda x: x.rot90(), lambda x: x.T]
+)
 def test_flips_and_turns(turn):
     pred, label = blobs(6)
     for width in (1, 4):
-        assert torch.equal(boundary_counts(turn(pred), turn(label), 4, width), boundary_counts(pred, label, 4, width))
+        assert torch.equal(
+            boundary_counts(turn(pred), turn(label), 4, width), boundary_counts(pred, label, 4, width)
+        )
 
 
 def test_a_street_scene_is_quick():
     """1024 x 2048, 19 classes, the default width: 0.1 s on one thread where this was written."""
-    label = blobs(14, classes=19, size=(128, 256), ignored=False)[1].repeat_interleave(8, 0).repeat_interleave(8, 1)
+    label = (
+        blobs(14, classes=19, size=(128, 256), ignored=False)[1]
+        .repeat_interleave(8, 0)
+        .repeat_interleave(8, 1)
+    )
     pred = label.roll((2, 3), (0, 1))
     spent = []
     for _ in range(3):

@@ -20,7 +20,11 @@ def test_width_of_the_band():
     assert band_width((30, 40), 0.1) == 5
     pred, label = blobs(0, size=(30, 40))
     assert figures([(pred, label)], 4, dilation_ratio=0.1) == figures([(pred, label)], 4, width=5)
-    assert figures([(pred, label)], 4) == figures([(pred, label)], 4, width=1) != figures([(pred, label)], 4, width=5)
+    assert (
+        figures([(pred, label)], 4)
+        == figures([(pred, label)], 4, width=1)
+        != figures([(pred, label)], 4, width=5)
+    )
 
 
 def test_perfect_and_all_wrong():
@@ -52,7 +56,8 @@ def test_absent_classes_do_not_enter_the_mean():
     assert figures(pairs, 9, width=2) == figures(pairs, 4, width=2)
     # unless that is asked for, as IoUMetric does it
     assert figures(pairs, 8, width=2, nan_to_num=1.0)[0] == pytest.approx(
-        (figures(pairs, 4, width=2)[0] + 100) / 2, abs=0.011)
+        (figures(pairs, 4, width=2)[0] + 100) / 2, abs=0.011
+    )
     # a class that is only predicted does
     pred, label = pairs[0]
     pred[20:24, 20:24] = 4
@@ -99,8 +104,11 @@ def test_table_of_the_classes(monkeypatch):
     assert lines[2] == 'per class results within 2 % of the image diagonal of the boundaries:'
     rows = [line.split('|')[1:-1] for line in lines[1].splitlines() if line.startswith('|')]
     assert [[cell.strip() for cell in row] for row in rows] == [
-        ['Class', 'Boundary IoU', 'Trimap IoU'], ['class 0', '73.08', '66.67'], ['class 1', '33.33', '50.0'],
-        ['class 2', 'nan', 'nan']]
+        ['Class', 'Boundary IoU', 'Trimap IoU'],
+        ['class 0', '73.08', '66.67'],
+        ['class 1', '33.33', '50.0'],
+        ['class 2', 'nan', 'nan'],
+    ]
 
 
 def test_other_types_of_labels():
@@ -128,18 +136,29 @@ def test_nothing_known():
     assert all(math.isnan(x) for x in metric().compute_metrics([]).values())
 
 
-@pytest.mark.parametrize('kwargs, error, words', [
-    (dict(width=0), ValueError, r'BoundaryIoUMetric.width must be at least 1 pixel. Got: 0'),
-    (dict(width=2.5), TypeError, r'BoundaryIoUMetric.width must be an integer \(pixels\) or None. Got: float 2.5'),
-    (dict(width=True), TypeError, 'width must be an integer .* Got: bool True'),
-    (dict(dilation_ratio=0), ValueError, r'dilation_ratio is a share .* must be in \(0, 1\]. Got: 0; .*use `width`'),
-    (dict(dilation_ratio=5), ValueError, 'dilation_ratio .* Got: 5'),
-    (dict(dilation_ratio=float('nan')), ValueError, 'dilation_ratio .* Got: nan'),
-    (dict(dilation_ratio='2%'), TypeError, "dilation_ratio must be a number. Got: str '2%'"),
-    (dict(ignore_index=None), TypeError, 'ignore_index must be an integer. Got: NoneType None'),
-    (dict(nan_to_num='0'), TypeError, "nan_to_num must be a number or None. Got: str '0'"),
-    (dict(collect_device='cuda'), ValueError, "collect_device must be 'cpu' or 'gpu'. Got: 'cuda'"),
-])
+@pytest.mark.parametrize(
+    'kwargs, error, words',
+    [
+        (dict(width=0), ValueError, r'BoundaryIoUMetric.width must be at least 1 pixel. Got: 0'),
+        (
+            dict(width=2.5),
+            TypeError,
+            r'BoundaryIoUMetric.width must be an integer \(pixels\) or None. Got: float 2.5',
+        ),
+        (dict(width=True), TypeError, 'width must be an integer .* Got: bool True'),
+        (
+            dict(dilation_ratio=0),
+            ValueError,
+            r'dilation_ratio is a share .* must be in \(0, 1\]. Got: 0; .*use `width`',
+        ),
+        (dict(dilation_ratio=5), ValueError, 'dilation_ratio .* Got: 5'),
+        (dict(dilation_ratio=float('nan')), ValueError, 'dilation_ratio .* Got: nan'),
+        (dict(dilation_ratio='2%'), TypeError, "dilation_ratio must be a number. Got: str '2%'"),
+        (dict(ignore_index=None), TypeError, 'ignore_index must be an integer. Got: NoneType None'),
+        (dict(nan_to_num='0'), TypeError, "nan_to_num must be a number or None. Got: str '0'"),
+        (dict(collect_device='cuda'), ValueError, "collect_device must be 'cpu' or 'gpu'. Got: 'cuda'"),
+    ],
+)
 def test_wrong_arguments(kwargs, error, words):
     with pytest.raises(error, match=words):
         METRICS.build(dict(type='BoundaryIoUMetric', **kwargs))
@@ -150,9 +169,13 @@ def test_wrong_samples():
     right = sample(pred, label)
     with pytest.raises(ValueError, match='no gt_sem_seg in x.png: .*LoadAnnotations'):
         metric().process({}, [{k: v for k, v in right.items() if k != 'gt_sem_seg'}])
-    with pytest.raises(ValueError, match='no pred_sem_seg in a sample: this metric is for semantic segmentation'):
+    with pytest.raises(
+        ValueError, match='no pred_sem_seg in a sample: this metric is for semantic segmentation'
+    ):
         metric().process({}, [dict(pred_instances=dict(), gt_sem_seg=right['gt_sem_seg'])])
-    with pytest.raises(ValueError, match=r'one size. Got: pred_sem_seg \(37, 50\), gt_sem_seg \(18, 50\) in x.png'):
+    with pytest.raises(
+        ValueError, match=r'one size. Got: pred_sem_seg \(37, 50\), gt_sem_seg \(18, 50\) in x.png'
+    ):
         metric().process({}, [sample(pred, label[:18])])
     with pytest.raises(ValueError, match=r'pred_sem_seg must be 1 x H x W. Got: \(2, 37, 50\) in x.png'):
         metric().process({}, [dict(right, pred_sem_seg=dict(data=torch.stack([pred, pred])))])

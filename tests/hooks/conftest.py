@@ -16,7 +16,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 import kd_methods  # noqa: F401
-from kd_methods.core.launch import fit_to_device
+from kd_methods.engine.launch import fit_to_device
 
 _numbers = itertools.count()
 
@@ -37,7 +37,9 @@ class _Interrupt(Hook):
             raise _Interrupted
 
 
-def train(cfg: Config, work_dir: Path, stop: int | None = None, resume: bool = False, hooks: tuple = ()) -> Runner:
+def train(
+    cfg: Config, work_dir: Path, stop: int | None = None, resume: bool = False, hooks: tuple = ()
+) -> Runner:
     """Train a config in this process.
 
     Args:
@@ -92,7 +94,9 @@ def compare_with_resumed(cfg: Config, folder: Path, stop: int) -> list[str]:
         last[name] = torch.load(path, weights_only=False)
     parts = ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers', 'exact_resume')
     return [
-        f'{part}: {d}' for part in parts for d in differences(last['whole'].get(part, {}), last['parts'].get(part, {}))
+        f'{part}: {d}'
+        for part in parts
+        for d in differences(last['whole'].get(part, {}), last['parts'].get(part, {}))
     ]
 
 
@@ -144,7 +148,9 @@ def distill_model(tiny_teacher) -> Callable[..., dict]:
                 type='mmrazor.ConfigurableDistiller',
                 student_recorders=logits,
                 teacher_recorders=logits,
-                connectors=dict(adapter=dict(type='mmrazor.ConvModuleConnector', in_channel=11, out_channel=11)),
+                connectors=dict(
+                    adapter=dict(type='mmrazor.ConvModuleConnector', in_channel=11, out_channel=11)
+                ),
                 distill_losses=dict(loss_cwd=dict(type='mmrazor.ChannelWiseDivergence')),
                 loss_forward_mappings=dict(loss_cwd=sides),
             ),

@@ -1,6 +1,7 @@
 """What a user without this package does with an exported detector (started as a process).
 
-CONFIG WEIGHTS IMAGES OUT: predictions for images (a JSON list), then mmengine's test loop. The last line printed is a report in
+CONFIG WEIGHTS IMAGES OUT: predictions for images (a JSON list), then mmengine's test loop. The last line
+    printed is a report in
 JSON.
 """
 

@@ -125,7 +125,7 @@ def test_old_checkpoint_warns(tiny_cfg, runs, tmp_path):
 
 def test_checkpoint_is_read_safely(tiny_cfg, runs, tmp_path):
     """The states are tensors and plain values: our safe reading takes the file."""
-    from kd_methods.core.checkpoint import safe_load
+    from kd_methods.networks.checkpoint import safe_load
 
     runs.train(tiny_cfg(iters=2, custom_hooks=[HOOK, HOOK]), tmp_path)
     state = safe_load(tmp_path / 'iter_2.pth')['exact_resume']

@@ -115,7 +115,9 @@ def test_files_of_a_distillation(distilled):
     full = torch.load(folder / 'iter_4.pth', weights_only=False)
     assert any('adapter' in k for k in full['state_dict'])
     student = load(folder / 'iter_4_student.pth')
-    expected = {k[len('architecture.') :]: v for k, v in full['state_dict'].items() if k.startswith('architecture.')}
+    expected = {
+        k[len('architecture.') :]: v for k, v in full['state_dict'].items() if k.startswith('architecture.')
+    }
     assert student['state_dict'].keys() == expected.keys()
     assert all(torch.equal(student['state_dict'][k], v) for k, v in expected.items())
     assert student.keys() == {'meta', 'state_dict'}

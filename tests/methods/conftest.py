@@ -1,4 +1,5 @@
 """What the tests of the methods' distillers share."""
+
 import pytest
 import torch
 from mmengine.structures import PixelData

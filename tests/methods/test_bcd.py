@@ -5,7 +5,6 @@ import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 
-from kd_methods.core.boundaries import neighbour_distances
 from kd_methods.methods.bcd import (
     BoundaryDistillLoss,
     ContextDistillLoss,
@@ -15,6 +14,7 @@ from kd_methods.methods.bcd import (
     fuse_boundaries,
     self_relation,
 )
+from kd_methods.ops.boundaries import neighbour_distances
 
 
 def maps(c_S=4, c_T=6, size_S=(6, 8), size_T=None, n=2, dtype=torch.float64):
@@ -25,7 +25,11 @@ def maps(c_S=4, c_T=6, size_S=(6, 8), size_T=None, n=2, dtype=torch.float64):
 
 def levels(n=2, dtype=torch.float64):
     """Three levels, of which the teacher's have other strides."""
-    pairs = [maps(4, 6, (8, 12), (16, 24), n, dtype), maps(8, 12, (8, 12), (4, 6), n, dtype), maps(3, 5, (2, 3), None, n, dtype)]
+    pairs = [
+        maps(4, 6, (8, 12), (16, 24), n, dtype),
+        maps(8, 12, (8, 12), (4, 6), n, dtype),
+        maps(3, 5, (2, 3), None, n, dtype),
+    ]
     return [list(side) for side in zip(*pairs)]
 
 
@@ -45,8 +49,12 @@ def close(x, value, atol=1e-12):
 def test_boundary_loss_is_the_error_of_the_fused_maps(boundary):
     S, T = levels()
     grids = [(8, 12), (4, 6), (2, 3)]
-    b_S, b_T = (fuse_boundaries([boundary_map(F.adaptive_avg_pool2d(x, grid), boundary) for x, grid in zip(side, grids)])
-                for side in (S, T))
+    b_S, b_T = (
+        fuse_boundaries(
+            [boundary_map(F.adaptive_avg_pool2d(x, grid), boundary) for x, grid in zip(side, grids)]
+        )
+        for side in (S, T)
+    )
     loss, stats = boundary_loss(S, T, boundary)
     assert b_S.shape == (2, 1, 8, 12)
     torch.testing.assert_close(loss, (b_T - b_S).square().mean())
@@ -60,8 +68,13 @@ def test_pair_term():
     expected = ((1 + 3.0 * boundary_map(T)[:, 0]) * error).mean()
     got = boundary_loss([S], [T], pair_weight=0.7, gamma=3.0)[0] - boundary_loss([S], [T])[0]
     torch.testing.assert_close(got, 0.7 * expected)
-    assert not torch.isclose(boundary_loss([S], [T], pair_weight=0.7, gamma=0.0)[0], boundary_loss([S], [T], pair_weight=0.7)[0])
-    twice, once = boundary_loss([S, S], [T, T], pair_weight=0.7)[0], boundary_loss([S], [T], pair_weight=0.7)[0]
+    assert not torch.isclose(
+        boundary_loss([S], [T], pair_weight=0.7, gamma=0.0)[0], boundary_loss([S], [T], pair_weight=0.7)[0]
+    )
+    twice, once = (
+        boundary_loss([S, S], [T, T], pair_weight=0.7)[0],
+        boundary_loss([S], [T], pair_weight=0.7)[0],
+    )
     torch.testing.assert_close(twice, once)  # a mean over levels, as the fused map is
 
 
@@ -84,7 +97,9 @@ def test_boundary_gradcheck():
 
 
 def test_its_gradient_makes_boundaries_appear():
-    """A student without boundaries where the teacher has them gets one by gradient descent on this loss alone."""
+    """A student without boundaries where the teacher has them gets one by gradient descent on this loss
+    alone.
+    """
     T = torch.zeros(1, 2, 6, 6)
     T[:, 0, :, :3] = T[:, 1, :, 3:] = 1
     S = torch.nn.Parameter(torch.ones(1, 3, 6, 6) + 0.1 * torch.randn(1, 3, 6, 6))
@@ -127,7 +142,9 @@ def test_context_loss_is_0_for_equal_and_rotated_maps(relation):
     assert context_loss(S, T, relation=relation) > 1e-2
     order = torch.randperm(48)
     shuffled = (x.flatten(2)[..., order].view_as(x) for x in (S, T))
-    torch.testing.assert_close(context_loss(*shuffled, relation=relation), context_loss(S, T, relation=relation))
+    torch.testing.assert_close(
+        context_loss(*shuffled, relation=relation), context_loss(S, T, relation=relation)
+    )
 
 
 def test_zero_vectors_are_nothing_to_either_relation():
@@ -165,19 +182,26 @@ MAKERS = [boundary_of, partial(context_of, 'softmax'), partial(context_of, 'gram
 NAMES = ['boundary', 'softmax', 'gram']
 
 
-@pytest.mark.parametrize('size_T', [(6, 8), (12, 16), (3, 4)], ids=['one stride', 'coarser student', 'finer student'])
+@pytest.mark.parametrize(
+    'size_T', [(6, 8), (12, 16), (3, 4)], ids=['one stride', 'coarser student', 'finer student']
+)
 @pytest.mark.parametrize('make', MAKERS, ids=NAMES)
 def test_ignored_labels_and_padding_have_no_influence(make, size_T):
-    """The first image is cut to two thirds of the places by three quarters, the second is whole: as if each had come alone."""
+    """The first image is cut to two thirds of the places by three quarters, the second is whole: as if each
+    had come alone.
+    """
     S, T = maps(size_T=size_T)
     label = torch.zeros(2, 24, 32, dtype=torch.uint8)
     label[0, 16:], label[0, :, 24:] = 255, 255
     area = dict(img_shape=[(16, 24), (24, 32)], inputs=torch.zeros(2, 3, 24, 32))
 
     def cut(x):
-        return x[:1, :, :x.shape[2] * 2 // 3, :x.shape[3] * 3 // 4]
+        return x[:1, :, : x.shape[2] * 2 // 3, : x.shape[3] * 3 // 4]
 
-    alone = [make(img_shape=[(1, 1)], inputs=torch.zeros(1, 3, 1, 1))(x, y) for x, y in ((cut(S), cut(T)), (S[1:], T[1:]))]
+    alone = [
+        make(img_shape=[(1, 1)], inputs=torch.zeros(1, 3, 1, 1))(x, y)
+        for x, y in ((cut(S), cut(T)), (S[1:], T[1:]))
+    ]
     share = torch.tensor([1 / 3, 2 / 3] if make is boundary_of else [1 / 2, 1 / 2])  # by places; by images
     expected = alone[0] * share[0] + alone[1] * share[1]
     for loss in (make(label), make(label.unsqueeze(1)), make(**area)):
@@ -220,8 +244,10 @@ def test_levels_end_where_the_image_ends():
     named = {f'feat_{side}_{i}': x for i, pair in enumerate(pairs) for side, x in zip('ST', pair)}
     loss = BoundaryDistillLoss(valid_only=True)
     padded = loss(**named, img_shape=[(32, 32)] * 2, inputs=torch.zeros(2, 3, 32, 64))
-    cropped = {name: x[..., :x.shape[3] // 2] for name, x in named.items()}
-    torch.testing.assert_close(padded, loss(**cropped, img_shape=[(32, 32)] * 2, inputs=torch.zeros(2, 3, 32, 32)))
+    cropped = {name: x[..., : x.shape[3] // 2] for name, x in named.items()}
+    torch.testing.assert_close(
+        padded, loss(**cropped, img_shape=[(32, 32)] * 2, inputs=torch.zeros(2, 3, 32, 32))
+    )
 
 
 @pytest.mark.parametrize('make', MAKERS, ids=NAMES)
@@ -244,7 +270,10 @@ def test_ignored_is_what_the_label_says():
     S, T = maps()
     label = torch.zeros(2, 6, 8, dtype=torch.long)
     label[:, :2] = 7
-    losses = {index: ContextDistillLoss(valid_only=True, ignore_index=index)(S, T, label) for index in (7, 255, None)}
+    losses = {
+        index: ContextDistillLoss(valid_only=True, ignore_index=index)(S, T, label)
+        for index in (7, 255, None)
+    }
     assert losses[255] == losses[None] != losses[7]
     label[:, :2] = -1
     assert ContextDistillLoss(valid_only=True, ignore_index=None)(S, T, label) == losses[7]
@@ -269,12 +298,16 @@ def test_modules_multiply_by_their_weight():
 
 def test_autocast_and_half_maps_are_reduced_in_float32():
     S, T = maps(dtype=torch.bfloat16)
-    for loss, given in ((BoundaryDistillLoss(pair_weight=0.5), dict(feat_S_0=S, feat_T_0=T)),
-                        (ContextDistillLoss(tokens=12), dict(feat_S=S, feat_T=T)),
-                        (ContextDistillLoss(relation='gram'), dict(feat_S=S, feat_T=T))):
+    for loss, given in (
+        (BoundaryDistillLoss(pair_weight=0.5), dict(feat_S_0=S, feat_T_0=T)),
+        (ContextDistillLoss(tokens=12), dict(feat_S=S, feat_T=T)),
+        (ContextDistillLoss(relation='gram'), dict(feat_S=S, feat_T=T)),
+    ):
         with torch.autocast('cpu', dtype=torch.bfloat16):
             value = loss(**given)
-        torch.testing.assert_close(value, loss(**{name: x.float() for name, x in given.items()}), rtol=1e-5, atol=0)
+        torch.testing.assert_close(
+            value, loss(**{name: x.float() for name, x in given.items()}), rtol=1e-5, atol=0
+        )
         assert value.dtype == torch.float32
         assert torch.autograd.grad(value, S)[0].dtype == torch.bfloat16
 
@@ -282,31 +315,90 @@ def test_autocast_and_half_maps_are_reduced_in_float32():
 def test_the_teacher_gets_no_gradient():
     S, T = maps()
     T.requires_grad_()
-    sum([BoundaryDistillLoss(pair_weight=1.0)(feat_S_0=S, feat_T_0=T), ContextDistillLoss()(S, T),
-         ContextDistillLoss(relation='gram')(S, T)]).backward()
+    sum(
+        [
+            BoundaryDistillLoss(pair_weight=1.0)(feat_S_0=S, feat_T_0=T),
+            ContextDistillLoss()(S, T),
+            ContextDistillLoss(relation='gram')(S, T),
+        ]
+    ).backward()
     assert T.grad is None and S.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize(('call', 'error', 'message'), [
-    (lambda: BoundaryDistillLoss(boundary='sobel'), ValueError, "boundary='sobel' is not known. Possible: 'affinity', 'mean'"),
-    (lambda: BoundaryDistillLoss(pair_weight=-1), ValueError, 'pair_weight must be a number of 0 or more. Got: -1'),
-    (lambda: BoundaryDistillLoss(valid_only='yes'), TypeError, "valid_only must be True or False. Got: 'yes'"),
-    (lambda: BoundaryDistillLoss(ignore_index='255'), TypeError, "ignore_index must be an int .* Got: '255'"),
-    (lambda: ContextDistillLoss(ignore_index=[255, 0]), TypeError, 'ContextDistillLoss: ignore_index must be an int'),
-    (lambda: BoundaryDistillLoss()(), ValueError, r'give pairs of maps feat_S_0, feat_T_0.*Got: \[\]'),
-    (lambda: BoundaryDistillLoss()(feat_S_0=maps()[0]), ValueError, r"Got: \['feat_S_0'\]"),
-    (lambda: BoundaryDistillLoss()(feat_S_0=maps()[0], feat_T_1=maps()[1]), ValueError, r"Got: \['feat_S_0', 'feat_T_1'\]"),
-    (lambda: boundary_loss([maps()[0]], []), ValueError, 'as many maps of the student as of the teacher.* Got: 1, 0'),
-    (lambda: boundary_loss([torch.zeros(1, 9, 4)], [maps(n=1)[1]]), ValueError,
-     r'feat_S_0 must be a map N x C x H x W; tokens N x L x C do not say where they lie'),
-    (lambda: boundary_loss([maps(n=1)[0]], [maps(n=2)[1]]), ValueError, 'BoundaryDistillLoss: feat_T_0 must have the same batch'),
-    (lambda: ContextDistillLoss(relation='cosine'), ValueError, "relation='cosine' is not known. Possible: 'softmax', 'gram'"),
-    (lambda: ContextDistillLoss(tau=0), ValueError, 'tau must be a number above 0'),
-    (lambda: ContextDistillLoss(tokens=1), ValueError, 'tokens must be a number above 1. Got: 1'),
-    (lambda: ContextDistillLoss(tokens=99.5), TypeError, 'tokens must be an int, or None for every place. Got: 99.5'),
-    (lambda: ContextDistillLoss()(*maps(size_S=(1, 1))), ValueError, 'share a single place.*Tap an earlier stage'),
-    (lambda: ContextDistillLoss(valid_only=True)(*maps()), ValueError, r'valid_only=True needs .*label=dict\(from_data='),
-])
+@pytest.mark.parametrize(
+    ('call', 'error', 'message'),
+    [
+        (
+            lambda: BoundaryDistillLoss(boundary='sobel'),
+            ValueError,
+            "boundary='sobel' is not known. Possible: 'affinity', 'mean'",
+        ),
+        (
+            lambda: BoundaryDistillLoss(pair_weight=-1),
+            ValueError,
+            'pair_weight must be a number of 0 or more. Got: -1',
+        ),
+        (
+            lambda: BoundaryDistillLoss(valid_only='yes'),
+            TypeError,
+            "valid_only must be True or False. Got: 'yes'",
+        ),
+        (
+            lambda: BoundaryDistillLoss(ignore_index='255'),
+            TypeError,
+            "ignore_index must be an int .* Got: '255'",
+        ),
+        (
+            lambda: ContextDistillLoss(ignore_index=[255, 0]),
+            TypeError,
+            'ContextDistillLoss: ignore_index must be an int',
+        ),
+        (lambda: BoundaryDistillLoss()(), ValueError, r'give pairs of maps feat_S_0, feat_T_0.*Got: \[\]'),
+        (lambda: BoundaryDistillLoss()(feat_S_0=maps()[0]), ValueError, r"Got: \['feat_S_0'\]"),
+        (
+            lambda: BoundaryDistillLoss()(feat_S_0=maps()[0], feat_T_1=maps()[1]),
+            ValueError,
+            r"Got: \['feat_S_0', 'feat_T_1'\]",
+        ),
+        (
+            lambda: boundary_loss([maps()[0]], []),
+            ValueError,
+            'as many maps of the student as of the teacher.* Got: 1, 0',
+        ),
+        (
+            lambda: boundary_loss([torch.zeros(1, 9, 4)], [maps(n=1)[1]]),
+            ValueError,
+            r'feat_S_0 must be a map N x C x H x W; tokens N x L x C do not say where they lie',
+        ),
+        (
+            lambda: boundary_loss([maps(n=1)[0]], [maps(n=2)[1]]),
+            ValueError,
+            'BoundaryDistillLoss: feat_T_0 must have the same batch',
+        ),
+        (
+            lambda: ContextDistillLoss(relation='cosine'),
+            ValueError,
+            "relation='cosine' is not known. Possible: 'softmax', 'gram'",
+        ),
+        (lambda: ContextDistillLoss(tau=0), ValueError, 'tau must be a number above 0'),
+        (lambda: ContextDistillLoss(tokens=1), ValueError, 'tokens must be a number above 1. Got: 1'),
+        (
+            lambda: ContextDistillLoss(tokens=99.5),
+            TypeError,
+            'tokens must be an int, or None for every place. Got: 99.5',
+        ),
+        (
+            lambda: ContextDistillLoss()(*maps(size_S=(1, 1))),
+            ValueError,
+            'share a single place.*Tap an earlier stage',
+        ),
+        (
+            lambda: ContextDistillLoss(valid_only=True)(*maps()),
+            ValueError,
+            r'valid_only=True needs .*label=dict\(from_data=',
+        ),
+    ],
+)
 def test_mistakes_are_named(call, error, message):
     with pytest.raises(error, match=message):
         call()

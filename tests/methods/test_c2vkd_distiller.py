@@ -9,7 +9,9 @@ from kd_methods.methods import PDDLoss, VLFDLoss
 
 
 def build(algorithm=None, student=None, **distiller):
-    return build_distillation(student or tiny_segformer(), dict(type='C2VKDDistiller', **distiller), **(algorithm or {}))
+    return build_distillation(
+        student or tiny_segformer(), dict(type='C2VKDDistiller', **distiller), **(algorithm or {})
+    )
 
 
 def test_it_needs_nothing_but_its_type(batch):
@@ -26,8 +28,10 @@ def test_it_needs_nothing_but_its_type(batch):
     torch.testing.assert_close(losses['distill.loss_vlfd'], vlfd(feat_S[-1], feat_T[-1]))
     torch.testing.assert_close(losses['distill.loss_pdd'], pdd(logits_S, logits_T, label))
     assert sorted(k for k in losses if k.startswith('distill.')) == sorted(
-        ['distill.loss_vlfd', 'distill.loss_pdd'] + [f'distill.vlfd_{k}' for k in ('global', 'patch', 'linguistic')]
-        + [f'distill.pdd_{k}' for k in 'st'])
+        ['distill.loss_vlfd', 'distill.loss_pdd']
+        + [f'distill.vlfd_{k}' for k in ('global', 'patch', 'linguistic')]
+        + [f'distill.pdd_{k}' for k in 'st']
+    )
 
 
 def test_its_gradient_reaches_student_and_adapters_only(batch):
@@ -35,8 +39,12 @@ def test_its_gradient_reaches_student_and_adapters_only(batch):
     losses = losses_of(model, batch)
     (losses['distill.loss_vlfd'] + losses['distill.loss_pdd']).backward()
     vlfd = model.distiller.distill_losses['loss_vlfd']
-    for weight in (vlfd.adapter.weight, vlfd.projection.weight, model.architecture.backbone.layers[0][0].projection.weight,
-                   model.architecture.decode_head.conv_seg.weight):
+    for weight in (
+        vlfd.adapter.weight,
+        vlfd.projection.weight,
+        model.architecture.backbone.layers[0][0].projection.weight,
+        model.architecture.decode_head.conv_seg.weight,
+    ):
         assert weight.grad.ne(0).any()
     assert all(p.grad is None for p in model.teacher.model.parameters())
 
@@ -67,8 +75,12 @@ def test_either_half_can_be_left_out(batch, off, left):
 
 
 def test_other_taps_and_options(batch):
-    model = build(student_feature='backbone.2', teacher_feature='decode_head.bottleneck',
-                  vlfd=dict(pool=None, schedule=dict(begin=1)), pdd=dict(direction='reverse', loss_weight='auto'))
+    model = build(
+        student_feature='backbone.2',
+        teacher_feature='decode_head.bottleneck',
+        vlfd=dict(pool=None, schedule=dict(begin=1)),
+        pdd=dict(direction='reverse', loss_weight='auto'),
+    )
     vlfd = model.distiller.distill_losses['loss_vlfd']
     assert vlfd.adapter.weight.shape == (16, 40, 1, 1)
     assert losses_of(model, batch).get('distill.loss_vlfd', 0) == 0
@@ -83,21 +95,45 @@ def test_a_teacher_of_other_classes_can_still_teach_features(batch):
     build(student=tiny_segformer(classes=5), pdd=None)
 
 
-@pytest.mark.parametrize('cfg, error, text', [
-    (dict(vlfd=dict(patch=1.0)), KeyError, r"distiller.vlfd: VLFDLoss takes no \['patch'\]. Possible: .*'patch_weight'"),
-    (dict(pdd=dict(direction='back')), ValueError, "distiller.pdd: direction='back' is not known"),
-    (dict(pdd=0.5), TypeError, 'distiller.pdd: expected a dict'),
-    (dict(vlfd=None, pdd=None), ValueError, 'leave C2VKDDistiller nothing to distil'),
-    (dict(vlfd=dict(teacher_channels=5)), ValueError, 'distiller.vlfd.teacher_channels=5, but tap .* has 64 channels'),
-    (dict(vlf=None), KeyError, r"C2VKDDistiller takes no \['vlf'\]. Possible: .*'vlfd'"),
-    (dict(vlfd=None, student_feature='backbone.1'), ValueError, 'are taps of VLFD, but vlfd=None'),
-    (dict(pdd=dict(schedule=dict(start=3))), KeyError, 'distiller.pdd.schedule: a schedule has no'),
-    (dict(pdd=dict(loss_weight=None)), TypeError, 'distiller.pdd.loss_weight: the weight must be a number'),
-    (dict(pdd=dict(loss_weight='much')), TypeError, 'distiller.pdd.loss_weight: the weight must be a number'),
-    (dict(vlfd=dict(pool='attention')), ValueError, 'needs pool_file'),
-    (dict(vlfd=dict(pool='attention', pool_file='gone.pth')), FileNotFoundError, "VLFDLoss.pool_file: no file 'gone.pth'"),
-    (dict(teacher_feature='decode_head.botleneck'), KeyError, 'decode_head.bottleneck'),
-], ids=str)
+@pytest.mark.parametrize(
+    'cfg, error, text',
+    [
+        (
+            dict(vlfd=dict(patch=1.0)),
+            KeyError,
+            r"distiller.vlfd: VLFDLoss takes no \['patch'\]. Possible: .*'patch_weight'",
+        ),
+        (dict(pdd=dict(direction='back')), ValueError, "distiller.pdd: direction='back' is not known"),
+        (dict(pdd=0.5), TypeError, 'distiller.pdd: expected a dict'),
+        (dict(vlfd=None, pdd=None), ValueError, 'leave C2VKDDistiller nothing to distil'),
+        (
+            dict(vlfd=dict(teacher_channels=5)),
+            ValueError,
+            'distiller.vlfd.teacher_channels=5, but tap .* has 64 channels',
+        ),
+        (dict(vlf=None), KeyError, r"C2VKDDistiller takes no \['vlf'\]. Possible: .*'vlfd'"),
+        (dict(vlfd=None, student_feature='backbone.1'), ValueError, 'are taps of VLFD, but vlfd=None'),
+        (dict(pdd=dict(schedule=dict(start=3))), KeyError, 'distiller.pdd.schedule: a schedule has no'),
+        (
+            dict(pdd=dict(loss_weight=None)),
+            TypeError,
+            'distiller.pdd.loss_weight: the weight must be a number',
+        ),
+        (
+            dict(pdd=dict(loss_weight='much')),
+            TypeError,
+            'distiller.pdd.loss_weight: the weight must be a number',
+        ),
+        (dict(vlfd=dict(pool='attention')), ValueError, 'needs pool_file'),
+        (
+            dict(vlfd=dict(pool='attention', pool_file='gone.pth')),
+            FileNotFoundError,
+            "VLFDLoss.pool_file: no file 'gone.pth'",
+        ),
+        (dict(teacher_feature='decode_head.botleneck'), KeyError, 'decode_head.bottleneck'),
+    ],
+    ids=str,
+)
 def test_mistakes_are_named_before_training(cfg, error, text):
     with pytest.raises(error, match=text):
         build(**cfg)

@@ -43,9 +43,19 @@ def pixel(*logits, dtype=torch.float64):
 LABEL_0 = torch.zeros(1, 1, 1, dtype=torch.long)
 
 
-@pytest.mark.parametrize('options', [
-    dict(), dict(alpha=1.0, beta=0.3), dict(direction='reverse'), dict(direction='reverse', alpha=0.2, beta=2.0), dict(tau=3.0),
-    dict(nckd_weight=0.7), dict(nckd_weight=0.7, tau=2.0, direction='reverse')], ids=str)
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(),
+        dict(alpha=1.0, beta=0.3),
+        dict(direction='reverse'),
+        dict(direction='reverse', alpha=0.2, beta=2.0),
+        dict(tau=3.0),
+        dict(nckd_weight=0.7),
+        dict(nckd_weight=0.7, tau=2.0, direction='reverse'),
+    ],
+    ids=str,
+)
 def test_equals_brute_force_in_value_and_gradient(options):
     S, T, label = logit_scene()
     got, expected = loss_of(S, T, label, **options), brute_force(S, T, label, **options)
@@ -53,8 +63,11 @@ def test_equals_brute_force_in_value_and_gradient(options):
     torch.testing.assert_close(torch.autograd.grad(got, S), torch.autograd.grad(expected, S))
 
 
-@pytest.mark.parametrize('options', [dict(), dict(direction='reverse', nckd_weight=0.5), dict(resolution='logits', tau=2.0)],
-                         ids=str)
+@pytest.mark.parametrize(
+    'options',
+    [dict(), dict(direction='reverse', nckd_weight=0.5), dict(resolution='logits', tau=2.0)],
+    ids=str,
+)
 def test_gradcheck(options):
     S, T, label = logit_scene(n=1, size=3)
     torch.autograd.gradcheck(lambda x: loss_of(x, T, label, **options), S)
@@ -118,7 +131,9 @@ def test_ignored_pixels_have_neither_value_nor_gradient(resolution):
     ignored = (label < 0) | (label >= K)
     assert ignored.any()
     bad = S.detach().masked_fill(ignored.unsqueeze(1), float('nan')).requires_grad_()
-    loss = loss_of(bad, T.masked_fill(ignored.unsqueeze(1), float('inf')), label, resolution=resolution, nckd_weight=1.0)
+    loss = loss_of(
+        bad, T.masked_fill(ignored.unsqueeze(1), float('inf')), label, resolution=resolution, nckd_weight=1.0
+    )
     torch.testing.assert_close(loss, loss_of(S, T, label, resolution=resolution, nckd_weight=1.0))
     (grad,) = torch.autograd.grad(loss, bad)
     assert grad.movedim(1, -1)[ignored].eq(0).all() and grad.isfinite().all()
@@ -150,7 +165,8 @@ def test_extreme_logits_stay_finite(dtype, classes):
 
 
 def test_reverse_has_its_floor():
-    # t = 1: q2 = 0 would be log(0); with the floor the loss is (1 - s) log((1 - s) / 1e-6) / 2 + s log(s) / 2.
+    # t = 1: q2 = 0 would be log(0); with the floor the loss is (1 - s) log((1 - s) / 1e-6) / 2 + s log(s) /
+    # 2.
     S, T = pixel(0.0, 0.0), pixel(1e3, 0.0)
     expected = 0.25 * math.log(0.5 / 1e-6) + 0.25 * math.log(0.5)
     assert float(loss_of(S, T, LABEL_0, direction='reverse')) == pytest.approx(expected)
@@ -169,7 +185,9 @@ def test_logits_are_brought_to_the_label_or_labels_to_the_logits():
     up = [F.interpolate(x, size=(12, 12), mode='bilinear', align_corners=False) for x in (S, T)]
     torch.testing.assert_close(loss_of(S, T, label.unsqueeze(1)), brute_force(*up, label))
     T_on_S = F.interpolate(T, size=(6, 6), mode='bilinear', align_corners=False)
-    torch.testing.assert_close(loss_of(S, T, label, resolution='logits'), brute_force(S, T_on_S, label[:, ::2, ::2]))
+    torch.testing.assert_close(
+        loss_of(S, T, label, resolution='logits'), brute_force(S, T_on_S, label[:, ::2, ::2])
+    )
 
 
 def test_one_channel_is_a_sigmoid():
@@ -188,7 +206,9 @@ def test_order_of_classes_images_and_pixels_does_not_matter():
     torch.testing.assert_close(loss_of(S.flip(2), T.flip(2), label.flip(1)), loss)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason='autocast on a CPU leaves all of its operations alone')
+@pytest.mark.skipif(
+    not torch.cuda.is_available(), reason='autocast on a CPU leaves all of its operations alone'
+)
 def test_autocast_does_not_lower_the_precision():
     S, T, label = (x.cuda() for x in logit_scene(dtype=torch.float32))
     expected = loss_of(S, T, label)
@@ -198,7 +218,15 @@ def test_autocast_does_not_lower_the_precision():
 
 def test_module_is_the_function():
     S, T, label = logit_scene(dtype=torch.float32)
-    options = dict(direction='reverse', alpha=0.3, beta=0.6, tau=2.0, nckd_weight=0.1, resolution='logits', ignore_index=1)
+    options = dict(
+        direction='reverse',
+        alpha=0.3,
+        beta=0.6,
+        tau=2.0,
+        nckd_weight=0.1,
+        resolution='logits',
+        ignore_index=1,
+    )
     module = MODELS.build(dict(type='PDDLoss', loss_weight=3.0, **options))
     loss, stats = pdd_loss(S, T, label, **options)
     assert module(S, T, label).equal(3 * loss) and module.stats == stats
@@ -214,12 +242,20 @@ def test_statistics_are_the_mean_probabilities_of_the_label():
         torch.testing.assert_close(stats[name], x.detach().softmax(1).gather(1, label.unsqueeze(1)).mean())
 
 
-@pytest.mark.parametrize('cfg, text', [
-    (dict(direction='back'), "direction='back' is not known. Possible: 'forward', 'reverse'"),
-    (dict(resolution='full'), "resolution='full' is not known"),
-    (dict(tau=0.0), 'tau must be a number above 0'), (dict(tau=math.nan), 'tau must be'), (dict(alpha=-1.0), 'alpha must be'),
-    (dict(beta='0.5'), "beta must be a number of 0 or more. Got: '0.5'"), (dict(nckd_weight=-1.0), 'nckd_weight must be'),
-    (dict(loss_weight=None), 'loss_weight must be')], ids=str)
+@pytest.mark.parametrize(
+    'cfg, text',
+    [
+        (dict(direction='back'), "direction='back' is not known. Possible: 'forward', 'reverse'"),
+        (dict(resolution='full'), "resolution='full' is not known"),
+        (dict(tau=0.0), 'tau must be a number above 0'),
+        (dict(tau=math.nan), 'tau must be'),
+        (dict(alpha=-1.0), 'alpha must be'),
+        (dict(beta='0.5'), "beta must be a number of 0 or more. Got: '0.5'"),
+        (dict(nckd_weight=-1.0), 'nckd_weight must be'),
+        (dict(loss_weight=None), 'loss_weight must be'),
+    ],
+    ids=str,
+)
 def test_wrong_options_are_named(cfg, text):
     with pytest.raises(ValueError, match=text):
         PDDLoss(**cfg)

@@ -36,6 +36,7 @@ def build(student=4, teacher=6, **options):
 @pytest.fixture
 def pool_file(tmp_path):
     """`pool_file(channels, out)` -> a file with an attention pool."""
+
     def make(channels=64, out=20):
         torch.save(attention_pool_state(channels, out), tmp_path / 'pool.pth')
         return str(tmp_path / 'pool.pth')
@@ -44,6 +45,7 @@ def pool_file(tmp_path):
 
 
 # ---- patch term
+
 
 @pytest.mark.parametrize('gram_scale', ['none', 'channel'])
 @pytest.mark.parametrize('c, size', [(6, (4, 4)), (50, (4, 4)), (32, (4, 4))])
@@ -63,7 +65,9 @@ def test_patch_gradcheck(c):
 def test_patch_is_right_near_equality():
     S, T = maps(c=12, size=(8, 8))
     near = (T + 1e-4 * S.detach()).requires_grad_()
-    torch.testing.assert_close(patch_loss(near.float(), T.float()).double(), dense_patch(near, T)[0], rtol=1e-2, atol=0)
+    torch.testing.assert_close(
+        patch_loss(near.float(), T.float()).double(), dense_patch(near, T)[0], rtol=1e-2, atol=0
+    )
 
 
 def test_patch_does_not_see_the_length_of_a_row():
@@ -94,9 +98,9 @@ def test_zero_rows_are_finite_and_get_no_gradient():
 
 def test_one_image_has_its_own_relations_and_two_also_those_between_them():
     S, T = maps(n=2)
-    single = torch.stack([patch_loss(S[i:i + 1], T[i:i + 1]) for i in range(2)])
+    single = torch.stack([patch_loss(S[i : i + 1], T[i : i + 1]) for i in range(2)])
     for i in range(2):
-        torch.testing.assert_close(single[i], dense_patch(S[i:i + 1], T[i:i + 1])[0])
+        torch.testing.assert_close(single[i], dense_patch(S[i : i + 1], T[i : i + 1])[0])
     assert not torch.isclose(single.mean(), patch_loss(S, T))
     twice = [x[:1].repeat(2, 1, 1, 1) for x in (S, T)]
     torch.testing.assert_close(patch_loss(*twice), single[0])
@@ -108,9 +112,13 @@ def test_patch_does_not_see_the_order_of_images_positions_and_channels():
         torch.testing.assert_close(patch_loss(change(S), change(T)), patch_loss(S, T))
 
 
-@pytest.mark.parametrize('shapes', [((2, 6, 2, 8), (2, 6, 4, 4)), ((2, 6, 4), (2, 6, 4)), ((1, 6, 4, 4), (2, 6, 4, 4))], ids=str)
+@pytest.mark.parametrize(
+    'shapes', [((2, 6, 2, 8), (2, 6, 4, 4)), ((2, 6, 4), (2, 6, 4)), ((1, 6, 4, 4), (2, 6, 4, 4))], ids=str
+)
 def test_patch_takes_one_shape(shapes):
-    with pytest.raises(ValueError, match='patch_loss: feat_S and feat_T must be N x C x H x W, of one shape. Got: '):
+    with pytest.raises(
+        ValueError, match='patch_loss: feat_S and feat_T must be N x C x H x W, of one shape. Got: '
+    ):
         patch_loss(*map(torch.ones, shapes))
 
 
@@ -121,11 +129,16 @@ def test_patch_knows_its_scales():
 
 # ---- the loss
 
+
 def reference(loss, S, T):
     """The three terms by their definitions."""
-    adapted = F.interpolate(F.conv2d(S, loss.adapter.weight), size=T.shape[2:], mode='bilinear', align_corners=False)
-    kl = [(p_T.softmax(1) * (p_T.log_softmax(1) - p_S.log_softmax(1))).sum(1).mean() for p_S, p_T in (
-        (adapted, T), (loss.projection(S.mean((2, 3))), loss.pool(T)))]
+    adapted = F.interpolate(
+        F.conv2d(S, loss.adapter.weight), size=T.shape[2:], mode='bilinear', align_corners=False
+    )
+    kl = [
+        (p_T.softmax(1) * (p_T.log_softmax(1) - p_S.log_softmax(1))).sum(1).mean()
+        for p_S, p_T in ((adapted, T), (loss.projection(S.mean((2, 3))), loss.pool(T)))
+    ]
     return {'global': kl[0], 'patch': dense_patch(adapted, T)[0], 'linguistic': kl[1]}
 
 
@@ -134,7 +147,9 @@ def test_equals_its_terms():
     S, _ = maps(c=4, size=(3, 3))
     _, T = maps(c=6, size=(5, 7))
     terms = reference(loss, S, T)
-    torch.testing.assert_close(loss(S, T), 0.1 * terms['global'] + 0.1 * terms['patch'] + 0.5 * terms['linguistic'])
+    torch.testing.assert_close(
+        loss(S, T), 0.1 * terms['global'] + 0.1 * terms['patch'] + 0.5 * terms['linguistic']
+    )
     assert set(loss.stats) == set(TERMS)
     for name in TERMS:
         torch.testing.assert_close(loss.stats[name], terms[name].detach())
@@ -142,7 +157,10 @@ def test_equals_its_terms():
 
 
 def test_published_form_has_the_divisors():
-    loss, published = build(pool_channels=9), build(pool_channels=9, reduction='element', gram_scale='channel')
+    loss, published = (
+        build(pool_channels=9),
+        build(pool_channels=9, reduction='element', gram_scale='channel'),
+    )
     published.load_state_dict(loss.state_dict())
     S, _ = maps(c=4)
     _, T = maps(c=6)
@@ -218,8 +236,14 @@ def test_without_pool_there_is_no_such_term():
     assert set(loss.stats) == {'global', 'patch'} and not hasattr(loss, 'projection')
 
 
-@pytest.mark.parametrize('options', [dict(global_weight=0, patch_weight=0, linguistic_weight=0),
-                                     dict(global_weight=0, patch_weight=0, pool=None)], ids=str)
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(global_weight=0, patch_weight=0, linguistic_weight=0),
+        dict(global_weight=0, patch_weight=0, pool=None),
+    ],
+    ids=str,
+)
 def test_without_any_term_it_never_runs(options):
     assert build(loss_weight=5.0, **options).loss_weight == 0
 
@@ -254,13 +278,27 @@ def test_autocast_lowers_the_precision_of_the_adapter_alone(pool, pool_file):
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
 def test_a_module_in_half_precision(dtype):
     loss = VLFDLoss(4, 6).to(dtype)
-    assert loss(torch.randn(2, 4, 3, 3, dtype=dtype), torch.randn(2, 6, 3, 3, dtype=dtype)).dtype == torch.float32
+    assert (
+        loss(torch.randn(2, 4, 3, 3, dtype=dtype), torch.randn(2, 6, 3, 3, dtype=dtype)).dtype
+        == torch.float32
+    )
 
 
-@pytest.mark.parametrize('S, T', [((2, 4, 3, 3), (1, 6, 3, 3)), ((2, 5, 3, 3), (2, 6, 3, 3)), ((2, 4, 3, 3), (2, 4, 3, 3)),
-                                  ((2, 4, 9), (2, 6, 9))], ids=str)
+@pytest.mark.parametrize(
+    'S, T',
+    [
+        ((2, 4, 3, 3), (1, 6, 3, 3)),
+        ((2, 5, 3, 3), (2, 6, 3, 3)),
+        ((2, 4, 3, 3), (2, 4, 3, 3)),
+        ((2, 4, 9), (2, 6, 9)),
+    ],
+    ids=str,
+)
 def test_wrong_shapes_are_named(S, T):
-    with pytest.raises(ValueError, match=r'VLFDLoss: feat_[ST] must be N x [46] x H x W, with one N for both. Got: feat_S \(2, '):
+    with pytest.raises(
+        ValueError,
+        match=r'VLFDLoss: feat_[ST] must be N x [46] x H x W, with one N for both. Got: feat_S \(2, ',
+    ):
         VLFDLoss(4, 6)(torch.zeros(S), torch.zeros(T))
 
 
@@ -276,15 +314,31 @@ def test_module_is_registered_scaled_and_copyable():
     assert "reduction='position'" in repr(module)
 
 
-@pytest.mark.parametrize('cfg, error, text', [
-    (dict(pool='attention'), ValueError, "VLFDLoss: pool='attention' needs pool_file, .* take pool='gap'"),
-    (dict(pool='attention', pool_file='/nowhere/pool.pth'), FileNotFoundError, "VLFDLoss.pool_file: no file '/nowhere/pool.pth'"),
-    (dict(pool_file='pool.pth'), ValueError, "pool='gap' does not take pool_file='pool.pth'"),
-    (dict(global_weight='auto'), ValueError, "VLFDLoss: global_weight must be a number of 0 or more. Got: 'auto'"),
-    (dict(patch_weight=-1), ValueError, 'patch_weight must be'),
-    (dict(pool='clip'), ValueError, "pool='clip' is not known. Possible: 'gap', 'attention', None"),
-    (dict(reduction='sum'), ValueError, "reduction='sum' is not known"),
-], ids=str)
+@pytest.mark.parametrize(
+    'cfg, error, text',
+    [
+        (
+            dict(pool='attention'),
+            ValueError,
+            "VLFDLoss: pool='attention' needs pool_file, .* take pool='gap'",
+        ),
+        (
+            dict(pool='attention', pool_file='/nowhere/pool.pth'),
+            FileNotFoundError,
+            "VLFDLoss.pool_file: no file '/nowhere/pool.pth'",
+        ),
+        (dict(pool_file='pool.pth'), ValueError, "pool='gap' does not take pool_file='pool.pth'"),
+        (
+            dict(global_weight='auto'),
+            ValueError,
+            "VLFDLoss: global_weight must be a number of 0 or more. Got: 'auto'",
+        ),
+        (dict(patch_weight=-1), ValueError, 'patch_weight must be'),
+        (dict(pool='clip'), ValueError, "pool='clip' is not known. Possible: 'gap', 'attention', None"),
+        (dict(reduction='sum'), ValueError, "reduction='sum' is not known"),
+    ],
+    ids=str,
+)
 def test_mistakes_are_named(cfg, error, text):
     with pytest.raises(error, match=text):
         VLFDLoss(4, 6, **cfg)

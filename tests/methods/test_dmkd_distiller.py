@@ -37,7 +37,9 @@ def test_every_level_of_the_necks_by_default(batch):
     model.eval()
     data = model.data_preprocessor(copy.deepcopy(batch), True)
     with torch.no_grad():
-        levels = zip(model.architecture.extract_feat(data['inputs']), model.teacher.model.extract_feat(data['inputs']))
+        levels = zip(
+            model.architecture.extract_feat(data['inputs']), model.teacher.model.extract_feat(data['inputs'])
+        )
         losses = losses_of(model, batch)
         for i, maps in enumerate(levels):
             loss = DMKDLoss(8, 8, select='top')
@@ -54,7 +56,9 @@ def test_its_gradient_reaches_the_student_and_its_own_layers(batch):
     assert all(p.grad is None for p in model.teacher.model.parameters())
 
 
-@pytest.mark.parametrize(('kind', 'teacher'), [('faster', 'cascade_mask'), ('mask', 'mask'), ('reppoints', 'reppoints')])
+@pytest.mark.parametrize(
+    ('kind', 'teacher'), [('faster', 'cascade_mask'), ('mask', 'mask'), ('reppoints', 'reppoints')]
+)
 def test_other_detectors(kind, teacher):
     batch = detection_batch(masks=kind == 'mask')
     features = None if kind == 'reppoints' else [f'neck.{i}' for i in range(4)]
@@ -64,7 +68,9 @@ def test_other_detectors(kind, teacher):
 
 
 def test_channels_are_found_and_adapted(batch):
-    losses = build(student_features=['backbone.2', 'backbone.3'], teacher_features=['backbone.2', 'backbone.3']).distiller
+    losses = build(
+        student_features=['backbone.2', 'backbone.3'], teacher_features=['backbone.2', 'backbone.3']
+    ).distiller
     assert [loss.channels for loss in losses.distill_losses.values()] == [(16, 32), (32, 64)]
 
 
@@ -78,14 +84,22 @@ def test_padding_is_read_from_the_batch(batch):
     """With a padded image the two differ; without padding they are equal."""
     same = detection_batch()
     for data, equal in ((same, True), (batch, False)):
-        losses = [losses_of(build(select='top', pad_aware=aware, loss_weight=1.0).eval(), data) for aware in (False, True)]
-        found = [torch.isclose(losses[0][f'distill.loss_dmkd_{i}'], losses[1][f'distill.loss_dmkd_{i}']) for i in range(2)]
+        losses = [
+            losses_of(build(select='top', pad_aware=aware, loss_weight=1.0).eval(), data)
+            for aware in (False, True)
+        ]
+        found = [
+            torch.isclose(losses[0][f'distill.loss_dmkd_{i}'], losses[1][f'distill.loss_dmkd_{i}'])
+            for i in range(2)
+        ]
         assert all(found) if equal else not any(found)
 
 
 @pytest.mark.parametrize('aware', [False, True])
 def test_levels_of_padding_alone_train(aware):
-    """A tiny image beside a large one, whose levels are all but wholly padding, and one that says it has no pixel at all."""
+    """A tiny image beside a large one, whose levels are all but wholly padding, and one that says it has no
+    pixel at all.
+    """
     batch = detection_batch(((128, 128), (16, 16)), objects=0)
     model = build(pad_aware=aware, loss_weight=1.0)
     data = model.data_preprocessor(copy.deepcopy(batch), True)
@@ -99,8 +113,12 @@ def test_levels_of_padding_alone_train(aware):
 
 
 def test_weights_and_schedules(batch):
-    model = build(loss_weight=dict(type='auto', ratio=1.0), features=['neck.0', 'neck.1'], schedule=dict(begin=1))
-    assert {name: auto.ratio for name, auto in model.distiller.auto_weights.items()} == dict(loss_dmkd_0=0.5, loss_dmkd_1=0.5)
+    model = build(
+        loss_weight=dict(type='auto', ratio=1.0), features=['neck.0', 'neck.1'], schedule=dict(begin=1)
+    )
+    assert {name: auto.ratio for name, auto in model.distiller.auto_weights.items()} == dict(
+        loss_dmkd_0=0.5, loss_dmkd_1=0.5
+    )
     assert not names_of(losses_of(model, batch))
     assert len(names_of(losses_of(model, batch))) == 2
     off = build(loss_weight=0.0)
@@ -111,7 +129,10 @@ def test_weights_and_schedules(batch):
 def test_the_fusion_has_no_decay_where_the_config_says_so():
     from mmengine.config import Config
     from toys import ROOT
-    cfg = Config.fromfile(ROOT / 'configs/dmkd/dmkd_retinanet_r18_retinanet_r18-w16_scenescoco.py').optim_wrapper
+
+    cfg = Config.fromfile(
+        ROOT / 'configs/dmkd/dmkd_retinanet_r18_retinanet_r18-w16_scenescoco.py'
+    ).optim_wrapper
     model = build()
     groups = build_optim_wrapper(model, cfg).optimizer.param_groups
     decay = {id(p): group['weight_decay'] for group in groups for p in group['params']}
@@ -123,26 +144,53 @@ def test_the_fusion_has_no_decay_where_the_config_says_so():
 def test_nothing_of_it_is_in_the_student():
     model = build()
     assert any('generation' in name for name in model.state_dict())
-    assert not any(word in name for name in model.architecture.state_dict() for word in ('generation', 'fusion', 'align'))
+    assert not any(
+        word in name for name in model.architecture.state_dict() for word in ('generation', 'fusion', 'align')
+    )
 
 
-@pytest.mark.parametrize(('cfg', 'error', 'message'), [
-    (dict(ratio=0.5), KeyError, r"distiller: DMKDDistiller takes no \['ratio'\]. Possible: .*'spatial_ratio'"),
-    (dict(student_channels=8), KeyError, r"takes no \['student_channels'\]"),
-    (dict(select='first'), ValueError, "select='first' is not known. Possible: 'sample', 'top'"),
-    (dict(loss_weight='heavy'), TypeError, "the weight must be a number, 'auto'"),
-    (dict(schedule=dict(start=3)), KeyError, r"a schedule has no \['start'\]"),
-    (dict(student_features=['neck.0']), ValueError, r"the student has 1 levels \['neck.0'\], the teacher 5"),
-    (dict(features=['neck.7']), ValueError, 'index 7 is out of range'),
-    *[(dict(student_features=['neck.0'], teacher_features=['neck.1'], pad_aware=aware), ValueError,
-       r'distiller.features: the levels of student and teacher must be of one size. .*student 1x8x8x8, teacher 1x8x4x4')
-      for aware in (False, True)],
-    (dict(features=5), TypeError, 'distiller.features: expected taps such as'),
-    (dict(pad_aware='yes'), TypeError, "pad_aware must be True or False. Got: 'yes'"),
-    (dict(loss_weight=dict(type='auto', ratio='0.3')), ValueError, "distiller.loss_weight: expected a number, 'auto' or dict"),
-    (dict(loss_weight=dict(ratio=0.3)), ValueError, r"distiller.loss_weight: expected .* got \{'ratio': 0.3\}"),
-    (dict(features=['nek.0']), KeyError, "no module 'nek.0' in the student"),
-])
+@pytest.mark.parametrize(
+    ('cfg', 'error', 'message'),
+    [
+        (
+            dict(ratio=0.5),
+            KeyError,
+            r"distiller: DMKDDistiller takes no \['ratio'\]. Possible: .*'spatial_ratio'",
+        ),
+        (dict(student_channels=8), KeyError, r"takes no \['student_channels'\]"),
+        (dict(select='first'), ValueError, "select='first' is not known. Possible: 'sample', 'top'"),
+        (dict(loss_weight='heavy'), TypeError, "the weight must be a number, 'auto'"),
+        (dict(schedule=dict(start=3)), KeyError, r"a schedule has no \['start'\]"),
+        (
+            dict(student_features=['neck.0']),
+            ValueError,
+            r"the student has 1 levels \['neck.0'\], the teacher 5",
+        ),
+        (dict(features=['neck.7']), ValueError, 'index 7 is out of range'),
+        *[
+            (
+                dict(student_features=['neck.0'], teacher_features=['neck.1'], pad_aware=aware),
+                ValueError,
+                r'distiller.features: the levels of student and teacher must be of one size. .*student '
+                r'1x8x8x8, teacher 1x8x4x4',
+            )
+            for aware in (False, True)
+        ],
+        (dict(features=5), TypeError, 'distiller.features: expected taps such as'),
+        (dict(pad_aware='yes'), TypeError, "pad_aware must be True or False. Got: 'yes'"),
+        (
+            dict(loss_weight=dict(type='auto', ratio='0.3')),
+            ValueError,
+            "distiller.loss_weight: expected a number, 'auto' or dict",
+        ),
+        (
+            dict(loss_weight=dict(ratio=0.3)),
+            ValueError,
+            r"distiller.loss_weight: expected .* got \{'ratio': 0.3\}",
+        ),
+        (dict(features=['nek.0']), KeyError, "no module 'nek.0' in the student"),
+    ],
+)
 def test_mistakes_are_named(cfg, error, message):
     with pytest.raises(error, match=message):
         build(**cfg)
@@ -157,7 +205,10 @@ def test_a_network_without_neck_says_what_to_name():
 def test_a_failed_dry_run_is_told():
     """SSD's levels shrink to nothing on a small image."""
     from mmengine.hub import get_config
+
     ssd = dict(get_config('mmdet::ssd/ssd300_coco.py').model.to_dict(), _scope_='mmdet')
     ssd['backbone']['init_cfg'] = None
-    with pytest.raises(ValueError, match='no neck that returns levels \\(the dry run ended with .*model.dry_run_size'):
+    with pytest.raises(
+        ValueError, match='no neck that returns levels \\(the dry run ended with .*model.dry_run_size'
+    ):
         build(ssd, ssd)

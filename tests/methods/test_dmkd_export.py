@@ -1,4 +1,5 @@
 """Detectors from the command line: trained, distilled, tested, and used by stock mmdet."""
+
 import json
 
 import numpy as np
@@ -12,7 +13,8 @@ PAIR = 'retinanet_r18_retinanet_r18-w16_scenescoco'
 
 @pytest.fixture(scope='module')
 def scenes(tmp_path_factory):
-    from kd_methods.datasets.scene_writer import write_scenes
+    from kd_methods.scenes.writer import write_scenes
+
     out = tmp_path_factory.mktemp('data') / 'scenes_coco'
     write_scenes(out, train=8, val=3, size=SIZE, format='coco', workers=1)
     return out
@@ -21,16 +23,29 @@ def scenes(tmp_path_factory):
 @pytest.fixture(scope='module')
 def options(scenes):
     annotations = scenes / 'annotations/instances_val2017.json'
-    return ['train_cfg.max_iters=3', 'train_cfg.val_interval=3', 'train_dataloader.batch_size=2', 'optim_wrapper.optimizer.lr=1e-4',
-            *(f'{split}_dataloader.dataset.data_root={scenes}' for split in ('train', 'val', 'test')),
-            *(f'{split}_evaluator.ann_file={annotations}' for split in ('val', 'test'))]
+    return [
+        'train_cfg.max_iters=3',
+        'train_cfg.val_interval=3',
+        'train_dataloader.batch_size=2',
+        'optim_wrapper.optimizer.lr=1e-4',
+        *(f'{split}_dataloader.dataset.data_root={scenes}' for split in ('train', 'val', 'test')),
+        *(f'{split}_evaluator.ann_file={annotations}' for split in ('val', 'test')),
+    ]
 
 
 @pytest.fixture(scope='module')
 def teacher(tools, options, tmp_path_factory):
     """Weights of a teacher, trained like any other detector."""
     folder = tmp_path_factory.mktemp('teacher')
-    tools.train([str(CONFIGS / 'baselines/retinanet_r18_scenescoco.py'), '--work-dir', str(folder), '--cfg-options', *options])
+    tools.train(
+        [
+            str(CONFIGS / 'baselines/retinanet_r18_scenescoco.py'),
+            '--work-dir',
+            str(folder),
+            '--cfg-options',
+            *options,
+        ]
+    )
     return folder / 'iter_3_student.pth'
 
 
@@ -38,8 +53,17 @@ def teacher(tools, options, tmp_path_factory):
 def run(tools, options, teacher, tmp_path_factory):
     """Work dir of the distillation."""
     folder = tmp_path_factory.mktemp('work')
-    tools.train([str(CONFIGS / f'dmkd/dmkd_{PAIR}.py'), '--work-dir', str(folder), '--cfg-options', *options,
-                 f'model.teacher_ckpt={teacher}', 'model.architecture.test_cfg.score_thr=0.0'])  # else nothing is found yet
+    tools.train(
+        [
+            str(CONFIGS / f'dmkd/dmkd_{PAIR}.py'),
+            '--work-dir',
+            str(folder),
+            '--cfg-options',
+            *options,
+            f'model.teacher_ckpt={teacher}',
+            'model.architecture.test_cfg.score_thr=0.0',
+        ]
+    )  # else nothing is found yet
     return folder
 
 
@@ -47,13 +71,22 @@ def run(tools, options, teacher, tmp_path_factory):
 def mask_rcnn(tools, options, tmp_path_factory):
     """Work dir of a Mask R-CNN."""
     folder = tmp_path_factory.mktemp('mask')
-    tools.train([str(CONFIGS / 'baselines/mask-rcnn_r18-w16_scenescoco.py'), '--work-dir', str(folder), '--cfg-options', *options])
+    tools.train(
+        [
+            str(CONFIGS / 'baselines/mask-rcnn_r18-w16_scenescoco.py'),
+            '--work-dir',
+            str(folder),
+            '--cfg-options',
+            *options,
+        ]
+    )
     return folder
 
 
 def boxes_of(config, state, images):
     """What a detector with these weights finds here."""
     from mmdet.apis import inference_detector, init_detector
+
     model = init_detector(str(config), None, device='cpu')
     model.load_state_dict(state)
     return [inference_detector(model, str(image)).pred_instances.bboxes.tolist() for image in images]
@@ -66,7 +99,11 @@ def test_the_student_is_a_plain_detector(run, scenes, tmp_path):
     assert report['classes'] == list('0123456789')
     assert 'coco/bbox_mAP' in report['metrics']
     full = torch.load(run / 'iter_3.pth', weights_only=False)['state_dict']
-    student = {name.removeprefix('architecture.'): value for name, value in full.items() if name.startswith('architecture.')}
+    student = {
+        name.removeprefix('architecture.'): value
+        for name, value in full.items()
+        if name.startswith('architecture.')
+    }
     expected = boxes_of(run / 'student_config.py', student, images)
     assert all(len(boxes) > 5 for boxes in expected)
     for found, own in zip(report['boxes'], expected):
@@ -78,23 +115,44 @@ def test_nothing_of_the_method_is_left(run):
     assert not any(word in text for word in ('kd_methods', 'mmrazor', 'DMKD', 'teacher', 'FrozenTeacher'))
     assert 'from mmdet.apis import inference_detector, init_detector' in text
     weights = torch.load(run / 'best.pth', weights_only=True)
-    assert not any(word in name for name in weights['state_dict'] for word in ('generation', 'fusion', 'align', 'architecture'))
+    assert not any(
+        word in name
+        for name in weights['state_dict']
+        for word in ('generation', 'fusion', 'align', 'architecture')
+    )
     assert 'mmdet_version' in weights['meta']
 
 
 @pytest.mark.parametrize('checkpoint', ['best.pth', 'iter_3.pth'])
 def test_tools_test_gives_box_map_and_never_builds_the_teacher(tools, run, options, checkpoint, tmp_path):
     changed = ['model.teacher_ckpt=/nowhere.pth', 'model.architecture.test_cfg.score_thr=0.0']
-    metrics = tools.test([str(CONFIGS / f'dmkd/dmkd_{PAIR}.py'), str(run / checkpoint), '--work-dir', str(tmp_path),
-                          '--cfg-options', *options, *changed])
+    metrics = tools.test(
+        [
+            str(CONFIGS / f'dmkd/dmkd_{PAIR}.py'),
+            str(run / checkpoint),
+            '--work-dir',
+            str(tmp_path),
+            '--cfg-options',
+            *options,
+            *changed,
+        ]
+    )
     assert 0 <= metrics['coco/bbox_mAP'] <= 1
     written = json.loads((tmp_path / f'test_{checkpoint[:-4]}.json').read_text())
     assert set(written['metrics']) == set(metrics)
 
 
 def test_instance_segmentation_gives_box_and_mask_map(tools, mask_rcnn, options, tmp_path):
-    metrics = tools.test([str(CONFIGS / 'baselines/mask-rcnn_r18-w16_scenescoco.py'), str(mask_rcnn / 'best.pth'), '--work-dir',
-                          str(tmp_path), '--cfg-options', *options])
+    metrics = tools.test(
+        [
+            str(CONFIGS / 'baselines/mask-rcnn_r18-w16_scenescoco.py'),
+            str(mask_rcnn / 'best.pth'),
+            '--work-dir',
+            str(tmp_path),
+            '--cfg-options',
+            *options,
+        ]
+    )
     assert {'coco/bbox_mAP', 'coco/segm_mAP'} <= set(metrics)
 
 
@@ -110,6 +168,7 @@ def test_perfect_boxes_and_masks_score_one(scenes):
     from mmdet.evaluation import CocoMetric
     from mmengine.fileio import load
     from pycocotools import mask as coco_mask
+
     path = str(scenes / 'annotations/instances_val2017.json')
     metric = CocoMetric(ann_file=path, metric=['bbox', 'segm'])
     metric.dataset_meta = dict(classes=tuple('0123456789'))
@@ -117,9 +176,15 @@ def test_perfect_boxes_and_masks_score_one(scenes):
     for image in content['images']:
         things = [a for a in content['annotations'] if a['image_id'] == image['id']]
         boxes = torch.tensor([[x, y, x + w, y + h] for x, y, w, h in (a['bbox'] for a in things)])
-        masks = np.array([coco_mask.decode(coco_mask.frPyObjects(a['segmentation'], SIZE, SIZE)) for a in things])
-        found = dict(bboxes=boxes, scores=torch.ones(len(things)), labels=torch.tensor([a['category_id'] - 1 for a in things]),
-                     masks=torch.tensor(masks).bool())
+        masks = np.array(
+            [coco_mask.decode(coco_mask.frPyObjects(a['segmentation'], SIZE, SIZE)) for a in things]
+        )
+        found = dict(
+            bboxes=boxes,
+            scores=torch.ones(len(things)),
+            labels=torch.tensor([a['category_id'] - 1 for a in things]),
+            masks=torch.tensor(masks).bool(),
+        )
         metric.process({}, [dict(img_id=image['id'], ori_shape=(SIZE, SIZE), pred_instances=found)])
     result = metric.evaluate(len(content['images']))
     assert result['coco/bbox_mAP'] == 1 and result['coco/segm_mAP'] == 1

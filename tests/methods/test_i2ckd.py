@@ -6,9 +6,9 @@ import torch
 from dispatch import Count
 from mmengine.registry import MODELS
 
-from kd_methods.core.labels import resize_labels
-from kd_methods.core.prototypes import class_prototypes
 from kd_methods.methods.i2ckd import I2CKDLoss, i2ckd_loss, prototype_distances, triplet_loss
+from kd_methods.ops.labels import resize_labels
+from kd_methods.ops.prototypes import class_prototypes
 
 K = 5
 ABSOLUTE = dict(unit='absolute')
@@ -57,9 +57,7 @@ def brute_force(feat_S, feat_T, label, weight=None, **options):
             if all(m.shape[1] >= options.get('min_pixels', 1) for m in maps):
                 proto[k] = [m.mean(1) for m in maps]
         scenes.append(proto)
-        between += [
-            distance_of(proto[a][1], proto[b][1], options) for a in proto for b in proto if a != b
-        ]
+        between += [distance_of(proto[a][1], proto[b][1], options) for a in proto for b in proto if a != b]
     unit = 1.0
     if options.get('unit', 'teacher') == 'teacher' and between:
         unit = torch.stack(between).median()
@@ -199,8 +197,7 @@ def test_invariant_to_a_rigid_motion_of_both_maps(change, unit):
     feat_S, feat_T, label = scene()
     move = change(feat_S)
     assert_equal(
-        loss_of(move(feat_S), move(feat_T), label, unit=unit),
-        loss_of(feat_S, feat_T, label, unit=unit),
+        loss_of(move(feat_S), move(feat_T), label, unit=unit), loss_of(feat_S, feat_T, label, unit=unit)
     )
 
 
@@ -409,9 +406,7 @@ def operations(n, classes, options):
     return count
 
 
-@pytest.mark.parametrize(
-    'options', OPTIONS + [dict(negatives='random'), dict(project='map')], ids=str
-)
+@pytest.mark.parametrize('options', OPTIONS + [dict(negatives='random'), dict(project='map')], ids=str)
 def test_cost_and_memory_do_not_grow_with_a_loop(options):
     small, large = operations(1, 3, options), operations(4, 150, options)
     assert small.names == large.names

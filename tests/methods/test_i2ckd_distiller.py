@@ -11,7 +11,9 @@ from kd_methods.methods.logit_kd import parse_logit_kd
 
 
 def build(width=4, **distiller):
-    """A student of that width under a teacher of width 8; its dropout does nothing, so that values can be compared."""
+    """A student of that width under a teacher of width 8; its dropout does nothing, so that values can be
+    compared.
+    """
     model = build_distillation(tiny_model(width, 'BN'), dict(type='I2CKDDistiller', **distiller))
     model.architecture.decode_head.dropout.p = 0.0
     return model
@@ -23,7 +25,9 @@ def features(model, batch):
     student = copy.deepcopy(model.architecture).train()
     teacher = copy.deepcopy(model.teacher.model).eval()
     with torch.no_grad():
-        maps = [net.decode_head._forward_feature(net.extract_feat(data['inputs'])) for net in (student, teacher)]
+        maps = [
+            net.decode_head._forward_feature(net.extract_feat(data['inputs'])) for net in (student, teacher)
+        ]
         logits = [net.decode_head.conv_seg(x) for net, x in zip((student, teacher), maps)]
     return maps, logits, torch.stack([s.gt_sem_seg.data for s in data['data_samples']])
 
@@ -39,7 +43,8 @@ def test_it_needs_nothing_but_its_type(batch):
     for name, value in loss.stats.items():
         torch.testing.assert_close(losses[f'distill.i2ckd_{name}'], value)
     assert sorted(k for k in losses if k.startswith('distill.')) == sorted(
-        ['distill.loss_i2ckd'] + [f'distill.i2ckd_{name}' for name in loss.stats])
+        ['distill.loss_i2ckd'] + [f'distill.i2ckd_{name}' for name in loss.stats]
+    )
 
 
 def test_its_gradient_reaches_student_and_projection_only(batch):
@@ -57,8 +62,17 @@ def test_equal_widths_need_no_projection():
 
 
 def test_taps_and_options_reach_the_loss(batch):
-    options = dict(distance='cosine', unit='absolute', margin=0.4, negatives='hardest', scope='batch', min_pixels=2,
-                   normalize=True, project='map', ignore_index=0)
+    options = dict(
+        distance='cosine',
+        unit='absolute',
+        margin=0.4,
+        negatives='hardest',
+        scope='batch',
+        min_pixels=2,
+        normalize=True,
+        project='map',
+        ignore_index=0,
+    )
     model = build(student_feature='backbone.2', teacher_feature='backbone.3', **options)
     loss = model.distiller.distill_losses['loss_i2ckd']
     assert loss.options == options
@@ -84,14 +98,18 @@ def test_automatic_weights_and_schedules(batch, logit_kd):
     assert set(model.distiller.loss_schedules) == {'loss_i2ckd'}
 
 
-@pytest.mark.parametrize('cfg, error, text', [
-    (dict(margn=1.0), KeyError, r"takes no \['margn'\]. Possible: .*'margin'"),
-    (dict(unit='student'), ValueError, "unit='student' is not known. Possible: 'teacher', 'absolute'"),
-    (dict(feature='decode_head.botleneck'), KeyError, 'decode_head.bottleneck'),
-    (dict(student_channels=5), ValueError, 'student_channels=5, but tap .* has 8 channels'),
-    (dict(logit_kd=dict(weight=1)), KeyError, r"logit_kd: takes no \['weight'\]"),
-    (dict(logit_kd=True), TypeError, 'logit_kd: the weight must be a number'),
-], ids=str)
+@pytest.mark.parametrize(
+    'cfg, error, text',
+    [
+        (dict(margn=1.0), KeyError, r"takes no \['margn'\]. Possible: .*'margin'"),
+        (dict(unit='student'), ValueError, "unit='student' is not known. Possible: 'teacher', 'absolute'"),
+        (dict(feature='decode_head.botleneck'), KeyError, 'decode_head.bottleneck'),
+        (dict(student_channels=5), ValueError, 'student_channels=5, but tap .* has 8 channels'),
+        (dict(logit_kd=dict(weight=1)), KeyError, r"logit_kd: takes no \['weight'\]"),
+        (dict(logit_kd=True), TypeError, 'logit_kd: the weight must be a number'),
+    ],
+    ids=str,
+)
 def test_mistakes_are_named(cfg, error, text):
     with pytest.raises(error, match=text):
         build(**cfg)

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from dispatch import Count
 from mmengine.registry import MODELS
 
-from kd_methods.core.alignment import cka, kernel_regression
 from kd_methods.methods.lix import ARFDLoss, arfd_loss
+from kd_methods.ops.alignment import cka, kernel_regression
 
 
 def maps(c_S=6, c_T=10, size=(6, 8), dtype=torch.float64, n=2):
@@ -23,29 +23,41 @@ def tokens(x):
 @pytest.mark.parametrize('recalibrate', ['both', 'teacher', 'student', 'none'])
 def test_it_is_one_less_the_alignment_of_what_was_recalibrated(recalibrate):
     S, T = maps()
-    sides = [kernel_regression(tokens(x)) if recalibrate in ('both', side) else tokens(x)
-             for side, x in (('student', S), ('teacher', T))]
+    sides = [
+        kernel_regression(tokens(x)) if recalibrate in ('both', side) else tokens(x)
+        for side, x in (('student', S), ('teacher', T))
+    ]
     expected = (1 - cka(*sides)[0]).mean()
     got = arfd_loss(S, T, recalibrate)
     torch.testing.assert_close(got, expected)
     torch.testing.assert_close(torch.autograd.grad(got, S)[0], torch.autograd.grad(expected, S)[0])
 
 
-@pytest.mark.parametrize('options', [dict(), dict(recalibrate='none'), dict(kernel='laplace'), dict(estimator='biased'),
-                                     dict(bandwidth=0.3)], ids=str)
+@pytest.mark.parametrize(
+    'options',
+    [dict(), dict(recalibrate='none'), dict(kernel='laplace'), dict(estimator='biased'), dict(bandwidth=0.3)],
+    ids=str,
+)
 def test_equal_features_give_zero(options):
     S, _ = maps()
     loss = arfd_loss(S, S.detach(), **options)
     torch.testing.assert_close(loss, torch.zeros_like(loss), rtol=0, atol=1e-12)
     turn = torch.linalg.qr(torch.randn(6, 6, dtype=torch.float64)).Q
     moved = torch.einsum('nchw,dc->ndhw', 3 * S + 1, turn)
-    torch.testing.assert_close(arfd_loss(moved, S.detach(), **options), torch.zeros_like(loss), rtol=0, atol=1e-10)
+    torch.testing.assert_close(
+        arfd_loss(moved, S.detach(), **options), torch.zeros_like(loss), rtol=0, atol=1e-10
+    )
 
 
-@pytest.mark.parametrize('options', [dict(recalibrate='none'), dict(recalibrate='teacher'),
-                                     dict(recalibrate='teacher', estimator='biased')], ids=str)
+@pytest.mark.parametrize(
+    'options',
+    [dict(recalibrate='none'), dict(recalibrate='teacher'), dict(recalibrate='teacher', estimator='biased')],
+    ids=str,
+)
 def test_gradcheck(options):
-    S, T = maps(3, 4, (2, 3))  # the student's sigma is a constant to the gradient, so not to numerical differences
+    S, T = maps(
+        3, 4, (2, 3)
+    )  # the student's sigma is a constant to the gradient, so not to numerical differences
     torch.autograd.gradcheck(lambda x: arfd_loss(x, T, **options), S)
 
 
@@ -55,12 +67,14 @@ def test_maps_are_pooled_to_a_common_grid():
     pooled = [F.adaptive_avg_pool2d(x, (6, 16)) for x in (S, T)]
     torch.testing.assert_close(arfd_loss(S, T), arfd_loss(*pooled))
     small = [F.adaptive_avg_pool2d(x, (4, 12)) for x in (S, T)]
-    torch.testing.assert_close(arfd_loss(S, T, max_tokens=54), arfd_loss(*small))  # 54 / 96 = (3 / 4)^2 of the grid
+    torch.testing.assert_close(
+        arfd_loss(S, T, max_tokens=54), arfd_loss(*small)
+    )  # 54 / 96 = (3 / 4)^2 of the grid
 
 
 def test_images_count_alike_and_constant_ones_give_nothing():
     S, T = maps(n=3)
-    single = [arfd_loss(S[i:i + 1], T[i:i + 1]) for i in range(3)]
+    single = [arfd_loss(S[i : i + 1], T[i : i + 1]) for i in range(3)]
     torch.testing.assert_close(arfd_loss(S, T), sum(single) / 3)
     flat = S.detach().clone()
     flat[1] = 3.7
@@ -129,10 +143,18 @@ def test_module_is_the_function():
     copy.deepcopy(module)
 
 
-@pytest.mark.parametrize('cfg, text', [
-    (dict(recalibrate='all'), "recalibrate='all' is not known. Possible: 'both'"), (dict(kernel='rbf'), "kernel='rbf'"),
-    (dict(estimator='plain'), "estimator='plain'"), (dict(bandwidth=0), 'bandwidth must be a number above 0'),
-    (dict(max_tokens=3), 'max_tokens must be a number above 3'), (dict(loss_weight=-1), 'loss_weight must be')], ids=str)
+@pytest.mark.parametrize(
+    'cfg, text',
+    [
+        (dict(recalibrate='all'), "recalibrate='all' is not known. Possible: 'both'"),
+        (dict(kernel='rbf'), "kernel='rbf'"),
+        (dict(estimator='plain'), "estimator='plain'"),
+        (dict(bandwidth=0), 'bandwidth must be a number above 0'),
+        (dict(max_tokens=3), 'max_tokens must be a number above 3'),
+        (dict(loss_weight=-1), 'loss_weight must be'),
+    ],
+    ids=str,
+)
 def test_wrong_options_are_named(cfg, text):
     with pytest.raises(ValueError, match=text):
         ARFDLoss(**cfg)

@@ -68,7 +68,9 @@ def test_an_rgbx_teacher_sees_x_and_the_student_does_not(rgbx):
     for image in other['inputs']:
         image[3] = 200 - image[3]
     changed = losses_of(model, other)
-    assert not torch.isclose(changed['distill.loss_dwld'], losses['distill.loss_dwld'])  # the teacher does see X
+    assert not torch.isclose(
+        changed['distill.loss_dwld'], losses['distill.loss_dwld']
+    )  # the teacher does see X
     torch.testing.assert_close(changed['student.decode.loss_ce'], losses['student.decode.loss_ce'])
 
 
@@ -76,16 +78,22 @@ def test_the_student_predicts_from_rgb_alone(rgbx):
     model = build(duplex(), dict(inputs=INPUTS)).eval()
     rgb = dict(rgbx, inputs=[image[:3] for image in rgbx['inputs']])
     with torch.no_grad():
-        full, alone = (torch.stack([s.seg_logits.data for s in model.test_step(copy.deepcopy(b))]) for b in (rgbx, rgb))
+        full, alone = (
+            torch.stack([s.seg_logits.data for s in model.test_step(copy.deepcopy(b))]) for b in (rgbx, rgb)
+        )
     assert full.equal(alone)
     with pytest.raises(ValueError, match='model.inputs: the images of the batch have 3 channels, expected 4'):
         losses_of(model.train(), rgb)
 
 
 def test_late_fusion_teaches_by_its_common_map(rgbx):
-    model = build(duplex(late=True), dict(inputs=INPUTS), student_features='features', teacher_features='features')
+    model = build(
+        duplex(late=True), dict(inputs=INPUTS), student_features='features', teacher_features='features'
+    )
     losses = losses_of(model, rgbx)
-    assert [k for k in losses if 'loss_arfd' in k] == ['distill.loss_arfd'] and losses['distill.loss_arfd'] > 0
+    assert [k for k in losses if 'loss_arfd' in k] == ['distill.loss_arfd'] and losses[
+        'distill.loss_arfd'
+    ] > 0
 
 
 def test_its_gradient_reaches_the_student_only(rgbx):
@@ -93,8 +101,11 @@ def test_its_gradient_reaches_the_student_only(rgbx):
     losses = losses_of(model, rgbx)
     sum(value for name, value in losses.items() if name.startswith('distill.loss')).backward()
     student = model.architecture
-    for weight in (student.backbone.layer2[0].conv1.weight, student.backbone.layer4[1].conv2.weight,
-                   student.decode_head.conv_seg.weight):
+    for weight in (
+        student.backbone.layer2[0].conv1.weight,
+        student.backbone.layer4[1].conv2.weight,
+        student.decode_head.conv_seg.weight,
+    ):
         assert weight.grad.ne(0).any()
     assert all(p.grad is None for p in model.teacher.model.parameters())
 
@@ -106,29 +117,59 @@ def test_either_half_can_be_left_out(batch, off, left):
 
 
 def test_taps_weights_and_schedules(batch):
-    model = build(student_features=('backbone.0', 'features'), teacher_features=['backbone.1', 'decode_head.bottleneck'],
-                  arfd=dict(loss_weight='auto', schedule=dict(begin=1)), dwld=dict(controller='kd', loss_weight=2.0))
-    assert {name: auto.ratio for name, auto in model.distiller.auto_weights.items()} == dict(loss_arfd_0=0.15, loss_arfd_1=0.15)
+    model = build(
+        student_features=('backbone.0', 'features'),
+        teacher_features=['backbone.1', 'decode_head.bottleneck'],
+        arfd=dict(loss_weight='auto', schedule=dict(begin=1)),
+        dwld=dict(controller='kd', loss_weight=2.0),
+    )
+    assert {name: auto.ratio for name, auto in model.distiller.auto_weights.items()} == dict(
+        loss_arfd_0=0.15, loss_arfd_1=0.15
+    )
     assert losses_of(model, batch).get('distill.loss_arfd_0', 0) == 0
     assert losses_of(model, batch)['distill.loss_arfd_0'] > 0
     assert model.distiller.distill_losses['loss_dwld'].loss_weight == 2
-    one = build(student_features='backbone.2', teacher_features='backbone.2', arfd=dict(loss_weight=dict(type='auto', ratio=0.5)))
+    one = build(
+        student_features='backbone.2',
+        teacher_features='backbone.2',
+        arfd=dict(loss_weight=dict(type='auto', ratio=0.5)),
+    )
     assert one.distiller.auto_weights['loss_arfd'].ratio == 0.5
     assert build(arfd=dict(loss_weight=6.0)).distiller.distill_losses['loss_arfd_2'].loss_weight == 2
 
 
-@pytest.mark.parametrize('cfg, error, text', [
-    (dict(dwld=dict(lam=1.0)), KeyError, r"distiller.dwld: DWLDLoss takes no \['lam'\]. Possible: .*'gamma'"),
-    (dict(arfd=dict(recalibrate='all')), ValueError, "distiller.arfd: recalibrate='all' is not known"),
-    (dict(arfd=0.5), TypeError, 'distiller.arfd: expected a dict'),
-    (dict(arfd=dict(loss_weight='much')), TypeError, 'distiller.arfd.loss_weight: the weight must be a number'),
-    (dict(dwld=None, arfd=None), ValueError, 'leave LIXDistiller nothing to distil'),
-    (dict(arfd=None, student_features='features'), ValueError, 'are taps of ARFD, but arfd=None'),
-    (dict(student_features=['features']), ValueError, 'must name as many maps each, one or more'),
-    (dict(student_features=[], teacher_features=[]), ValueError, 'one or more'),
-    (dict(feature='features'), KeyError, r"LIXDistiller takes no \['feature'\]. Possible: .*'student_features'"),
-    (dict(student_features='backbone.7', teacher_features='backbone.1'), ValueError, 'index 7 is out of range'),
-], ids=str)
+@pytest.mark.parametrize(
+    'cfg, error, text',
+    [
+        (
+            dict(dwld=dict(lam=1.0)),
+            KeyError,
+            r"distiller.dwld: DWLDLoss takes no \['lam'\]. Possible: .*'gamma'",
+        ),
+        (dict(arfd=dict(recalibrate='all')), ValueError, "distiller.arfd: recalibrate='all' is not known"),
+        (dict(arfd=0.5), TypeError, 'distiller.arfd: expected a dict'),
+        (
+            dict(arfd=dict(loss_weight='much')),
+            TypeError,
+            'distiller.arfd.loss_weight: the weight must be a number',
+        ),
+        (dict(dwld=None, arfd=None), ValueError, 'leave LIXDistiller nothing to distil'),
+        (dict(arfd=None, student_features='features'), ValueError, 'are taps of ARFD, but arfd=None'),
+        (dict(student_features=['features']), ValueError, 'must name as many maps each, one or more'),
+        (dict(student_features=[], teacher_features=[]), ValueError, 'one or more'),
+        (
+            dict(feature='features'),
+            KeyError,
+            r"LIXDistiller takes no \['feature'\]. Possible: .*'student_features'",
+        ),
+        (
+            dict(student_features='backbone.7', teacher_features='backbone.1'),
+            ValueError,
+            'index 7 is out of range',
+        ),
+    ],
+    ids=str,
+)
 def test_mistakes_are_named_before_training(cfg, error, text):
     with pytest.raises(error, match=text):
         build(**cfg)
@@ -137,9 +178,13 @@ def test_mistakes_are_named_before_training(cfg, error, text):
 def test_layout_mistakes_are_named_before_training():
     with pytest.raises(KeyError, match='model.inputs.student: expected some of'):
         build(duplex(), dict(inputs=dict(channels=dict(rgb=3, x=1), student='depth')))
-    with pytest.raises(ValueError, match='model.inputs is missing: the student takes 3 channels, the teacher 4. .*rgb=3, x=1'):
+    with pytest.raises(
+        ValueError, match='model.inputs is missing: the student takes 3 channels, the teacher 4. .*rgb=3, x=1'
+    ):
         build(duplex())
-    with pytest.raises(ValueError, match=r"model.inputs gives the teacher 3 channels, .'rgb'. of .*, but it takes 4"):
+    with pytest.raises(
+        ValueError, match=r"model.inputs gives the teacher 3 channels, .'rgb'. of .*, but it takes 4"
+    ):
         build(duplex(), dict(inputs=dict(channels=dict(rgb=3, x=1), teacher='rgb')))
     with pytest.raises(ValueError, match="model.inputs.*teacher_preprocessor must be 'own'"):
         build(duplex(), dict(inputs=INPUTS, teacher_preprocessor='student'))

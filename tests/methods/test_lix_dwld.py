@@ -17,7 +17,9 @@ def loss_of(*args, **options):
     return dwld_loss(*args, **options)[0]
 
 
-def brute_force(S, T, label, controller='logit', gamma=2.0, kappa=1.0, alpha=1.0, beta=1.0, tau=1.0, teacher_errors='keep'):
+def brute_force(
+    S, T, label, controller='logit', gamma=2.0, kappa=1.0, alpha=1.0, beta=1.0, tau=1.0, teacher_errors='keep'
+):
     """The definition, with a loop over pixels."""
     S, T = S / tau, T / tau
     values = []
@@ -40,9 +42,18 @@ def brute_force(S, T, label, controller='logit', gamma=2.0, kappa=1.0, alpha=1.0
     return tau**2 * torch.stack(values).mean()
 
 
-@pytest.mark.parametrize('options', [
-    dict(), dict(controller='pixel', gamma=0.5), dict(controller='dkd', alpha=0.7, beta=3.0), dict(controller='kd', tau=3.0),
-    dict(kappa=4.0, gamma=1.0, tau=2.0), dict(teacher_errors='mask')], ids=str)
+@pytest.mark.parametrize(
+    'options',
+    [
+        dict(),
+        dict(controller='pixel', gamma=0.5),
+        dict(controller='dkd', alpha=0.7, beta=3.0),
+        dict(controller='kd', tau=3.0),
+        dict(kappa=4.0, gamma=1.0, tau=2.0),
+        dict(teacher_errors='mask'),
+    ],
+    ids=str,
+)
 def test_equals_brute_force_in_value_and_gradient(options):
     S, T, label = logit_scene()
     got, expected = loss_of(S, T, label, **options), brute_force(S, T, label, **options)
@@ -60,8 +71,13 @@ def test_gradcheck(controller):
 def test_kd_is_the_kl_divergence(tau):
     S, T, label = logit_scene()
     valid = (label >= 0) & (label < K)
-    kl = (F.kl_div((S / tau).log_softmax(1), (T / tau).log_softmax(1), reduction='none', log_target=True).sum(1) * valid).sum()
-    torch.testing.assert_close(loss_of(S, T, label, controller='kd', tau=tau), tau**2 * kl / valid.sum(), rtol=1e-10, atol=0)
+    kl = (
+        F.kl_div((S / tau).log_softmax(1), (T / tau).log_softmax(1), reduction='none', log_target=True).sum(1)
+        * valid
+    ).sum()
+    torch.testing.assert_close(
+        loss_of(S, T, label, controller='kd', tau=tau), tau**2 * kl / valid.sum(), rtol=1e-10, atol=0
+    )
     single = loss_of(S.float(), T.float(), label, controller='kd', tau=tau)
     torch.testing.assert_close(single.double(), tau**2 * kl / valid.sum(), rtol=1e-6, atol=1e-6)
 
@@ -139,7 +155,9 @@ def test_nothing_valid_is_an_exact_zero_in_the_graph(options):
         if nothing is label:
             if not options:
                 continue
-            T = -1e3 * F.one_hot(label.clamp(0, K - 1), K).movedim(-1, 1).double()  # a teacher that is wrong everywhere
+            T = (
+                -1e3 * F.one_hot(label.clamp(0, K - 1), K).movedim(-1, 1).double()
+            )  # a teacher that is wrong everywhere
         loss, stats = dwld_loss(S, T, nothing, **options)
         assert loss == 0 and torch.autograd.grad(loss, S)[0].eq(0).all() and not any(stats.values())
 
@@ -170,14 +188,18 @@ def test_logits_are_brought_to_the_label_or_labels_to_the_logits():
     up = [F.interpolate(x, size=(12, 12), mode='bilinear', align_corners=False) for x in (S, T)]
     torch.testing.assert_close(loss_of(S, T, label.unsqueeze(1)), brute_force(*up, label))
     T_on_S = F.interpolate(T, size=(6, 6), mode='bilinear', align_corners=False)
-    torch.testing.assert_close(loss_of(S, T, label, resolution='logits'), brute_force(S, T_on_S, label[:, ::2, ::2]))
+    torch.testing.assert_close(
+        loss_of(S, T, label, resolution='logits'), brute_force(S, T_on_S, label[:, ::2, ::2])
+    )
 
 
 def test_one_channel_is_a_sigmoid():
     S, T, label = logit_scene(classes=1)
     two_S, two_T = (torch.cat([torch.zeros_like(x), x], 1) for x in (S, T))
     for options in (dict(), dict(teacher_errors='mask')):
-        torch.testing.assert_close(loss_of(S, T, label, **options), brute_force(two_S, two_T, label, **options))
+        torch.testing.assert_close(
+            loss_of(S, T, label, **options), brute_force(two_S, two_T, label, **options)
+        )
 
 
 @pytest.mark.parametrize('controller', CONTROLLERS)
@@ -196,7 +218,9 @@ def test_it_neither_waits_for_the_device_nor_makes_more_than_maps_of_all_classes
 
 def test_module_is_the_function():
     S, T, label = logit_scene(dtype=torch.float32)
-    options = dict(controller='pixel', gamma=0.5, tau=2.0, teacher_errors='mask', resolution='logits', ignore_index=1)
+    options = dict(
+        controller='pixel', gamma=0.5, tau=2.0, teacher_errors='mask', resolution='logits', ignore_index=1
+    )
     module = MODELS.build(dict(type='DWLDLoss', loss_weight=3.0, **options))
     loss, stats = dwld_loss(S, T, label, **options)
     assert module(S, T, label).equal(3 * loss) and module.stats == stats
@@ -205,12 +229,24 @@ def test_module_is_the_function():
     copy.deepcopy(module)
 
 
-@pytest.mark.parametrize('cfg, text', [
-    (dict(controller='class'), "controller='class' is not known. Possible: 'kd', 'dkd', 'pixel', 'logit'"),
-    (dict(teacher_errors='drop'), "teacher_errors='drop' is not known"), (dict(resolution='full'), "resolution='full'"),
-    (dict(tau=0.0), 'tau must be a number above 0'), (dict(gamma=-1.0), 'gamma must be'), (dict(kappa=math.inf), 'kappa must be'),
-    (dict(alpha='1'), 'alpha must be'), (dict(beta=True), 'beta must be'), (dict(loss_weight=None), 'loss_weight must be')],
-    ids=str)
+@pytest.mark.parametrize(
+    'cfg, text',
+    [
+        (
+            dict(controller='class'),
+            "controller='class' is not known. Possible: 'kd', 'dkd', 'pixel', 'logit'",
+        ),
+        (dict(teacher_errors='drop'), "teacher_errors='drop' is not known"),
+        (dict(resolution='full'), "resolution='full'"),
+        (dict(tau=0.0), 'tau must be a number above 0'),
+        (dict(gamma=-1.0), 'gamma must be'),
+        (dict(kappa=math.inf), 'kappa must be'),
+        (dict(alpha='1'), 'alpha must be'),
+        (dict(beta=True), 'beta must be'),
+        (dict(loss_weight=None), 'loss_weight must be'),
+    ],
+    ids=str,
+)
 def test_wrong_options_are_named(cfg, text):
     with pytest.raises(ValueError, match=text):
         DWLDLoss(**cfg)

@@ -1,4 +1,6 @@
-"""A student taught by an RGB-X teacher leaves without a trace of X: stock mmseg loads, tests and uses it on RGB images."""
+"""A student taught by an RGB-X teacher leaves without a trace of X: stock mmseg loads, tests and uses it on
+RGB images.
+"""
 
 import pytest
 import torch
@@ -10,7 +12,8 @@ TEACHER = ROOT / 'configs/baselines/pspnet_duplex-r18-w16_scenesrgbd.py'
 
 @pytest.fixture(scope='module')
 def rgbd(tmp_path_factory):
-    from kd_methods.datasets.scene_writer import write_scenes
+    from kd_methods.scenes.writer import write_scenes
+
     out = tmp_path_factory.mktemp('data') / 'rgbd'
     write_scenes(out, train=8, val=4, size=SIZE, camouflage=0.5, depth=True, workers=1)
     return out
@@ -18,15 +21,28 @@ def rgbd(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def options(rgbd):
-    return ['train_cfg.max_iters=3', 'train_cfg.val_interval=3', 'train_dataloader.batch_size=2',
-            *(f'{split}_dataloader.dataset.data_root={rgbd}' for split in ('train', 'val', 'test'))]
+    return [
+        'train_cfg.max_iters=3',
+        'train_cfg.val_interval=3',
+        'train_dataloader.batch_size=2',
+        *(f'{split}_dataloader.dataset.data_root={rgbd}' for split in ('train', 'val', 'test')),
+    ]
 
 
 @pytest.fixture(scope='module')
 def teacher(tools, options, tmp_path_factory):
     """Work dir of an RGB-D teacher, trained like any other model."""
     folder = tmp_path_factory.mktemp('teacher')
-    tools.train([str(TEACHER), '--work-dir', str(folder), '--cfg-options', *options, 'model.backbone.rgb.init_cfg=None'])
+    tools.train(
+        [
+            str(TEACHER),
+            '--work-dir',
+            str(folder),
+            '--cfg-options',
+            *options,
+            'model.backbone.rgb.init_cfg=None',
+        ]
+    )
     return folder
 
 
@@ -34,21 +50,35 @@ def teacher(tools, options, tmp_path_factory):
 def run(tools, options, teacher, tmp_path_factory):
     """Work dir of the distillation."""
     folder = tmp_path_factory.mktemp('work')
-    tools.train([str(CONFIG), '--work-dir', str(folder), '--cfg-options', *options, f'model.teacher_ckpt={teacher}/best.pth',
-                 'model.architecture.init_cfg=None'])
+    tools.train(
+        [
+            str(CONFIG),
+            '--work-dir',
+            str(folder),
+            '--cfg-options',
+            *options,
+            f'model.teacher_ckpt={teacher}/best.pth',
+            'model.architecture.init_cfg=None',
+        ]
+    )
     return folder
 
 
 def test_the_teacher_is_tested_like_any_model(tools, options, teacher, tmp_path):
-    tools.test([str(TEACHER), str(teacher / 'best.pth'), '--work-dir', str(tmp_path), '--cfg-options', *options])
+    tools.test(
+        [str(TEACHER), str(teacher / 'best.pth'), '--work-dir', str(tmp_path), '--cfg-options', *options]
+    )
 
 
 def test_the_teacher_predicts_single_images_as_the_docs_say(teacher, rgbd):
     text = (ROOT / 'docs/rgbx.md').read_text()
     code = next(block for block in text.split('```python')[1:] if 'pseudo_collate' in block).split('```')[0]
     code = code.replace("'a.png'", repr(str(rgbd / 'val/images/00000.png'))).replace(
-        "'a_depth.png'", repr(str(rgbd / 'val/depths/00000.png')))
-    found = dict(CONFIG=str(teacher / 'pspnet_duplex-r18-w16_scenesrgbd.py'), CHECKPOINT=str(teacher / 'best.pth'))
+        "'a_depth.png'", repr(str(rgbd / 'val/depths/00000.png'))
+    )
+    found = dict(
+        CONFIG=str(teacher / 'pspnet_duplex-r18-w16_scenesrgbd.py'), CHECKPOINT=str(teacher / 'best.pth')
+    )
     exec(code, found)
     assert found['result'].pred_sem_seg.shape == (SIZE, SIZE)
 
@@ -67,5 +97,14 @@ def test_no_trace_of_x_is_left(run):
 
 
 def test_tools_test_takes_the_distillation_config_without_x(tools, run, options, tmp_path):
-    tools.test([str(CONFIG), str(run / 'best.pth'), '--work-dir', str(tmp_path), '--cfg-options', *options,
-                'model.architecture.init_cfg=None'])
+    tools.test(
+        [
+            str(CONFIG),
+            str(run / 'best.pth'),
+            '--work-dir',
+            str(tmp_path),
+            '--cfg-options',
+            *options,
+            'model.architecture.init_cfg=None',
+        ]
+    )

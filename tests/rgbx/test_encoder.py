@@ -7,8 +7,17 @@ from mmengine.registry import MODELS, DefaultScope
 import kd_methods  # noqa: F401
 from kd_methods.rgbx import DuplexEncoder
 
-R18 = dict(type='ResNetV1c', depth=18, stem_channels=8, base_channels=8, num_stages=4, out_indices=(0, 1, 2, 3),
-           strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4), norm_cfg=dict(type='BN'))
+R18 = dict(
+    type='ResNetV1c',
+    depth=18,
+    stem_channels=8,
+    base_channels=8,
+    num_stages=4,
+    out_indices=(0, 1, 2, 3),
+    strides=(1, 2, 1, 1),
+    dilations=(1, 1, 2, 4),
+    norm_cfg=dict(type='BN'),
+)
 MIT = dict(type='MixVisionTransformer', embed_dims=8, num_layers=[1, 1, 1, 1], num_heads=[1, 2, 5, 8])
 MOBILE = dict(type='MobileNetV2', widen_factor=0.25, out_indices=(1, 2, 4, 6))
 BACKBONES = dict(resnet=R18, mit=MIT)
@@ -139,11 +148,15 @@ def test_gradient_reaches_both_and_copies_are_independent(image):
 
 def test_building_leaves_batch_statistics_alone():
     net = DuplexEncoder(R18)
-    assert net.training and net.rgb.stem[1].running_mean.eq(0).all() and net.rgb.stem[1].num_batches_tracked == 0
+    assert (
+        net.training and net.rgb.stem[1].running_mean.eq(0).all() and net.rgb.stem[1].num_batches_tracked == 0
+    )
 
 
 def test_mistakes_are_named(image):
-    with pytest.raises(ValueError, match=r'expected 4 channels, R, G, B and 1 of X. Got: \(2, 3, 64, 96\). Load X with'):
+    with pytest.raises(
+        ValueError, match=r'expected 4 channels, R, G, B and 1 of X. Got: \(2, 3, 64, 96\). Load X with'
+    ):
         encoder(rgb=R18)(image[:, :3])
     with pytest.raises(ValueError, match="MobileNetV2 does not name its stages.*Set feed='head'"):
         encoder(rgb=MOBILE)

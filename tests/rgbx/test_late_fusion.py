@@ -5,13 +5,21 @@ from mmengine.registry import MODELS, DefaultScope
 from toys import tiny_model
 
 import kd_methods  # noqa: F401
-from kd_methods.core.probe import probe_network
-from kd_methods.core.taps import resolve_tap
+from kd_methods.networks.probe import probe_network
+from kd_methods.networks.taps import resolve_tap
 from kd_methods.rgbx import LateFusionHead
 
 PSP = tiny_model(8, 'BN')['decode_head']
-SEGFORMER = dict(type='SegformerHead', in_channels=[8, 16, 32, 64], in_index=[0, 1, 2, 3], channels=16, dropout_ratio=0.1,
-                 num_classes=11, norm_cfg=dict(type='BN'), align_corners=False)
+SEGFORMER = dict(
+    type='SegformerHead',
+    in_channels=[8, 16, 32, 64],
+    in_index=[0, 1, 2, 3],
+    channels=16,
+    dropout_ratio=0.1,
+    num_classes=11,
+    norm_cfg=dict(type='BN'),
+    align_corners=False,
+)
 PLUS = dict(PSP, type='DepthwiseSeparableASPPHead', dilations=(1, 3), c1_in_channels=8, c1_channels=4)
 PLUS.pop('pool_scales')
 HEADS = dict(psp=PSP, segformer=SEGFORMER, deeplabv3plus=PLUS)
@@ -27,9 +35,13 @@ def build(**head):
     torch.manual_seed(0)
     model = tiny_model(8, 'BN')
     model.update(
-        backbone=dict(type='DuplexEncoder', rgb=model['backbone'], fusion=None), auxiliary_head=None,
+        backbone=dict(type='DuplexEncoder', rgb=model['backbone'], fusion=None),
+        auxiliary_head=None,
         decode_head=dict(type='LateFusionHead', **head),
-        data_preprocessor=dict(model['data_preprocessor'], type='RGBXDataPreProcessor', x_mean=[0.0], x_std=[1.0]))
+        data_preprocessor=dict(
+            model['data_preprocessor'], type='RGBXDataPreProcessor', x_mean=[0.0], x_std=[1.0]
+        ),
+    )
     return MODELS.build(model).eval()
 
 
@@ -54,7 +66,9 @@ def test_features_before_the_classifier_are_summed(name, image):
     head, feats = model.decode_head, model.extract_feat(image)
     before = inputs_of(head.rgb, feats[:4]) + inputs_of(head.x, feats[4:])
     torch.testing.assert_close(model(image), head.conv_seg(before))
-    assert not any('conv_seg' in name for name, _ in (*head.rgb.named_parameters(), *head.x.named_parameters()))
+    assert not any(
+        'conv_seg' in name for name, _ in (*head.rgb.named_parameters(), *head.x.named_parameters())
+    )
 
 
 @torch.no_grad()
@@ -93,7 +107,13 @@ def test_it_trains_and_counts_classes_once(image):
 
 @pytest.mark.parametrize('at', ['features', 'logits'])
 def test_what_concerns_both_heads_reaches_both(at, image):
-    binary = dict(PSP, num_classes=2, out_channels=1, threshold=0.3, loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=True))
+    binary = dict(
+        PSP,
+        num_classes=2,
+        out_channels=1,
+        threshold=0.3,
+        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=True),
+    )
     head = build(rgb=binary, at=at, align_corners=True).decode_head
     assert head.out_channels == head.rgb.out_channels == 1 and head.threshold == 0.3
     assert head.align_corners and head.rgb.align_corners and head.x.align_corners

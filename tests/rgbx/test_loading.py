@@ -1,4 +1,5 @@
 """X from file to batch: values, and that it stays with the image, by content."""
+
 import cv2
 import numpy as np
 import pytest
@@ -31,8 +32,10 @@ def load(path, size=None, **options):
 DEPTH = np.arange(24, dtype=np.uint16).reshape(4, 6) * 1000
 
 
-@pytest.mark.parametrize('name, array', [
-    ('a.png', DEPTH), ('a.npy', DEPTH), ('b.npy', DEPTH.astype(np.float64)), ('c.npy', DEPTH[..., None])])
+@pytest.mark.parametrize(
+    'name, array',
+    [('a.png', DEPTH), ('a.npy', DEPTH), ('b.npy', DEPTH.astype(np.float64)), ('c.npy', DEPTH[..., None])],
+)
 def test_depth_in_millimetres_with_holes(tmp_path, name, array):
     results = load(write(tmp_path / name, array), scale=1e-3)
     np.testing.assert_allclose(results['x'], np.arange(24.0).reshape(4, 6), rtol=1e-6)
@@ -61,15 +64,21 @@ def test_nan_and_infinity_are_holes(tmp_path):
     path = write(tmp_path / 'a.npy', array)
     assert (load(path, (2, 2))['x_valid'] == MEASURED).tolist() == [[True, False], [False, False]]
     results = load(path, (2, 2), invalid=None)
-    assert (results['x_valid'] == MEASURED).tolist() == [[True, False], [False, True]] and np.isfinite(results['x']).all()
+    assert (results['x_valid'] == MEASURED).tolist() == [[True, False], [False, True]] and np.isfinite(
+        results['x']
+    ).all()
 
 
 def test_what_the_formula_makes_infinite_is_a_hole(tmp_path):
     path = write(tmp_path / 'a.npy', np.array([[1e-41, 2.0], [-3.0, 4.0]], np.float32))
     results = load(path, (2, 2), inverse=True)
-    assert (results['x_valid'] == MEASURED).tolist() == [[False, True], [False, True]] and np.isfinite(results['x']).all()
+    assert (results['x_valid'] == MEASURED).tolist() == [[False, True], [False, True]] and np.isfinite(
+        results['x']
+    ).all()
     results = load(path, (2, 2), scale=3e38)
-    assert (results['x_valid'] == MEASURED).tolist() == [[True, False], [False, False]] and np.isfinite(results['x']).all()
+    assert (results['x_valid'] == MEASURED).tolist() == [[True, False], [False, False]] and np.isfinite(
+        results['x']
+    ).all()
 
 
 def test_three_channels_come_in_the_order_of_the_file(tmp_path):
@@ -92,7 +101,9 @@ def test_mistakes_are_named(tmp_path):
     path = write(tmp_path / 'a.png', DEPTH)
     with pytest.raises(FileNotFoundError, match="no file '.*gone.png' .x_path."):
         load(str(tmp_path / 'gone.png'))
-    with pytest.raises(ValueError, match=r'a.png is 4 x 6, its image image.png 6 x 4 .*right after LoadImageFromFile'):
+    with pytest.raises(
+        ValueError, match=r'a.png is 4 x 6, its image image.png 6 x 4 .*right after LoadImageFromFile'
+    ):
         load(path, (6, 4))
     with pytest.raises(ValueError, match='a.png has 1 channels, channels=3'):
         load(path, channels=3)
@@ -108,18 +119,26 @@ def test_mistakes_are_named(tmp_path):
         PackRGBXInputs().transform(dict(img=np.zeros((4, 6, 3), np.uint8)))
 
 
-@pytest.mark.parametrize('cfg, text', [
-    (dict(channels=0), 'channels=0 must be 1 or more'), (dict(normals=True), 'normals=True needs channels=3'),
-    (dict(scale=0), 'scale=0'), (dict(clip=(2, 1)), r'clip must be \(smallest, largest\)'), (dict(clip=(2, )), 'clip must be')],
-    ids=str)
+@pytest.mark.parametrize(
+    'cfg, text',
+    [
+        (dict(channels=0), 'channels=0 must be 1 or more'),
+        (dict(normals=True), 'normals=True needs channels=3'),
+        (dict(scale=0), 'scale=0'),
+        (dict(clip=(2, 1)), r'clip must be \(smallest, largest\)'),
+        (dict(clip=(2,)), 'clip must be'),
+    ],
+    ids=str,
+)
 def test_wrong_options_are_named(cfg, text):
     with pytest.raises(ValueError, match=text):
         LoadXFromFile(**cfg)
 
 
-# ---- the way through a pipeline ---------------------------------------------------------------------------------------------
-# Both carry their own place: blue is the column, green the row, and X is 1 + 100 row + column. So each pixel of a result says
-# from where its image and its X came.
+# ---- the way through a pipeline
+# --------------------------------------------------------------------------------------------- Both carry
+# their own place: blue is the column, green the row, and X is 1 + 100 row + column. So each pixel of a result
+# says from where its image and its X came.
 HEIGHT, WIDTH = 40, 56
 ROWS, COLUMNS = np.mgrid[:HEIGHT, :WIDTH]
 
@@ -128,11 +147,17 @@ GEOMETRY = {
     'flip-vertical': [dict(type='RandomFlip', prob=1.0, direction='vertical')],
     'crop': [dict(type='RandomCrop', crop_size=(17, 23))],
     'pad': [dict(type='PadRGBX', size=(50, 60))],
-    'pad-then-flip-then-crop': [dict(type='PadRGBX', size=(64, 64)), dict(type='RandomFlip', prob=1.0),
-                                dict(type='RandomCrop', crop_size=(48, 48))],
+    'pad-then-flip-then-crop': [
+        dict(type='PadRGBX', size=(64, 64)),
+        dict(type='RandomFlip', prob=1.0),
+        dict(type='RandomCrop', crop_size=(48, 48)),
+    ],
     'resize': [dict(type='Resize', scale=(2 * WIDTH, 2 * HEIGHT), keep_ratio=False)],
-    'random-resize-crop-flip': [dict(type='RandomResize', scale=(112, 80), ratio_range=(0.8, 2.0), keep_ratio=True),
-                                dict(type='RandomCrop', crop_size=(32, 32)), dict(type='RandomFlip', prob=0.5)],
+    'random-resize-crop-flip': [
+        dict(type='RandomResize', scale=(112, 80), ratio_range=(0.8, 2.0), keep_ratio=True),
+        dict(type='RandomCrop', crop_size=(32, 32)),
+        dict(type='RandomFlip', prob=0.5),
+    ],
     'rotate': [dict(type='RandomRotate', prob=1.0, degree=(90, 90), pad_val=0, seg_pad_val=255)],
 }
 
@@ -140,8 +165,16 @@ GEOMETRY = {
 def run(tmp_path, steps, fill=-7.0, **load):
     image = np.stack([COLUMNS, ROWS, np.full_like(ROWS, 200)], 2).astype(np.uint8)
     path = write(tmp_path / 'x.png', (1 + 100 * ROWS + COLUMNS).astype(np.uint16))
-    results = dict(img=image, x_path=path, img_path='image.png', seg_fields=['gt_seg_map'], ori_shape=image.shape[:2],
-                   img_shape=image.shape[:2], gt_seg_map=ROWS.astype(np.uint8), reduce_zero_label=False)
+    results = dict(
+        img=image,
+        x_path=path,
+        img_path='image.png',
+        seg_fields=['gt_seg_map'],
+        ori_shape=image.shape[:2],
+        img_shape=image.shape[:2],
+        gt_seg_map=ROWS.astype(np.uint8),
+        reduce_zero_label=False,
+    )
     for step in [dict(type='LoadXFromFile', **load), *steps, dict(type='PackRGBXInputs', fill=fill)]:
         results = TRANSFORMS.build(step)(results)
     return results['inputs'].numpy(), results['data_samples']
@@ -189,9 +222,14 @@ def test_holes_get_the_fill_value(tmp_path):
     assert inputs[3][0, 0] == -7.0 and inputs[3][0, 1] == 4.0
 
 
-@pytest.mark.parametrize('step', [
-    dict(type='RandomRotate', prob=1.0, degree=(45, 45), seg_pad_val=1), dict(type='RandomCutOut', prob=1.0, n_holes=20,
-                                                                              cutout_shape=(9, 9), seg_fill_in=1)], ids=str)
+@pytest.mark.parametrize(
+    'step',
+    [
+        dict(type='RandomRotate', prob=1.0, degree=(45, 45), seg_pad_val=1),
+        dict(type='RandomCutOut', prob=1.0, n_holes=20, cutout_shape=(9, 9), seg_fill_in=1),
+    ],
+    ids=str,
+)
 def test_what_a_transform_fills_in_is_no_measurement(tmp_path, step):
     inputs, _ = run(tmp_path, [step], invalid=None)
     measured = inputs[3][inputs[3] != -7.0]
@@ -202,10 +240,17 @@ def test_a_mirrored_normal_points_the_other_way(tmp_path):
     normals = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
     path = write(tmp_path / 'n.png', normals)
     vectors = normals / 127.5 - 1
-    for direction, axis, sign in (('horizontal', 1, (-1, 1, 1)), ('vertical', 0, (1, -1, 1)), ('diagonal', (0, 1), (-1, -1, 1))):
+    for direction, axis, sign in (
+        ('horizontal', 1, (-1, 1, 1)),
+        ('vertical', 0, (1, -1, 1)),
+        ('diagonal', (0, 1), (-1, -1, 1)),
+    ):
         results = dict(img=np.zeros((4, 6, 3), np.uint8), x_path=path, img_shape=(4, 6), ori_shape=(4, 6))
-        for step in (dict(type='LoadXFromFile', channels=3, scale=2 / 255, offset=-1, invalid=None, normals=True),
-                     dict(type='RandomFlip', prob=1.0, direction=direction), dict(type='PackRGBXInputs')):
+        for step in (
+            dict(type='LoadXFromFile', channels=3, scale=2 / 255, offset=-1, invalid=None, normals=True),
+            dict(type='RandomFlip', prob=1.0, direction=direction),
+            dict(type='PackRGBXInputs'),
+        ):
             results = TRANSFORMS.build(step)(results)
         expected = np.flip(vectors, axis) * sign
         np.testing.assert_allclose(results['inputs'][3:].permute(1, 2, 0).numpy(), expected, atol=1e-6)
@@ -219,7 +264,9 @@ def test_an_image_changed_alone_is_refused(tmp_path):
 def test_pad_keeps_three_channels():
     x = np.ones((2, 3, 3), np.float32)
     results = dict(img=np.ones((2, 3, 3), np.uint8), x=x, x_valid=np.ones((2, 3), np.uint8))
-    with pytest.raises(ValueError, match='PadRGBX: X is 2 x 3, the image 4 x 3'):  # else padding would hide it
+    with pytest.raises(
+        ValueError, match='PadRGBX: X is 2 x 3, the image 4 x 3'
+    ):  # else padding would hide it
         PadRGBX(size=(9, 9)).transform(dict(results, img=np.ones((4, 3, 3), np.uint8)))
     out = PadRGBX(size=(5, 4)).transform(results)  # width, height
     assert out['x'].shape == (4, 5, 3) and (out['x_valid'] > 0).sum() == 6 and out['x'].sum() == 18

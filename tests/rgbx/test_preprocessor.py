@@ -42,7 +42,10 @@ def test_order_of_colours_may_stay():
 def test_rgb_alone_is_taken_at_test_only():
     out = preprocessor()(data(3), False)['inputs']
     assert out.shape[1] == 3 and out[0, :, 0, 0].tolist() == pytest.approx([-7, -9, -7.25])
-    with pytest.raises(ValueError, match='an image has 3 channels, expected 4: R, G, B and 1 of X .*In training X must be there'):
+    with pytest.raises(
+        ValueError,
+        match='an image has 3 channels, expected 4: R, G, B and 1 of X .*In training X must be there',
+    ):
         preprocessor()(data(3), True)
     with pytest.raises(ValueError, match='an image has 5 channels, expected 4'):
         preprocessor()(data(5), False)
@@ -53,7 +56,9 @@ def test_three_channels_of_x():
     assert out[0, 3:, 0, 0].tolist() == [3.0, 3.0, 1.5]  # 4, 5, 6, in their own order
 
 
-@pytest.mark.parametrize('cfg', [dict(mean=[1.0]), dict(x_mean=[1.0, 2.0]), dict(x_mean=[], x_std=[])], ids=str)
+@pytest.mark.parametrize(
+    'cfg', [dict(mean=[1.0]), dict(x_mean=[1.0, 2.0]), dict(x_mean=[], x_std=[])], ids=str
+)
 def test_statistics_that_do_not_fit(cfg):
     with pytest.raises(ValueError, match='one for each channel of X'):
         preprocessor(**cfg)

@@ -8,7 +8,11 @@ import torch
 from toys import ROOT, load_tool
 
 ROW = r'^  {} +(\d+\.\d{{3}}) s  \(\d+\.\d{{3}} - \d+\.\d{{3}}\)\n'
-STEPS = ROW.format('FrozenTeacherDistill') + ROW.format(r'mmrazor\.SingleTeacherDistill') + r'  ratio (\d+\.\d\d)\n'
+STEPS = (
+    ROW.format('FrozenTeacherDistill')
+    + ROW.format(r'mmrazor\.SingleTeacherDistill')
+    + r'  ratio (\d+\.\d\d)\n'
+)
 TEACHERS = ROW.format('up to its last tap') + ROW.format("mode='loss'") + r'  ratio \d+\.\d\d\n'
 
 
@@ -55,7 +59,9 @@ def test_step_pspnet(step, capsys):
     """PSPNet is the default, without the part on the teacher."""
     ratio = step.main(['--size', '32', '--repeats', '1'])
     printed = capsys.readouterr().out
-    assert re.search('^CWD recipe, PSPNet R50 -> R18, 2 x 32 x 32, .* median of 1 alternating steps$', printed, re.M)
+    assert re.search(
+        '^CWD recipe, PSPNet R50 -> R18, 2 x 32 x 32, .* median of 1 alternating steps$', printed, re.M
+    )
     check_steps(printed, ratio)
     assert 'teacher' not in printed
 
@@ -63,6 +69,7 @@ def test_step_pspnet(step, capsys):
 def test_step_cascade(step, small_cascade, capsys, monkeypatch):
     """Under ours no head of the teacher runs; under theirs all of them do, on boxes and masks."""
     from mmdet.models import CascadeRoIHead
+
     results = {name: [] for name in ('loss', 'forward')}
 
     def watch(name):
@@ -78,7 +85,9 @@ def test_step_cascade(step, small_cascade, capsys, monkeypatch):
     watch('forward')
     ratio = step.main(['--pair', 'cascade', '--size', '64', '--batch', '1', '--repeats', '1'])
     printed = capsys.readouterr().out
-    assert re.search('^CWD on necks, Cascade Mask R-CNN R50 -> Faster R-CNN R50, 1 x 64 x 64, ', printed, re.M)
+    assert re.search(
+        '^CWD on necks, Cascade Mask R-CNN R50 -> Faster R-CNN R50, 1 x 64 x 64, ', printed, re.M
+    )
     check_steps(printed, ratio)
     assert re.search(TEACHERS, printed, re.M)
     rounds = 1 + 2  # two to warm up
@@ -90,6 +99,7 @@ def test_step_cascade(step, small_cascade, capsys, monkeypatch):
 def test_same_weights(step, small_cascade):
     """Both algorithms begin with the same student and teacher, and compare the same five levels."""
     from mmengine.registry import DefaultScope
+
     with DefaultScope.overwrite_default_scope('mmdet'), pytest.warns(UserWarning, match='teacher_ckpt'):
         ours, theirs = step.build(step.PAIRS['cascade'].recipe('50', 64), torch.device('cpu')).values()
     assert type(ours).__name__ == 'FrozenTeacherDistill' and type(theirs).__name__ == 'SingleTeacherDistill'
@@ -109,7 +119,9 @@ def test_cascade_batch(step):
         assert instances.bboxes.min() >= 0 and instances.bboxes.max() <= 96
         around = instances.masks.get_bboxes('hbox').tensor
         assert (around - instances.bboxes).abs().max() <= 2
-    same, other = (all(torch.equal(a, b) for a, b in zip(batches[0]['inputs'], batch['inputs'])) for batch in batches[1:])
+    same, other = (
+        all(torch.equal(a, b) for a, b in zip(batches[0]['inputs'], batch['inputs'])) for batch in batches[1:]
+    )
     assert same and not other
     first, second = (batch['data_samples'][1].gt_instances for batch in batches[:2])
     assert torch.equal(first.bboxes, second.bboxes) and (first.masks.masks == second.masks.masks).all()
@@ -129,18 +141,25 @@ def test_losses(load, capsys, monkeypatch):
     load('benchmark_i2ckd').main()
     printed = capsys.readouterr().out
     assert re.findall(r'^ *(\w+.\w+|\w+): +\d+ ms +\(\d+ - \d+\)   x \d+\.\d$', printed, re.M) == [
-        'vectorised', 'class loop', 'pair loop']
+        'vectorised',
+        'class loop',
+        'pair loop',
+    ]
     assert printed.endswith('value and gradient agree\n')
     c2vkd, bcd = load('benchmark_c2vkd'), load('benchmark_bcd')
     common = sys.modules['benchmark_common']
-    monkeypatch.setattr(common, 'peak_memory', lambda *args: 2**20)  # a process for each way, of a module with another name
+    monkeypatch.setattr(
+        common, 'peak_memory', lambda *args: 2**20
+    )  # a process for each way, of a module with another name
     monkeypatch.setattr(sys, 'argv', ['benchmark_c2vkd.py', *arguments, '4'])
     c2vkd.main()
     printed = capsys.readouterr().out
     row = r'^ *(\S.*?) +\d+ \(\d+ - \d+\) +\d+\.\d\d +1 +1\.00$'
     assert re.findall(row, printed, re.M) == ['factored', 'dense', 'at label', 'at logits', 'cross-entropy']
     assert 'value and gradient agree\n' in printed
-    monkeypatch.setattr(sys, 'argv', 'benchmark_bcd.py --batch 2 --channels 8 --repeats 1 --height 4 --width 6'.split())
+    monkeypatch.setattr(
+        sys, 'argv', 'benchmark_bcd.py --batch 2 --channels 8 --repeats 1 --height 4 --width 6'.split()
+    )
     bcd.main()
     printed = capsys.readouterr().out
     assert re.findall(row, printed, re.M) == ['blocks', 'dense', 'here', 'autograd']
@@ -152,6 +171,8 @@ def test_data_check(load, capsys):
     ratio = load('benchmark_data_check').main('--pairs 9 --size 16 32 --repeats 1 --workers 1'.split())
     printed = capsys.readouterr().out
     assert re.match(r'9 pairs of 16 x 32, \d\.\d\d MB an image, 1 process\(es\), median of 1 ', printed)
-    bare, ours = re.findall(r'^ *(?:bare decode|check): +(\d+\.\d) pairs/s \(\d+\.\d - \d+\.\d\)$', printed, re.M)
+    bare, ours = re.findall(
+        r'^ *(?:bare decode|check): +(\d+\.\d) pairs/s \(\d+\.\d - \d+\.\d\)$', printed, re.M
+    )
     assert f'the check takes {ratio:.2f} times as long' in printed
     assert ratio == pytest.approx(float(bare) / float(ours), rel=0.02)

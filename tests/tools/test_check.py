@@ -1,4 +1,5 @@
 """`tools/check.py` as a user runs it: what it prints, what it names as wrong, its exit codes."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -13,14 +14,42 @@ ROOT = Path(__file__).resolve().parents[2]
 def network(width: int = 8, classes: int = 11) -> dict:
     norm_cfg = dict(type='BN', requires_grad=True)
     return dict(
-        type='EncoderDecoder', _scope_='mmseg',
-        data_preprocessor=dict(type='SegDataPreProcessor', mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375],
-                               bgr_to_rgb=True, pad_val=0, seg_pad_val=255, size=(64, 64)),
-        backbone=dict(type='ResNetV1c', depth=18, stem_channels=width, base_channels=width, num_stages=4,
-                      out_indices=(0, 1, 2, 3), dilations=(1, 1, 2, 4), strides=(1, 2, 1, 1), norm_cfg=norm_cfg),
-        decode_head=dict(type='FCNHead', in_channels=8 * width, in_index=3, channels=2 * width, num_convs=1,
-                         concat_input=False, num_classes=classes, norm_cfg=norm_cfg, align_corners=False),
-        train_cfg=dict(), test_cfg=dict(mode='whole'))
+        type='EncoderDecoder',
+        _scope_='mmseg',
+        data_preprocessor=dict(
+            type='SegDataPreProcessor',
+            mean=[123.675, 116.28, 103.53],
+            std=[58.395, 57.12, 57.375],
+            bgr_to_rgb=True,
+            pad_val=0,
+            seg_pad_val=255,
+            size=(64, 64),
+        ),
+        backbone=dict(
+            type='ResNetV1c',
+            depth=18,
+            stem_channels=width,
+            base_channels=width,
+            num_stages=4,
+            out_indices=(0, 1, 2, 3),
+            dilations=(1, 1, 2, 4),
+            strides=(1, 2, 1, 1),
+            norm_cfg=norm_cfg,
+        ),
+        decode_head=dict(
+            type='FCNHead',
+            in_channels=8 * width,
+            in_index=3,
+            channels=2 * width,
+            num_convs=1,
+            concat_input=False,
+            num_classes=classes,
+            norm_cfg=norm_cfg,
+            align_corners=False,
+        ),
+        train_cfg=dict(),
+        test_cfg=dict(mode='whole'),
+    )
 
 
 KL = dict(type='mmrazor.KLDivergence', reduction='mean', loss_weight=11.0)
@@ -31,8 +60,13 @@ def distiller(tap: str = 'logits', loss: dict = KL, **keys) -> dict:
     """Distillation of one tap."""
     names = ('preds_S', 'preds_T') if 'KL' in loss['type'] else ('s_feature', 't_feature')
     mapping = {name: dict(recorder='tap', from_student=i == 0) for i, name in enumerate(names)}
-    return dict(type='MethodDistiller', taps=dict(tap=tap), distill_losses=dict(loss_kd=dict(loss)),
-                loss_forward_mappings=dict(loss_kd=mapping), **keys)
+    return dict(
+        type='MethodDistiller',
+        taps=dict(tap=tap),
+        distill_losses=dict(loss_kd=dict(loss)),
+        loss_forward_mappings=dict(loss_kd=mapping),
+        **keys,
+    )
 
 
 @pytest.fixture(scope='module')
@@ -46,8 +80,13 @@ def check(tiny_config, tmp_path_factory, tools):
     spec.loader.exec_module(module)
 
     def run(capsys, name, *argv, **keys):
-        pair = dict(type='FrozenTeacherDistill', architecture=network(), teacher=network(12),
-                    teacher_ckpt=str(work_dir / 'iter_60.pth'), distiller=distiller())
+        pair = dict(
+            type='FrozenTeacherDistill',
+            architecture=network(),
+            teacher=network(12),
+            teacher_ckpt=str(work_dir / 'iter_60.pth'),
+            distiller=distiller(),
+        )
         config = tiny_config(f'check_{name}', dict(pair, **keys))
         capsys.readouterr()
         code = module.main([str(config), *argv])
@@ -68,14 +107,19 @@ def test_healthy_pair(check, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = check(capsys, 'healthy')
     assert result.code == 0, result.out + result.err
-    assert 'Nothing wrong was found.' in result.out and 'batch 2x3x64x64 from SceneDataset, 16 images' in result.out
+    assert (
+        'Nothing wrong was found.' in result.out
+        and 'batch 2x3x64x64 from SceneDataset, 16 images' in result.out
+    )
     assert 'student EncoderDecoder: ResNetV1c + FCNHead 11 ' in section(result.out, 'Networks')
     teacher = section(result.out, 'Teacher')
     assert ' 0 missing, 0 unexpected' in teacher and 'stops after decode_head.conv_seg (mode=' in teacher
     assert 'preprocessing shared' in teacher and 'on this batch cross-entropy' in teacher
     taps = section(result.out, 'Taps').splitlines()
-    assert taps[1:] == ['tap = logits student decode_head.conv_seg 1 1x11x16x16 2x11x8x8 -',
-                        'tap = logits teacher decode_head.conv_seg 1 1x11x16x16 2x11x8x8 -']
+    assert taps[1:] == [
+        'tap = logits student decode_head.conv_seg 1 1x11x16x16 2x11x8x8 -',
+        'tap = logits teacher decode_head.conv_seg 1 1x11x16x16 2x11x8x8 -',
+    ]
     assert section(result.out, 'Adapters') == 'none'
     assert 'loss_kd' in section(result.out, 'Distillation losses')
     step = section(result.out, 'One training step')
@@ -85,8 +129,12 @@ def test_healthy_pair(check, capsys, tmp_path, monkeypatch):
 
 def test_adapters_schedules_and_automatic_weights(check, capsys):
     up = dict(type='mmrazor.ConvModuleConnector', in_channel=64, out_channel=96, act_cfg=None)
-    config = distiller('backbone.-1', dict(L2, loss_weight='auto'), connectors=dict(up=up),
-                       loss_schedules=dict(loss_kd=dict(begin=5, warmup=10)))
+    config = distiller(
+        'backbone.-1',
+        dict(L2, loss_weight='auto'),
+        connectors=dict(up=up),
+        loss_schedules=dict(loss_kd=dict(begin=5, warmup=10)),
+    )
     config['loss_forward_mappings']['loss_kd']['s_feature']['connector'] = 'up'
     result = check(capsys, 'auto', distiller=config)
     assert result.code == 0, result.out + result.err
@@ -104,22 +152,36 @@ def test_own_preprocessing_is_described(check, capsys):
 
 
 def test_tap_before_an_in_place_layer_is_protected(check, capsys):
-    result = check(capsys, 'inplace', distiller=distiller('decode_head.convs.0.bn', L2), teacher=network(), teacher_ckpt=None)
+    result = check(
+        capsys,
+        'inplace',
+        distiller=distiller('decode_head.convs.0.bn', L2),
+        teacher=network(),
+        teacher_ckpt=None,
+    )
     rows = section(result.out, 'Taps').splitlines()[1:]
     assert len(rows) == 2 and all(row.endswith(' protected') for row in rows), result.out + result.err
 
 
-@pytest.mark.parametrize('weight, words', [(11e6, 'the task hardly counts'), (11e-6, 'it hardly has an effect')])
+@pytest.mark.parametrize(
+    'weight, words', [(11e6, 'the task hardly counts'), (11e-6, 'it hardly has an effect')]
+)
 def test_loss_out_of_proportion(check, capsys, weight, words):
     result = check(capsys, 'scale', distiller=distiller(loss=dict(KL, loss_weight=weight)))
     assert result.code == 1
     out = ' '.join(result.out.split())
-    assert 'One thing is wrong x loss_kd is out of proportion' in out and words in out and "loss_weight='auto'" in out
+    assert (
+        'One thing is wrong x loss_kd is out of proportion' in out
+        and words in out
+        and "loss_weight='auto'" in out
+    )
 
 
 def test_loss_of_exactly_zero(check, capsys):
     config = distiller('backbone.-1', L2)
-    config['loss_forward_mappings']['loss_kd']['t_feature']['from_student'] = True  # the student teaches itself
+    config['loss_forward_mappings']['loss_kd']['t_feature']['from_student'] = (
+        True  # the student teaches itself
+    )
     result = check(capsys, 'zero', distiller=config)
     assert result.code == 1 and 'loss_kd is exactly 0 on this batch' in result.out
 
@@ -142,15 +204,23 @@ def test_teacher_that_knows_nothing_of_this_data(check, capsys):
     teacher = network(12)
     teacher['data_preprocessor'].update(mean=[-1e4] * 3, std=[0.01] * 3)
     result = check(capsys, 'untrained', teacher=teacher)
-    assert result.code == 1 and 'The teacher looks untrained on this data (labels? channel order?' in result.out
+    assert (
+        result.code == 1 and 'The teacher looks untrained on this data (labels? channel order?' in result.out
+    )
 
 
 def test_wrong_number_of_classes(check, capsys):
     result = check(capsys, 'classes', architecture=network(classes=7))
     assert result.code == 2 and 'the student have 7 classes' in result.err
     config = distiller('backbone.0', L2)  # features need not agree, but the labels have to
-    result = check(capsys, 'classes_of_data', architecture=network(classes=7), teacher=network(), teacher_ckpt=None,
-                   distiller=config)
+    result = check(
+        capsys,
+        'classes_of_data',
+        architecture=network(classes=7),
+        teacher=network(),
+        teacher_ckpt=None,
+        distiller=config,
+    )
     assert result.code == 1 and 'SceneDataset has 11 classes, the student 7' in result.out
     assert 'The teacher has 11 classes, the student 7' in result.out
 
@@ -176,8 +246,21 @@ def test_missing_data_says_how_to_go_on(check, capsys):
 def test_noise_has_the_channels_of_both_networks(check, capsys):
     config = ROOT / 'configs/lix/lix_pspnet_duplex-r18-w16_pspnet_r18-w16_scenesrgbd.py'
     capsys.readouterr()
-    check.main([str(config), '--no-data', '--batch', '2', '--size', '64', '64', '--cfg-options', 'model.teacher_ckpt=None',
-                'model.architecture.init_cfg=None', 'model.teacher.backbone.rgb.init_cfg=None'])
+    check.main(
+        [
+            str(config),
+            '--no-data',
+            '--batch',
+            '2',
+            '--size',
+            '64',
+            '64',
+            '--cfg-options',
+            'model.teacher_ckpt=None',
+            'model.architecture.init_cfg=None',
+            'model.teacher.backbone.rgb.init_cfg=None',
+        ]
+    )
     out = ' '.join(capsys.readouterr().out.split())
     assert 'teacher EncoderDecoder: DuplexEncoder + PSPHead' in out and 'One training step' in out
     assert 'channels swapped' not in out  # both swap
@@ -189,11 +272,17 @@ def test_other_algorithm(check, capsys):
 
 
 def test_taps_need_no_weights(check, capsys):
-    result = check(capsys, 'taps', '--taps', teacher_ckpt='nowhere.pth', distiller=distiller('decode_head.conv_sec'))
+    result = check(
+        capsys, 'taps', '--taps', teacher_ckpt='nowhere.pth', distiller=distiller('decode_head.conv_sec')
+    )
     squeezed = '\n'.join(' '.join(line.split()) for line in result.out.splitlines())
     assert result.code == 0
-    assert 'student (EncoderDecoder), one image of 64x64' in squeezed and 'teacher (EncoderDecoder)' in squeezed
-    assert 'backbone.3 backbone 1 1x96x8x8' in squeezed and 'logits decode_head.conv_seg 1 1x11x8x8' in squeezed
+    assert (
+        'student (EncoderDecoder), one image of 64x64' in squeezed and 'teacher (EncoderDecoder)' in squeezed
+    )
+    assert (
+        'backbone.3 backbone 1 1x96x8x8' in squeezed and 'logits decode_head.conv_seg 1 1x11x8x8' in squeezed
+    )
     assert 'features decode_head.dropout (its input) 1 1x16x8x8' in squeezed
     assert 'backbone.layer1.0.relu 2 1x8x16x16' in squeezed
 

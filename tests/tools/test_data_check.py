@@ -1,4 +1,7 @@
-"""tools/data/check.py as a user runs it: the page, the exit codes, what it writes; and the quick look of train.py and test.py."""
+"""tools/data/check.py as a user runs it: the page, the exit codes, what it writes; and the quick look of
+train.py and test.py.
+"""
+
 import os
 import re
 import signal
@@ -10,7 +13,7 @@ import pytest
 from raw_segmentation import config, data_set, label_map, put, write_split
 from toys import ROOT, load_tool
 
-PAGE = r'''Data of \S+config.py
+PAGE = r"""Data of \S+config.py
 
 Data sets
                             type                            images  labels  X  read  height x width  wrong
@@ -25,7 +28,7 @@ Classes: share of the pixels that have one, and images with them
   2  door         33.\d\d %      20     33.\d\d %       4
 
 Nothing wrong was found.
-'''
+"""
 
 
 @pytest.fixture(scope='module')
@@ -61,7 +64,9 @@ def test_page_of_good_data(workers, check, good, capsys):
     printed = capsys.readouterr()
     assert re.fullmatch(PAGE, printed.out), printed.out
     assert {line.split(':')[0] for line in re.split(r'[\r\n]+', printed.err) if line} == {
-        'train_dataloader.dataset', 'val_dataloader.dataset'}
+        'train_dataloader.dataset',
+        'val_dataloader.dataset',
+    }
     assert re.search('train_dataloader.dataset: 100%.* 20/20 ', printed.err)
     assert {path: path.stat().st_mtime_ns for path in good.parent.rglob('*')} == before
 
@@ -72,7 +77,10 @@ def test_exit_code_and_sentences_of_bad_data(check, good, capsys):
     assert check([str(good)]) == 1
     printed = capsys.readouterr().out
     assert re.search(r'\n  train_dataloader.dataset .* 1\n  val_dataloader.dataset .* 1\n', printed)
-    assert re.search(r'\n2 things are wrong\n  x train_dataloader.dataset: 1 of 20 label files cannot be read:\s.*007.png', printed)
+    assert re.search(
+        r'\n2 things are wrong\n  x train_dataloader.dataset: 1 of 20 label files cannot be read:\s.*007.png',
+        printed,
+    )
     assert max(map(len, printed.splitlines())) <= 118
 
 
@@ -82,7 +90,9 @@ def test_splits_and_limit(check, good, capsys):
     assert 'train' not in capsys.readouterr().out.split('\n', 1)[1]
     assert check([str(good), '--limit', '3']) == 0  # the first, the middle, the last
     printed = capsys.readouterr().out
-    assert re.search('At most 3 samples of each data set were read', printed) and re.search(r'20 +20 +- +3 +16 x 24', printed)
+    assert re.search('At most 3 samples of each data set were read', printed) and re.search(
+        r'20 +20 +- +3 +16 x 24', printed
+    )
     assert check([str(good), '--limit', '20']) == 1
 
 
@@ -92,10 +102,14 @@ def test_overrides_reach_the_data(check, good, capsys):
     assert "BaseSegDataset finds no 'nowhere'" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize('arguments, words', [
-    (['absent.py'], "check.py: CONFIG: no config file 'absent.py'"),
-    (['configs/_base_/datasets/scenes_seg.py'], 'has no `model`'),
-], ids=['absent', 'base'])
+@pytest.mark.parametrize(
+    'arguments, words',
+    [
+        (['absent.py'], "check.py: CONFIG: no config file 'absent.py'"),
+        (['configs/_base_/datasets/scenes_seg.py'], 'has no `model`'),
+    ],
+    ids=['absent', 'base'],
+)
 def test_a_config_that_cannot_be_read(arguments, words, check, capsys):
     assert check(arguments) == 2
     printed = capsys.readouterr()
@@ -105,11 +119,15 @@ def test_a_config_that_cannot_be_read(arguments, words, check, capsys):
 def test_a_config_without_data(check, tmp_path, capsys):
     (tmp_path / 'c.py').write_text("model = dict(type='EncoderDecoder')\n")
     assert check([str(tmp_path / 'c.py')]) == 2
-    assert 'has no data set in train_dataloader and val_dataloader and test_dataloader' in capsys.readouterr().err
+    assert (
+        'has no data set in train_dataloader and val_dataloader and test_dataloader'
+        in capsys.readouterr().err
+    )
 
 
-@pytest.mark.parametrize('option', [['--limit', '0'], ['--workers', '-1'], ['--splits', 'all']],
-                         ids=['limit', 'workers', 'splits'])
+@pytest.mark.parametrize(
+    'option', [['--limit', '0'], ['--workers', '-1'], ['--splits', 'all']], ids=['limit', 'workers', 'splits']
+)
 def test_arguments_are_checked(option, check, capsys):
     with pytest.raises(SystemExit) as exit_:
         check(['c.py', *option])
@@ -122,9 +140,18 @@ def test_interrupting_prints_one_line(good):
     pipe.unlink()
     os.mkfifo(pipe)
     (good.parent / 'train.txt').write_text(''.join(f'{i:03d}\n' for i in range(20)))
-    command = [sys.executable, ROOT / 'tools/data/check.py', good, '--workers', '2', '--cfg-options',
-               'train_dataloader.dataset.ann_file=train.txt']
-    tool = subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = [
+        sys.executable,
+        ROOT / 'tools/data/check.py',
+        good,
+        '--workers',
+        '2',
+        '--cfg-options',
+        'train_dataloader.dataset.ann_file=train.txt',
+    ]
+    tool = subprocess.Popen(
+        command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     with open(pipe, 'wb'):  # once a process has begun to read it
         os.killpg(tool.pid, signal.SIGINT)
         assert tool.poll() is None
@@ -138,8 +165,11 @@ def test_training_does_not_begin_on_bad_data(tiny_config, tiny_scenes, tools, tm
     """The sentence names the file, and nothing was built."""
     write_split(tmp_path, 'train', 4, high=30)
     options = [f'train_dataloader.dataset.data_root={tmp_path}', '--work-dir', str(tmp_path / 'work')]
-    with pytest.raises(ValueError, match=r'train_dataloader.dataset: all 4 label files .*000.png \(11, 12, .*Expected: 0 to 10, '
-                       r'and 255.*`python tools/data/check.py CONFIG` looks at every file'):
+    with pytest.raises(
+        ValueError,
+        match=r'train_dataloader.dataset: all 4 label files .*000.png \(11, 12, .*Expected: 0 to 10, '
+        r'and 255.*`python tools/data/check.py CONFIG` looks at every file',
+    ):
         tools.train([str(tiny_config('bad_labels')), '--cfg-options', *options])
     (tmp_path / 'train/labels/001.png').unlink()
     with pytest.raises(FileNotFoundError, match='1 of 4 images without a label file: .*001.png'):
@@ -150,26 +180,48 @@ def test_training_does_not_begin_on_bad_data(tiny_config, tiny_scenes, tools, tm
 def test_testing_does_not_begin_on_bad_data(tiny_teacher, tools, tmp_path):
     write_split(tmp_path, 'val', 4)
     (tmp_path / 'val/labels/001.png').unlink()
-    with pytest.raises(FileNotFoundError, match='test_dataloader.dataset: 1 of 4 images without a label file: .*001.png'):
-        tools.test([str(tiny_teacher.config), str(tiny_teacher.checkpoint), '--cfg-options',
-                    f'test_dataloader.dataset.data_root={tmp_path}'])
+    with pytest.raises(
+        FileNotFoundError, match='test_dataloader.dataset: 1 of 4 images without a label file: .*001.png'
+    ):
+        tools.test(
+            [
+                str(tiny_teacher.config),
+                str(tiny_teacher.checkpoint),
+                '--cfg-options',
+                f'test_dataloader.dataset.data_root={tmp_path}',
+            ]
+        )
 
 
 @pytest.mark.parametrize('name', ['scenes', 'coco', 'cityscapes', 'voc', 'camvid', 'nyuv2', 'ade20k'])
 def test_every_form_of_the_scenes_is_good_data(name, check, tmp_path, capsys):
     """In the true form of each data set, read by its own loader."""
-    from kd_methods.datasets.scene_forms import build_form
-    from kd_methods.datasets.scene_writer import write_scenes
+    from kd_methods.scenes.forms import build_form
+    from kd_methods.scenes.writer import write_scenes
+
     write_scenes(tmp_path / 'data', train=3, val=2, size=32, format=name, workers=1)
     form = build_form(name)
     root, base = str(tmp_path / 'data' / form.root), form.bases()[0]
-    (tmp_path / 'c.py').write_text(f"_base_ = ['{ROOT}/configs/_base_/datasets/{base}.py']\nmodel = dict(type='EncoderDecoder')\n"
-                                   f"default_scope = '{'mmdet' if name == 'coco' else 'mmseg'}'\n")
-    places = ['train_dataloader.dataset.datasets.0', 'train_dataloader.dataset.datasets.1'] if name == 'voc' else [
-        'train_dataloader.dataset']
-    options = [f'{place}.data_root={root}' for place in [*places, 'val_dataloader.dataset', 'test_dataloader.dataset']]
+    (tmp_path / 'c.py').write_text(
+        f"_base_ = ['{ROOT}/configs/_base_/datasets/{base}.py']\nmodel = dict(type='EncoderDecoder')\n"
+        f"default_scope = '{'mmdet' if name == 'coco' else 'mmseg'}'\n"
+    )
+    places = (
+        ['train_dataloader.dataset.datasets.0', 'train_dataloader.dataset.datasets.1']
+        if name == 'voc'
+        else ['train_dataloader.dataset']
+    )
+    options = [
+        f'{place}.data_root={root}'
+        for place in [*places, 'val_dataloader.dataset', 'test_dataloader.dataset']
+    ]
     if name == 'coco':
-        options += [f'{split}_evaluator.ann_file={root}/annotations/instances_val2017.json' for split in ('val', 'test')]
-    assert check([str(tmp_path / 'c.py'), '--workers', '1', '--cfg-options', *options]) == 0, capsys.readouterr().out
+        options += [
+            f'{split}_evaluator.ann_file={root}/annotations/instances_val2017.json'
+            for split in ('val', 'test')
+        ]
+    assert check([str(tmp_path / 'c.py'), '--workers', '1', '--cfg-options', *options]) == 0, (
+        capsys.readouterr().out
+    )
     printed = capsys.readouterr().out
     assert re.search(r'train_dataloader.dataset.* (\d+) +\1 +- +\1 +32 x 32 +0\n', printed)

@@ -1,4 +1,5 @@
 """tools/demo.py: the whole flow on tiny sizes, interrupted and gone on with; what it leaves."""
+
 from __future__ import annotations
 
 import json
@@ -56,7 +57,9 @@ def quick(demo, tmp_path_factory) -> SimpleNamespace:
         results = demo.main(argv)
         calls.append([])
         again = demo.main(argv)
-    return SimpleNamespace(root=root, argv=argv, calls=calls, results=results, again=again, unfinished=unfinished)
+    return SimpleNamespace(
+        root=root, argv=argv, calls=calls, results=results, again=again, unfinished=unfinished
+    )
 
 
 def test_goes_on_where_it_was_stopped(quick):
@@ -89,11 +92,12 @@ def test_pictures_show_something(quick):
     shown = {tuple(colour) for colour in np.unique(predictions, axis=0).tolist()}
     label = np.asarray(Image.open(quick.root / 'scenes' / 'val' / 'labels' / '00000.png'))
     from kd_methods.demo.pictures import painted
+
     assert {tuple(c) for c in painted(label).reshape(-1, 3).tolist()} <= shown
     assert (predictions != 255).any(-1).mean() > 0.5
     curves = np.asarray(Image.open(quick.root / 'curves.png').convert('RGB')).reshape(-1, 3)
     shown = {tuple(colour) for colour in np.unique(curves, axis=0).tolist()}
-    assert {(0x6b, 0x72, 0x80), (0xd9, 0x77, 0x06), (0x25, 0x63, 0xeb)} <= shown
+    assert {(0x6B, 0x72, 0x80), (0xD9, 0x77, 0x06), (0x25, 0x63, 0xEB)} <= shown
 
 
 def test_seeds_share_the_first_runs(demo, quick, monkeypatch, capsys):
@@ -116,7 +120,11 @@ def test_seeds_share_the_first_runs(demo, quick, monkeypatch, capsys):
     results = demo.main([*quick.argv, '--seeds', '2'])
     assert len(ran) == 6 and ran[0] == '[4/6] seed 1, train teacher: train teacher'
     alone = results['summary']['alone']
-    assert alone['seeds'] == [0, 1] and alone['mean'] == alone['values'][0] == alone['values'][1] and alone['std'] == 0
+    assert (
+        alone['seeds'] == [0, 1]
+        and alone['mean'] == alone['values'][0] == alone['values'][1]
+        and alone['std'] == 0
+    )
     printed = capsys.readouterr().out
     assert 'seed 1' in printed.split('val mIoU')[-1]
     # a later call for one seed keeps the second

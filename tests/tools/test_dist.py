@@ -1,4 +1,5 @@
 """The scripts that start several processes: two on this machine, and Slurm's command line."""
+
 from __future__ import annotations
 
 import json
@@ -12,7 +13,7 @@ import torch
 from mmengine.config import Config
 from toys import ROOT, free_port, run_script, tiny_distillation
 
-from kd_methods.core import launch
+from kd_methods.engine import launch
 
 TOOLS = ROOT / 'tools'
 
@@ -26,8 +27,9 @@ def metrics_of(text: str) -> dict:
 
 
 def test_dist_train_trains_a_plain_config(tiny_config, tmp_path):
-    done = run_script(TOOLS / 'dist_train.sh', tiny_config('dist', iters=4), 2,
-                      '--work-dir', tmp_path, PORT=free_port())
+    done = run_script(
+        TOOLS / 'dist_train.sh', tiny_config('dist', iters=4), 2, '--work-dir', tmp_path, PORT=free_port()
+    )
     assert done.returncode == 0, done.stderr
     assert 'Iter(train) [4/4]' in done.stdout
     assert done.stderr == ''  # neither torchrun's warning about threads nor anybody else's
@@ -43,8 +45,14 @@ def test_dist_train_distils(tiny_config, tiny_teacher, tmp_path):
     model['distiller']['loss_schedules'] = dict(loss_logits=dict(end=2))
     model['distiller']['distill_losses']['loss_logits']['loss_weight'] = 100.0
     model['distiller']['distill_losses']['loss_feature']['loss_weight'] = 0.0
-    done = run_script(TOOLS / 'dist_train.sh', tiny_config('dist_distill', model=model), 2,
-                      '--work-dir', tmp_path, PORT=free_port())
+    done = run_script(
+        TOOLS / 'dist_train.sh',
+        tiny_config('dist_distill', model=model),
+        2,
+        '--work-dir',
+        tmp_path,
+        PORT=free_port(),
+    )
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stdout.splitlines() if 'Iter(train)' in line]
     assert not [line for line in lines if 'loss_feature' in line or 'student.' in line]
@@ -56,10 +64,18 @@ def test_dist_train_distils(tiny_config, tiny_teacher, tmp_path):
 
 def test_two_ranks_evaluate_like_one(tiny_teacher, tools, tmp_path):
     # 5 images: one rank has to have one of them twice, and it must count once
-    alone = tools.test([str(tiny_teacher.config), str(tiny_teacher.checkpoint),
-                        '--work-dir', str(tmp_path / 'one')])
-    done = run_script(TOOLS / 'dist_test.sh', tiny_teacher.config, tiny_teacher.checkpoint, 2,
-                      '--work-dir', tmp_path / 'two', PORT=free_port())
+    alone = tools.test(
+        [str(tiny_teacher.config), str(tiny_teacher.checkpoint), '--work-dir', str(tmp_path / 'one')]
+    )
+    done = run_script(
+        TOOLS / 'dist_test.sh',
+        tiny_teacher.config,
+        tiny_teacher.checkpoint,
+        2,
+        '--work-dir',
+        tmp_path / 'two',
+        PORT=free_port(),
+    )
     assert done.returncode == 0, done.stderr
     assert metrics_of(done.stdout) == pytest.approx(alone, abs=1e-4)
     assert done.stdout.count('metrics: ') == 1
@@ -68,22 +84,34 @@ def test_two_ranks_evaluate_like_one(tiny_teacher, tools, tmp_path):
 # ---------------------------------------------------------------- the end of a run
 
 
-@pytest.mark.parametrize('body, code, said', [
-    ('import sys; sys.exit(3)', 3, 'ended with exit code 3'),
-    ('import os; os.kill(os.getpid(), 9)', 137, 'was killed by SIGKILL'),
-])
+@pytest.mark.parametrize(
+    'body, code, said',
+    [
+        ('import sys; sys.exit(3)', 3, 'ended with exit code 3'),
+        ('import os; os.kill(os.getpid(), 9)', 137, 'was killed by SIGKILL'),
+    ],
+)
 def test_failure_is_passed_on_without_a_traceback(tmp_path, body, code, said):
     script = tmp_path / 'script.py'
     script.write_text(body)
     done = run_script(
-        sys.executable, TOOLS / 'dist_run.py', '--nproc_per_node', '2', '--master_addr',
-        '127.0.0.1', '--master_port', free_port(), script)
+        sys.executable,
+        TOOLS / 'dist_run.py',
+        '--nproc_per_node',
+        '2',
+        '--master_addr',
+        '127.0.0.1',
+        '--master_port',
+        free_port(),
+        script,
+    )
     assert done.returncode == code
     assert said in done.stderr and 'Traceback' not in done.stderr
 
 
 def test_taken_port_is_named(tmp_path):
     import socket
+
     script = tmp_path / 'script.py'
     script.write_text('')
     with socket.socket() as s:
@@ -91,8 +119,16 @@ def test_taken_port_is_named(tmp_path):
         s.listen()
         port = s.getsockname()[1]
         done = run_script(
-            sys.executable, TOOLS / 'dist_run.py', '--nproc_per_node', '2', '--master_addr',
-            '127.0.0.1', '--master_port', port, script)
+            sys.executable,
+            TOOLS / 'dist_run.py',
+            '--nproc_per_node',
+            '2',
+            '--master_addr',
+            '127.0.0.1',
+            '--master_port',
+            port,
+            script,
+        )
     assert done.returncode == 1
     assert f'Port {port}' in done.stderr and f'PORT={port + 1}' in done.stderr
 
@@ -109,50 +145,103 @@ def record_calls(folder: Path, name: str) -> dict:
     return dict(PATH=f'{folder}:{os.environ["PATH"]}')
 
 
-@pytest.mark.parametrize('script, files, tool', [
-    ('dist_train.sh', ['c.py'], 'train.py'), ('dist_test.sh', ['c.py', 'c.pth'], 'test.py')])
+@pytest.mark.parametrize(
+    'script, files, tool',
+    [('dist_train.sh', ['c.py'], 'train.py'), ('dist_test.sh', ['c.py', 'c.pth'], 'test.py')],
+)
 def test_machines_reach_torchrun(tmp_path, script, files, tool):
     record_calls(tmp_path, 'python')
-    done = run_script(TOOLS / script, *files, 4, '--cfg-options', 'a=[1, 2]',
-                      PYTHON=str(tmp_path / 'python'), NNODES='3', NODE_RANK='2', PORT='1234',
-                      MASTER_ADDR='10.0.0.1')
+    done = run_script(
+        TOOLS / script,
+        *files,
+        4,
+        '--cfg-options',
+        'a=[1, 2]',
+        PYTHON=str(tmp_path / 'python'),
+        NNODES='3',
+        NODE_RANK='2',
+        PORT='1234',
+        MASTER_ADDR='10.0.0.1',
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / 'args').read_text().splitlines() == [
-        str(TOOLS / 'dist_run.py'), '--nnodes', '3', '--node_rank', '2', '--nproc_per_node', '4',
-        '--master_addr', '10.0.0.1', '--master_port', '1234', str(TOOLS / tool), *files,
-        '--launcher', 'pytorch', '--cfg-options', 'a=[1, 2]']
+        str(TOOLS / 'dist_run.py'),
+        '--nnodes',
+        '3',
+        '--node_rank',
+        '2',
+        '--nproc_per_node',
+        '4',
+        '--master_addr',
+        '10.0.0.1',
+        '--master_port',
+        '1234',
+        str(TOOLS / tool),
+        *files,
+        '--launcher',
+        'pytorch',
+        '--cfg-options',
+        'a=[1, 2]',
+    ]
     run_script(TOOLS / script, *files, 4, PYTHON=str(tmp_path / 'python'))
     args = (tmp_path / 'args').read_text().splitlines()
-    assert args[1:11:2] == ['--nnodes', '--node_rank', '--nproc_per_node', '--master_addr',
-                            '--master_port']
+    assert args[1:11:2] == ['--nnodes', '--node_rank', '--nproc_per_node', '--master_addr', '--master_port']
     assert args[2:11:2] == ['1', '0', '4', '127.0.0.1', '29500']
 
 
-@pytest.mark.parametrize('script, files, tool', [
-    ('slurm_train.sh', ['c.py'], 'train.py'), ('slurm_test.sh', ['c.py', 'c.pth'], 'test.py')])
+@pytest.mark.parametrize(
+    'script, files, tool',
+    [('slurm_train.sh', ['c.py'], 'train.py'), ('slurm_test.sh', ['c.py', 'c.pth'], 'test.py')],
+)
 def test_slurm(tmp_path, script, files, tool):
     path = record_calls(tmp_path, 'srun')
     command = [TOOLS / script, 'part', 'name', *files, '--work-dir', 'a b']
-    done = run_script(*command, GPUS='16', CPUS_PER_TASK='7', PORT='4321', PYTHON='py',
-                      SRUN_ARGS='--quotatype=spot --async', **path)
+    done = run_script(
+        *command,
+        GPUS='16',
+        CPUS_PER_TASK='7',
+        PORT='4321',
+        PYTHON='py',
+        SRUN_ARGS='--quotatype=spot --async',
+        **path,
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / 'args').read_text().splitlines() == [
-        '--partition=part', '--job-name=name', '--gres=gpu:8', '--ntasks=16',
-        '--ntasks-per-node=8', '--cpus-per-task=7', '--kill-on-bad-exit=1', '--quotatype=spot',
-        '--async', 'py', '-u', str(TOOLS / tool), *files, '--launcher', 'slurm', '--work-dir',
-        'a b']
+        '--partition=part',
+        '--job-name=name',
+        '--gres=gpu:8',
+        '--ntasks=16',
+        '--ntasks-per-node=8',
+        '--cpus-per-task=7',
+        '--kill-on-bad-exit=1',
+        '--quotatype=spot',
+        '--async',
+        'py',
+        '-u',
+        str(TOOLS / tool),
+        *files,
+        '--launcher',
+        'slurm',
+        '--work-dir',
+        'a b',
+    ]
     assert 'MASTER_PORT=4321' in (tmp_path / 'env').read_text().splitlines()
     run_script(*command, GPUS='2', GRES='', **path)
     args = (tmp_path / 'args').read_text().splitlines()
     assert args[2:4] == ['--ntasks=2', '--ntasks-per-node=2']  # no --gres, and one node
 
 
-@pytest.mark.parametrize('script, arguments, said', [
-    ('dist_train.sh', ['c.py'], 'CONFIG GPUS'), ('dist_test.sh', ['c.py', '2'], 'CHECKPOINT GPUS'),
-    ('dist_train.sh', ['c.py', '--amp'], "GPUS is '--amp'"),
-    ('dist_test.sh', ['c.py', 'c.pth', '0'], "GPUS is '0'"),
-    ('slurm_train.sh', ['part', 'c.py'], 'PARTITION JOB_NAME CONFIG'),
-    ('slurm_test.sh', ['part', 'name', 'c.py'], 'PARTITION JOB_NAME CONFIG CHECKPOINT')])
+@pytest.mark.parametrize(
+    'script, arguments, said',
+    [
+        ('dist_train.sh', ['c.py'], 'CONFIG GPUS'),
+        ('dist_test.sh', ['c.py', '2'], 'CHECKPOINT GPUS'),
+        ('dist_train.sh', ['c.py', '--amp'], "GPUS is '--amp'"),
+        ('dist_test.sh', ['c.py', 'c.pth', '0'], "GPUS is '0'"),
+        ('slurm_train.sh', ['part', 'c.py'], 'PARTITION JOB_NAME CONFIG'),
+        ('slurm_test.sh', ['part', 'name', 'c.py'], 'PARTITION JOB_NAME CONFIG CHECKPOINT'),
+    ],
+)
 def test_usage(script, arguments, said):
     done = run_script(TOOLS / script, *arguments)
     assert done.returncode == 2
@@ -194,8 +283,9 @@ def test_slurm_on_cpu_finds_its_first_node(monkeypatch, tmp_path):
         monkeypatch.setenv(name, str(value))
     monkeypatch.setattr(launch, 'on_cpu', lambda: True)
     opened = []
-    monkeypatch.setattr(launch.torch_dist, 'init_process_group',
-                        lambda *args, **kwargs: opened.append((args, kwargs)))
+    monkeypatch.setattr(
+        launch.torch_dist, 'init_process_group', lambda *args, **kwargs: opened.append((args, kwargs))
+    )
     launch.init_distributed('slurm', dict(backend='nccl', timeout=60))
     assert opened[0][0] == ('gloo',) and opened[0][1]['timeout'].total_seconds() == 60
     names = ('RANK', 'WORLD_SIZE', 'LOCAL_RANK', 'MASTER_ADDR', 'MASTER_PORT')
@@ -204,9 +294,17 @@ def test_slurm_on_cpu_finds_its_first_node(monkeypatch, tmp_path):
 
 def test_config_is_fitted_to_the_device(monkeypatch):
     def make(**kwargs) -> Config:
-        return Config(dict(dict(
-            launcher='pytorch', sync_bn='torch', find_unused_parameters=True,
-            optim_wrapper=dict(type='AmpOptimWrapper', loss_scale='dynamic')), **kwargs))
+        return Config(
+            dict(
+                dict(
+                    launcher='pytorch',
+                    sync_bn='torch',
+                    find_unused_parameters=True,
+                    optim_wrapper=dict(type='AmpOptimWrapper', loss_scale='dynamic'),
+                ),
+                **kwargs,
+            )
+        )
 
     monkeypatch.setattr(launch, 'on_cpu', lambda: False)
     cfg = make()
@@ -215,8 +313,7 @@ def test_config_is_fitted_to_the_device(monkeypatch):
     monkeypatch.setattr(launch, 'on_cpu', lambda: True)
     launch.fit_to_device(cfg)
     assert cfg.optim_wrapper.type == 'CPUAmpOptimWrapper'
-    assert cfg.model_wrapper_cfg == dict(
-        type='CPUDistributedDataParallel', find_unused_parameters=True)
+    assert cfg.model_wrapper_cfg == dict(type='CPUDistributedDataParallel', find_unused_parameters=True)
     assert 'sync_bn' not in cfg
     own = make(model_wrapper_cfg=dict(type='MyWrapper'))
     launch.fit_to_device(own)

@@ -8,7 +8,8 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from toys import load_tool
 
-from kd_methods.core.export import export_student, write_file
+from kd_methods.export.student import export_student
+from kd_methods.utils.files import write_file
 
 
 @pytest.fixture(scope='module')
@@ -100,7 +101,7 @@ def test_write_file_keeps_the_old_one(tmp_path, monkeypatch):
 
 def test_storage_of_a_view(tiny_teacher, tmp_path):
     """A weight that is a part of a larger tensor takes only its own size."""
-    from kd_methods.core.export import student_checkpoint, to_bytes
+    from kd_methods.export.student import student_checkpoint, to_bytes
 
     big = torch.zeros(1_000_000)
     assert len(to_bytes(student_checkpoint(dict(state_dict=dict(w=big[:10]))))) < 10_000

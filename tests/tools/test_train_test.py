@@ -1,4 +1,5 @@
 """tools/train.py and tools/test.py: flags, overrides, resume, what is written, what is said."""
+
 from __future__ import annotations
 
 import json
@@ -13,15 +14,15 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from toys import ROOT, load_tool, run_script
 
-from kd_methods.core import cli
 from kd_methods.data_check.quick import check_datasets
+from kd_methods.engine import cli
 
 
 def last_json(text: str) -> dict:
     """The metrics that test.py printed as its last line."""
     line = text.strip().splitlines()[-1]
     assert line.startswith('metrics: ')
-    return json.loads(line[len('metrics: '):])
+    return json.loads(line[len('metrics: ') :])
 
 
 @pytest.fixture(autouse=True)
@@ -64,10 +65,16 @@ def test_work_dir(tiny_config):
 
 
 def test_cfg_options_reach_nested_keys(tiny_config):
-    args = load_tool('train').parse_args([
-        str(tiny_config('options')), '--cfg-options', 'optim_wrapper.optimizer.lr=0.5',
-        'model.decode_head.pool_scales=[1,3]', 'train_dataloader.dataset.pipeline.2.prob=0.25',
-        'model.backbone.norm_cfg.type=BN'])
+    args = load_tool('train').parse_args(
+        [
+            str(tiny_config('options')),
+            '--cfg-options',
+            'optim_wrapper.optimizer.lr=0.5',
+            'model.decode_head.pool_scales=[1,3]',
+            'train_dataloader.dataset.pipeline.2.prob=0.25',
+            'model.backbone.norm_cfg.type=BN',
+        ]
+    )
     cfg = cli.read_config(args)
     assert cfg.optim_wrapper.optimizer.lr == 0.5
     assert cfg.model.decode_head.pool_scales == [1, 3]
@@ -80,8 +87,9 @@ def test_cfg_options_reach_nested_keys(tiny_config):
 
 def test_unknown_config_names_the_near_ones(tiny_config, tools):
     config = tiny_config('right_name')
-    with pytest.raises(FileNotFoundError, match='CONFIG: no config file .*right_nam.py.*'
-                       "Did you mean 'right_name.py'"):
+    with pytest.raises(
+        FileNotFoundError, match="CONFIG: no config file .*right_nam.py.*Did you mean 'right_name.py'"
+    ):
         tools.train([str(config.with_name('right_nam.py'))])
 
 
@@ -99,20 +107,33 @@ def test_broken_config(tmp_path, tools):
 
 def test_missing_data_says_how_to_make_it(tiny_config, tools, tmp_path):
     config = tiny_config('no_data')
-    with pytest.raises(FileNotFoundError, match=(
+    with pytest.raises(
+        FileNotFoundError,
+        match=(
             'train_dataloader.dataset: SceneDataset finds no .*nowhere.*'
             'tools/data/make_scenes.py --out .*nowhere; .*--cfg-options '
-            'train_dataloader.dataset.data_root=DIR')):
-        tools.train([str(config), '--work-dir', str(tmp_path), '--cfg-options',
-                     f'train_dataloader.dataset.data_root={tmp_path}/nowhere'])
+            'train_dataloader.dataset.data_root=DIR'
+        ),
+    ):
+        tools.train(
+            [
+                str(config),
+                '--work-dir',
+                str(tmp_path),
+                '--cfg-options',
+                f'train_dataloader.dataset.data_root={tmp_path}/nowhere',
+            ]
+        )
 
 
 def test_data_inside_wrappers_is_checked(tiny_config):
     cfg = Config.fromfile(str(tiny_config('wrapped')))
     leaf = cfg.train_dataloader.dataset
     cfg.train_dataloader.dataset = dict(
-        type='RepeatDataset', times=2,
-        dataset=dict(type='ConcatDataset', datasets=[leaf, dict(leaf, ann_file='absent.txt')]))
+        type='RepeatDataset',
+        times=2,
+        dataset=dict(type='ConcatDataset', datasets=[leaf, dict(leaf, ann_file='absent.txt')]),
+    )
     with pytest.raises(FileNotFoundError, match='absent.txt.*data/README.md|absent.txt'):
         check_datasets(cfg, 'train')
     cfg.train_dataloader.dataset.dataset.datasets.pop()
@@ -128,8 +149,7 @@ def test_incomplete_config(tiny_config, tools):
 def test_launcher_without_its_variables(tiny_config, tools, monkeypatch, tmp_path):
     monkeypatch.delenv('RANK', raising=False)
     with pytest.raises(ValueError, match='--launcher pytorch: .* RANK is not set.*dist_train.sh'):
-        tools.train([str(tiny_config('alone')), '--work-dir', str(tmp_path),
-                     '--launcher', 'pytorch'])
+        tools.train([str(tiny_config('alone')), '--work-dir', str(tmp_path), '--launcher', 'pytorch'])
 
 
 def test_amp_needs_a_wrapper_it_knows(tiny_config, tools):
@@ -148,8 +168,9 @@ def test_mistakes_end_in_one_sentence(tmp_path):
 
 def test_who_raised_decides_about_the_traceback(monkeypatch, capsys, tmp_path):
     def ours():
-        check_datasets(Config(dict(val_dataloader=dict(dataset=dict(
-            type='D', data_root=str(tmp_path / 'x'))))), 'val')
+        check_datasets(
+            Config(dict(val_dataloader=dict(dataset=dict(type='D', data_root=str(tmp_path / 'x'))))), 'val'
+        )
 
     def theirs():
         json.loads('{')
@@ -177,10 +198,19 @@ def test_who_raised_decides_about_the_traceback(monkeypatch, capsys, tmp_path):
 
 
 def test_options_and_seed_reach_the_run(tiny_config, tools, tmp_path):
-    runner = tools.train([
-        str(tiny_config('seeded')), '--work-dir', str(tmp_path), '--seed', '7',
-        '--cfg-options', 'train_cfg.max_iters=1', 'train_cfg.val_interval=9',
-        'default_hooks.checkpoint.interval=1'])
+    runner = tools.train(
+        [
+            str(tiny_config('seeded')),
+            '--work-dir',
+            str(tmp_path),
+            '--seed',
+            '7',
+            '--cfg-options',
+            'train_cfg.max_iters=1',
+            'train_cfg.val_interval=9',
+            'default_hooks.checkpoint.interval=1',
+        ]
+    )
     assert runner.iter == 1 and runner.seed == 7
     saved = torch.load(tmp_path / 'iter_1.pth', weights_only=False)
     assert saved['meta']['seed'] == 7
@@ -188,8 +218,14 @@ def test_options_and_seed_reach_the_run(tiny_config, tools, tmp_path):
 
 def test_resume_goes_on_where_it_stopped(tiny_config, tools, tmp_path, monkeypatch):
     config = str(tiny_config('resumed', iters=4))
-    argv = [config, '--work-dir', str(tmp_path), '--cfg-options',
-            'default_hooks.checkpoint.interval=2', 'train_cfg.val_interval=9']
+    argv = [
+        config,
+        '--work-dir',
+        str(tmp_path),
+        '--cfg-options',
+        'default_hooks.checkpoint.interval=2',
+        'train_cfg.val_interval=9',
+    ]
     tools.train([*argv, 'train_cfg.max_iters=2'])
     assert (tmp_path / 'iter_2.pth').exists()
     started = []
@@ -198,8 +234,9 @@ def test_resume_goes_on_where_it_stopped(tiny_config, tools, tmp_path, monkeypat
     assert started == [2] and runner.iter == 4
     assert torch.load(tmp_path / 'iter_4.pth', weights_only=False)['meta']['iter'] == 4
     # of a named checkpoint, into another work dir
-    runner = tools.train([config, '--work-dir', str(tmp_path / 'other'),
-                          '--resume', str(tmp_path / 'iter_2.pth')])
+    runner = tools.train(
+        [config, '--work-dir', str(tmp_path / 'other'), '--resume', str(tmp_path / 'iter_2.pth')]
+    )
     assert started == [2, 2] and runner.iter == 4
 
 
@@ -207,6 +244,7 @@ def _note_iter(resume, started: list):
     def wrapped(self, *args, **kwargs):
         resume(self, *args, **kwargs)
         started.append(self.iter)
+
     return wrapped
 
 
@@ -220,8 +258,7 @@ def test_resume_of_nothing_starts(tiny_config, tmp_path, capsys):
 
 def test_resume_of_another_config_is_refused(tiny_teacher, tiny_config, tools):
     with pytest.raises(ValueError, match='holds the run of another config .*no stranger.py'):
-        tools.train([str(tiny_config('stranger')), '--resume', '--work-dir',
-                     str(tiny_teacher.work_dir)])
+        tools.train([str(tiny_config('stranger')), '--resume', '--work-dir', str(tiny_teacher.work_dir)])
 
 
 class _Payload:
@@ -232,8 +269,9 @@ class _Payload:
 def test_resume_does_not_unpickle(tiny_config, tools, tmp_path, capsys):
     torch.save(dict(state_dict={}, meta=_Payload()), tmp_path / 'bad.pth')
     with pytest.raises(ValueError, match='could run code'):
-        tools.train([str(tiny_config('safe')), '--resume', str(tmp_path / 'bad.pth'),
-                     '--work-dir', str(tmp_path)])
+        tools.train(
+            [str(tiny_config('safe')), '--resume', str(tmp_path / 'bad.pth'), '--work-dir', str(tmp_path)]
+        )
     assert 'was run' not in capsys.readouterr().out
 
 
@@ -259,8 +297,9 @@ def test_amp_on_cpu_is_bfloat16(tiny_config, tools, tmp_path, monkeypatch):
 
 
 def test_log_is_quiet(tiny_config, tmp_path):
-    done = run_script(sys.executable, ROOT / 'tools/train.py', tiny_config('quiet', iters=1),
-                      '--work-dir', tmp_path)
+    done = run_script(
+        sys.executable, ROOT / 'tools/train.py', tiny_config('quiet', iters=1), '--work-dir', tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ''
     assert 'OneDL' not in done.stdout
@@ -272,8 +311,9 @@ def test_log_is_quiet(tiny_config, tmp_path):
 
 def test_metrics_are_printed_and_kept(tiny_teacher, tools, tmp_path, capsys):
     kept_config = (tiny_teacher.work_dir / 'tiny_teacher.py').read_text()
-    metrics = tools.test([str(tiny_teacher.config), str(tiny_teacher.checkpoint),
-                          '--work-dir', str(tiny_teacher.work_dir)])
+    metrics = tools.test(
+        [str(tiny_teacher.config), str(tiny_teacher.checkpoint), '--work-dir', str(tiny_teacher.work_dir)]
+    )
     printed = last_json(capsys.readouterr().out)
     record = json.loads((tiny_teacher.work_dir / 'test_iter_4.json').read_text())
     assert printed == record['metrics'] == pytest.approx(metrics, abs=1e-4)
@@ -283,7 +323,7 @@ def test_metrics_are_printed_and_kept(tiny_teacher, tools, tmp_path, capsys):
 
 
 def test_distillation_config_with_every_checkpoint(tiny_distilled, tools, tmp_path, monkeypatch):
-    import kd_methods.core.algorithm as algorithm
+    import kd_methods.distill.algorithm as algorithm
 
     def refuse(*args, **kwargs):
         raise AssertionError('the teacher was built')
@@ -291,10 +331,12 @@ def test_distillation_config_with_every_checkpoint(tiny_distilled, tools, tmp_pa
     monkeypatch.setattr(algorithm, 'FrozenTeacher', refuse)
     results = []
     plain = tiny_distilled.work_dir / 'student_config.py'
-    for config, checkpoint in [(tiny_distilled.config, tiny_distilled.checkpoint),
-                               (tiny_distilled.config, tiny_distilled.student),
-                               (plain, tiny_distilled.checkpoint),
-                               (plain, tiny_distilled.student)]:
+    for config, checkpoint in [
+        (tiny_distilled.config, tiny_distilled.checkpoint),
+        (tiny_distilled.config, tiny_distilled.student),
+        (plain, tiny_distilled.checkpoint),
+        (plain, tiny_distilled.student),
+    ]:
         results.append(tools.test([str(config), str(checkpoint), '--work-dir', str(tmp_path)]))
     assert all(r == results[0] for r in results)
 
@@ -304,15 +346,15 @@ def test_teacher_file_is_not_needed(tiny_distilled, tools, tmp_path):
     cfg.model.teacher_ckpt = str(tmp_path / 'gone.pth')
     cfg.model.teacher.cfg_path = str(tmp_path / 'gone.py')
     cfg.dump(str(tmp_path / 'moved.py'))
-    metrics = tools.test([str(tmp_path / 'moved.py'), str(tiny_distilled.student),
-                          '--work-dir', str(tmp_path / 'w')])
+    metrics = tools.test(
+        [str(tmp_path / 'moved.py'), str(tiny_distilled.student), '--work-dir', str(tmp_path / 'w')]
+    )
     assert 'mIoU' in metrics
 
 
 def test_weights_of_another_network_are_refused(tiny_distilled, tiny_teacher, tools, tmp_path):
     with pytest.raises(ValueError, match='do not fit EncoderDecoder'):
-        tools.test([str(tiny_distilled.config), str(tiny_teacher.checkpoint),
-                    '--work-dir', str(tmp_path)])
+        tools.test([str(tiny_distilled.config), str(tiny_teacher.checkpoint), '--work-dir', str(tmp_path)])
 
 
 def test_checkpoint_with_code_is_refused_unless_trusted(tiny_teacher, tools, tmp_path, capsys):
@@ -344,19 +386,37 @@ def test_predictions_and_pictures_are_kept(tiny_teacher, tools, tmp_path):
 
 def test_out_needs_a_metric_that_writes(tiny_teacher, tools, tmp_path):
     with pytest.raises(ValueError, match='--out maps: only IoUMetric writes'):
-        tools.test([str(tiny_teacher.config), str(tiny_teacher.checkpoint), '--out', 'maps',
-                    '--cfg-options', 'test_evaluator.type=DepthMetric'])
+        tools.test(
+            [
+                str(tiny_teacher.config),
+                str(tiny_teacher.checkpoint),
+                '--out',
+                'maps',
+                '--cfg-options',
+                'test_evaluator.type=DepthMetric',
+            ]
+        )
 
 
 def test_tta(tiny_teacher, tiny_config, tools, tmp_path):
     argv = [str(tiny_teacher.checkpoint), '--work-dir', str(tmp_path), '--tta']
     with pytest.raises(ValueError, match='--tta: the config has no tta_model and no tta_pipeline'):
         tools.test([str(tiny_teacher.config), *argv])
-    config = tiny_config('tta', tta_model=dict(type='SegTTAModel'), tta_pipeline=[
-        dict(type='LoadImageFromFile'),
-        dict(type='TestTimeAug', transforms=[
-            [dict(type='RandomFlip', prob=0.), dict(type='RandomFlip', prob=1.)],
-            [dict(type='LoadAnnotations')], [dict(type='PackSegInputs')]])])
+    config = tiny_config(
+        'tta',
+        tta_model=dict(type='SegTTAModel'),
+        tta_pipeline=[
+            dict(type='LoadImageFromFile'),
+            dict(
+                type='TestTimeAug',
+                transforms=[
+                    [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)],
+                    [dict(type='LoadAnnotations')],
+                    [dict(type='PackSegInputs')],
+                ],
+            ),
+        ],
+    )
     metrics = tools.test([str(config), *argv])
     assert 'mIoU' in metrics
     assert (tmp_path / 'test_iter_4_tta.json').exists()
@@ -371,10 +431,13 @@ def _scores_of(folder: Path, scenes: Path, **kwargs) -> dict:
     from PIL import Image
 
     from kd_methods.evaluation import BoundaryIoUMetric
+
     metric = BoundaryIoUMetric(**kwargs)
     metric.dataset_meta = dict(classes=[str(i) for i in range(11)])
     for path in sorted(folder.glob('*.png')):
-        pred, label = (torch.from_numpy(np.array(Image.open(p))) for p in (path, scenes / 'val/labels' / path.name))
+        pred, label = (
+            torch.from_numpy(np.array(Image.open(p))) for p in (path, scenes / 'val/labels' / path.name)
+        )
         metric.process({}, [dict(pred_sem_seg=dict(data=pred), gt_sem_seg=dict(data=label))])
     assert len(metric.results) == 5
     return metric.compute_metrics(metric.results)
@@ -383,7 +446,9 @@ def _scores_of(folder: Path, scenes: Path, **kwargs) -> dict:
 def test_boundary_stands_beside_miou(tiny_teacher, tiny_scenes, tools, tmp_path, capsys):
     argv = [str(tiny_teacher.config), str(tiny_teacher.checkpoint), '--work-dir', str(tmp_path)]
     plain = tools.test(argv)
-    metrics = tools.test([*argv, '--boundary', '--out', str(tmp_path / 'maps'), '--show-dir', str(tmp_path / 'show')])
+    metrics = tools.test(
+        [*argv, '--boundary', '--out', str(tmp_path / 'maps'), '--show-dir', str(tmp_path / 'show')]
+    )
     printed = last_json(capsys.readouterr().out)
     assert printed == json.loads((tmp_path / 'test_iter_4.json').read_text())['metrics']
     assert list(printed) == ['aAcc', 'mIoU', 'mAcc', 'mBIoU', 'trimap_mIoU']
@@ -397,12 +462,26 @@ def test_boundary_stands_beside_miou(tiny_teacher, tiny_scenes, tools, tmp_path,
 
 def test_boundary_takes_over_what_ioumetric_says(tiny_teacher):
     tool = load_tool('test')
-    cfg = Config(dict(test_evaluator=[dict(type='Other'), dict(
-        type='mmseg.IoUMetric', ignore_index=7, nan_to_num=0, prefix='seg', iou_metrics=['mIoU'], output_dir='x')]))
+    cfg = Config(
+        dict(
+            test_evaluator=[
+                dict(type='Other'),
+                dict(
+                    type='mmseg.IoUMetric',
+                    ignore_index=7,
+                    nan_to_num=0,
+                    prefix='seg',
+                    iou_metrics=['mIoU'],
+                    output_dir='x',
+                ),
+            ]
+        )
+    )
     tool.add_boundary(cfg, 3)
     assert [e.type for e in cfg.test_evaluator] == ['Other', 'mmseg.IoUMetric', 'BoundaryIoUMetric']
     assert dict(cfg.test_evaluator[2]) == dict(
-        type='BoundaryIoUMetric', ignore_index=7, nan_to_num=0, prefix='seg', width=3)
+        type='BoundaryIoUMetric', ignore_index=7, nan_to_num=0, prefix='seg', width=3
+    )
     # one that the config has already stays the only one, and is no writer of label maps
     tool.add_boundary(cfg, 0)
     assert len(cfg.test_evaluator) == 3 and cfg.test_evaluator[2].width == 3
@@ -414,20 +493,42 @@ def test_boundary_takes_over_what_ioumetric_says(tiny_teacher):
 
 def test_boundary_with_tta_and_several_evaluators(tiny_teacher, tiny_config, tools, tmp_path):
     config = tiny_config(
-        'tta_boundary', test_evaluator=[dict(type='IoUMetric', prefix='a'), dict(type='IoUMetric', prefix='b')],
-        tta_model=dict(type='SegTTAModel'), tta_pipeline=[
+        'tta_boundary',
+        test_evaluator=[dict(type='IoUMetric', prefix='a'), dict(type='IoUMetric', prefix='b')],
+        tta_model=dict(type='SegTTAModel'),
+        tta_pipeline=[
             dict(type='LoadImageFromFile'),
-            dict(type='TestTimeAug', transforms=[
-                [dict(type='RandomFlip', prob=0.), dict(type='RandomFlip', prob=1.)],
-                [dict(type='LoadAnnotations')], [dict(type='PackSegInputs')]])])
-    metrics = tools.test([str(config), str(tiny_teacher.checkpoint), '--work-dir', str(tmp_path), '--tta', '--boundary'])
+            dict(
+                type='TestTimeAug',
+                transforms=[
+                    [dict(type='RandomFlip', prob=0.0), dict(type='RandomFlip', prob=1.0)],
+                    [dict(type='LoadAnnotations')],
+                    [dict(type='PackSegInputs')],
+                ],
+            ),
+        ],
+    )
+    metrics = tools.test(
+        [str(config), str(tiny_teacher.checkpoint), '--work-dir', str(tmp_path), '--tta', '--boundary']
+    )
     assert {'a/mIoU', 'b/mIoU', 'a/mBIoU', 'a/trimap_mIoU'} <= set(metrics)
-    assert json.loads((tmp_path / 'test_iter_4_tta.json').read_text())['metrics']['a/mBIoU'] == metrics['a/mBIoU']
+    assert (
+        json.loads((tmp_path / 'test_iter_4_tta.json').read_text())['metrics']['a/mBIoU']
+        == metrics['a/mBIoU']
+    )
 
 
 def test_boundary_of_the_student_of_a_distillation(tiny_distilled, tools, tmp_path):
-    metrics = tools.test([str(tiny_distilled.config), str(tiny_distilled.student), '--work-dir', str(tmp_path),
-                          '--boundary', '2'])
+    metrics = tools.test(
+        [
+            str(tiny_distilled.config),
+            str(tiny_distilled.student),
+            '--work-dir',
+            str(tmp_path),
+            '--boundary',
+            '2',
+        ]
+    )
     assert 0 <= metrics['mBIoU'] <= 100 and 0 <= metrics['trimap_mIoU'] <= 100
 
 
@@ -440,18 +541,39 @@ def test_boundary_width_is_a_number_of_pixels(width, capsys):
     assert f'WIDTH must be a positive integer, in pixels. Got: {width!r}' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize('options, words', [
-    (['default_scope=mmdet', 'test_evaluator.type=CocoMetric'],
-     r"--boundary is for semantic segmentation: .* \['CocoMetric'\]. Leave it out for a detector"),
-    (['test_evaluator.format_only=True', 'test_evaluator.output_dir=x'],
-     '--boundary: IoUMetric has format_only=True .*Set format_only=False there'),
-    (['test_dataloader.dataset.pipeline.1.type=RandomFlip', 'test_dataloader.dataset.pipeline.1.prob=0.'],
-     r'test_dataloader: the images come without labels \(gt_sem_seg\).*LoadAnnotations'),
-])
+@pytest.mark.parametrize(
+    'options, words',
+    [
+        (
+            ['default_scope=mmdet', 'test_evaluator.type=CocoMetric'],
+            r"--boundary is for semantic segmentation: .* \['CocoMetric'\]. Leave it out for a detector",
+        ),
+        (
+            ['test_evaluator.format_only=True', 'test_evaluator.output_dir=x'],
+            '--boundary: IoUMetric has format_only=True .*Set format_only=False there',
+        ),
+        (
+            [
+                'test_dataloader.dataset.pipeline.1.type=RandomFlip',
+                'test_dataloader.dataset.pipeline.1.prob=0.',
+            ],
+            r'test_dataloader: the images come without labels \(gt_sem_seg\).*LoadAnnotations',
+        ),
+    ],
+)
 def test_boundary_needs_a_segmentor_and_labels(options, words, tiny_teacher, tools, tmp_path):
     with pytest.raises(ValueError, match=words):
-        tools.test([str(tiny_teacher.config), str(tiny_teacher.checkpoint), '--work-dir', str(tmp_path), '--boundary',
-                    '--cfg-options', *options])
+        tools.test(
+            [
+                str(tiny_teacher.config),
+                str(tiny_teacher.checkpoint),
+                '--work-dir',
+                str(tmp_path),
+                '--boundary',
+                '--cfg-options',
+                *options,
+            ]
+        )
 
 
 def test_ema_run_is_tested_with_its_average(tiny_config, tools, tmp_path):
@@ -465,7 +587,6 @@ def test_ema_run_is_tested_with_its_average(tiny_config, tools, tmp_path):
 def test_nan_is_null_in_json(tmp_path, capsys):
     tool = load_tool('test')
     args = tool.parse_args(['c.py', 'x/best.pth'])
-    tool.write_metrics(args, Config(dict(work_dir=str(tmp_path))),
-                       dict(mIoU=float('nan'), aAcc=12.34567))
+    tool.write_metrics(args, Config(dict(work_dir=str(tmp_path))), dict(mIoU=float('nan'), aAcc=12.34567))
     assert last_json(capsys.readouterr().out) == dict(mIoU=None, aAcc=12.3457)
     assert Path(tmp_path / 'test_best.json').exists()

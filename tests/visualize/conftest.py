@@ -1,4 +1,5 @@
 """What the tests of the pictures share."""
+
 import pytest
 import torch
 
@@ -12,9 +13,11 @@ def segmentation_scope(segmentation_scope):
 
 @pytest.fixture
 def feature_map():
-    """`feature_map(data, kept=None)` -> FeatureMap of an image whose places are 8 pixels; the rest of `kept` is padding."""
-    from kd_methods.visualize.frame import Frame
-    from kd_methods.visualize.record import FeatureMap
+    """`feature_map(data, kept=None)` -> FeatureMap of an image whose places are 8 pixels; the rest of `kept`
+    is padding.
+    """
+    from kd_methods.visualize.geometry import Frame
+    from kd_methods.visualize.recording import FeatureMap
 
     def make(data: torch.Tensor, kept: tuple[int, int] | None = None) -> FeatureMap:
         size = tuple(data.shape[-2:])

@@ -1,4 +1,5 @@
 """Choosing pixels with the mouse, without a mouse."""
+
 import sys
 
 import matplotlib
@@ -14,6 +15,7 @@ IMAGE = np.zeros((6, 8, 3), np.uint8)
 def display(monkeypatch):
     """A display by name, clicks that were made, and matplotlib's Agg as if it could open windows."""
     from matplotlib import pyplot as plt
+
     monkeypatch.setenv('DISPLAY', ':0')
     monkeypatch.setattr(click, '_interactive', lambda: ['agg'])
     before = matplotlib.get_backend()

@@ -1,4 +1,5 @@
 """Predictions and truth as they are drawn, and the drawing itself."""
+
 import numpy as np
 import pytest
 import torch
@@ -33,30 +34,42 @@ def test_a_data_set_without_colours_gets_some():
 
 
 def test_boxes_and_masks():
-    found = InstanceData(bboxes=torch.tensor([[0., 1, 4, 5], [1, 1, 2, 2]]), labels=torch.tensor([1, 0]),
-                         scores=torch.tensor([0.9, 0.2]), masks=torch.ones(2, 6, 8, dtype=torch.bool))
+    found = InstanceData(
+        bboxes=torch.tensor([[0.0, 1, 4, 5], [1, 1, 2, 2]]),
+        labels=torch.tensor([1, 0]),
+        scores=torch.tensor([0.9, 0.2]),
+        masks=torch.ones(2, 6, 8, dtype=torch.bool),
+    )
     panel = predicted_panel(BaseDataElement(pred_instances=found), PICTURE, CLASSES, score=0.3)
     assert [(box.label, box.corners, box.mask.shape) for box in panel.boxes] == [(1, (0, 1, 4, 5), (6, 8))]
     assert panel.array is PICTURE and panel.title == 'objects with score ≥ 0.3: 1'
     found.bboxes = torch.zeros(2, 4)
-    assert predicted_panel(BaseDataElement(pred_instances=found), PICTURE, CLASSES, score=0.1).boxes[1].corners is None
+    assert (
+        predicted_panel(BaseDataElement(pred_instances=found), PICTURE, CLASSES, score=0.1).boxes[1].corners
+        is None
+    )
 
 
 def test_truth_of_a_resized_image_is_brought_back():
-    sample = BaseDataElement(gt_instances=InstanceData(bboxes=torch.tensor([[2., 4, 6, 8]]), labels=torch.tensor([1])),
-                             metainfo=dict(scale_factor=(2.0, 4.0)))
+    sample = BaseDataElement(
+        gt_instances=InstanceData(bboxes=torch.tensor([[2.0, 4, 6, 8]]), labels=torch.tensor([1])),
+        metainfo=dict(scale_factor=(2.0, 4.0)),
+    )
     assert true_panel(sample, PICTURE, CLASSES, scaled=True).boxes[0].corners == (1, 1, 3, 2)
     assert true_panel(sample, PICTURE, CLASSES).boxes[0].corners == (2, 4, 6, 8)
     assert true_panel(BaseDataElement(), PICTURE, CLASSES) is None
 
 
 def test_other_predictions_are_refused():
-    with pytest.raises(ValueError, match=r"--what prediction: only label maps.*\['pred_depth'\].*--what boundary"):
+    with pytest.raises(
+        ValueError, match=r"--what prediction: only label maps.*\['pred_depth'\].*--what boundary"
+    ):
         predicted_panel(BaseDataElement(pred_depth=1), PICTURE, CLASSES)
 
 
 def pixels_of(page):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+
     figure = draw.draw(page)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
@@ -64,7 +77,9 @@ def pixels_of(page):
 
 
 def page_of(array, cover=(8, 8), **options):
-    return draw.Page('heading', ['one'], [Row('tap', [Panel(array, cover)], (0, 1))], (8, 8), colours='gray', **options)
+    return draw.Page(
+        'heading', ['one'], [Row('tap', [Panel(array, cover)], (0, 1))], (8, 8), colours='gray', **options
+    )
 
 
 def test_a_place_is_drawn_over_its_pixels_and_padding_is_cut_off():
@@ -72,7 +87,9 @@ def test_a_place_is_drawn_over_its_pixels_and_padding_is_cut_off():
     array[1, 2] = 1
     pixels, figure = pixels_of(page_of(array, cover=(16, 16)))  # the image is its upper left quarter
     box = figure.axes[0].get_window_extent()
-    panel = pixels[::-1][int(box.y0) + 2:int(box.y1) - 1, int(box.x0) + 2:int(box.x1) - 1][::-1].mean(2) / 255
+    panel = (
+        pixels[::-1][int(box.y0) + 2 : int(box.y1) - 1, int(box.x0) + 2 : int(box.x1) - 1][::-1].mean(2) / 255
+    )
     height, width = panel.shape
     assert panel[3 * height // 4, width // 4] < 0.1 and panel[height // 4, width // 4] < 0.1
     assert panel[:, 3 * width // 4].max() < 0.1, 'place (1, 2) lies beyond the image'
@@ -96,25 +113,34 @@ def test_places_without_a_value_are_grey():
     array = np.zeros((4, 4))
     array[0, 0] = np.nan
     pixels, plain = (pixels_of(page_of(values, bar='distance'))[0] for values in (array, np.zeros((4, 4))))
-    grey = (pixels == [0xd1, 0xd5, 0xdb]).all(2)
-    assert grey.sum() > 1000 and not (plain == [0xd1, 0xd5, 0xdb]).all(2).any()
+    grey = (pixels == [0xD1, 0xD5, 0xDB]).all(2)
+    assert grey.sum() > 1000 and not (plain == [0xD1, 0xD5, 0xDB]).all(2).any()
 
 
 def test_the_legend_has_room_for_long_names():
     """Fewer names a line, so that the page grows downwards and nothing is cut off at its sides."""
     names = [f'a class of many words {i}' for i in range(6)]
-    long, short = (pixels_of(page_of(np.zeros((4, 4)), legend=list(range(6)), classes=Classes(dict(classes=given))))[0]
-                   for given in (names, None))
+    long, short = (
+        pixels_of(page_of(np.zeros((4, 4)), legend=list(range(6)), classes=Classes(dict(classes=given))))[0]
+        for given in (names, None)
+    )
     assert long.shape[0] > short.shape[0] and (long[-60:, [0, -1]] == 255).all()
 
 
 def test_boxes_that_do_not_count_are_dashed():
     def page(**options):
         box = Box(1, (1, 1, 7, 7), **options)
-        return draw.Page('', ['image'], [Row('', [Panel(np.zeros((8, 8, 3), np.uint8), (8, 8), boxes=[box])])], (8, 8),
-                         classes=CLASSES)
+        return draw.Page(
+            '',
+            ['image'],
+            [Row('', [Panel(np.zeros((8, 8, 3), np.uint8), (8, 8), boxes=[box])])],
+            (8, 8),
+            classes=CLASSES,
+        )
 
-    solid, dashed = ((pixels_of(page(ignored=ignored))[0][150:] == (40, 50, 60)).all(2).sum() for ignored in (False, True))
+    solid, dashed = (
+        (pixels_of(page(ignored=ignored))[0][150:] == (40, 50, 60)).all(2).sum() for ignored in (False, True)
+    )
     assert 0 < dashed < 0.9 * solid
 
 
@@ -126,8 +152,11 @@ def test_a_mask_covers_what_its_panel_covers():
     box = figure.axes[0].get_window_extent()
     tint = (0.45 * np.array((40, 50, 60))).round().astype(int)
     ys, xs = np.nonzero((abs(pixels.astype(int) - tint) <= 1).all(2))
-    np.testing.assert_allclose([(xs.min() - box.x0) / box.width, np.ptp(xs) / box.width, np.ptp(ys) / box.height], [0, 1, 0.5],
-                               atol=0.02)
+    np.testing.assert_allclose(
+        [(xs.min() - box.x0) / box.width, np.ptp(xs) / box.width, np.ptp(ys) / box.height],
+        [0, 1, 0.5],
+        atol=0.02,
+    )
 
 
 def test_borders_of_the_truth_lie_on_the_image():

@@ -4,10 +4,11 @@
     python tools/data/browse.py CONFIG --split val --count 20 --columns 5 --seed 1
     python tools/data/browse.py CONFIG --cfg-options train_dataloader.dataset.data_root=/path/to/cityscapes
 
-Each sample is an image after augmentation, with its boxes and instance masks, its label map (ignored pixels are hatched) and its
-X (depth, disparity, ...; one scale for all, pixels that were not measured are grey). No network is built: what preprocessors do,
-such as padding and mixing of a batch, is not shown. The same seed draws the same sheet.
-"""
+Each sample is an image after augmentation, with its boxes and instance masks, its label map (ignored pixels
+are hatched) and its X (depth, disparity, ...; one scale for all, pixels that were not measured are grey). No
+network is built: what preprocessors do, such as padding and mixing of a batch, is not shown. The same seed
+draws the same sheet."""
+
 import argparse
 import sys
 from pathlib import Path
@@ -15,19 +16,29 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this checkout, installed or not
 
 import kd_methods  # noqa: E402, F401  before any config is read
-from kd_methods.core.cli import add_cfg_options, read_config, run_tool  # noqa: E402
+from kd_methods.engine.cli import add_cfg_options, read_config, run_tool  # noqa: E402
 from kd_methods.visualize.browse import browse  # noqa: E402
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('config', help='distillation or plain config (or mmseg::..., mmdet::...)')
-    parser.add_argument('--split', choices=('train', 'val', 'test'), default='train', help='which dataloader (default: train)')
-    parser.add_argument('--count', type=int, default=12, help='samples, drawn from the data set (default: 12)')
+    parser.add_argument(
+        '--split', choices=('train', 'val', 'test'), default='train', help='which dataloader (default: train)'
+    )
+    parser.add_argument(
+        '--count', type=int, default=12, help='samples, drawn from the data set (default: 12)'
+    )
     parser.add_argument('--columns', type=int, default=4, help='samples beside one another (default: 4)')
-    parser.add_argument('--seed', type=int, default=0, help='seed of the choice and of the augmentation (default: 0)')
-    parser.add_argument('--out', metavar='FILE.png', help='the picture (default: work_dirs/CONFIG/browse_SPLIT.png)')
+    parser.add_argument(
+        '--seed', type=int, default=0, help='seed of the choice and of the augmentation (default: 0)'
+    )
+    parser.add_argument(
+        '--out', metavar='FILE.png', help='the picture (default: work_dirs/CONFIG/browse_SPLIT.png)'
+    )
     add_cfg_options(parser)
     parser.set_defaults(work_dir=None, launcher='none', local_rank=0)
     return parser.parse_args(argv)

@@ -1,32 +1,39 @@
-"""Write the label images of Cityscapes that training reads, *_labelTrainIds.png, from the official annotations.
+"""Write the label images of Cityscapes that training reads, *_labelTrainIds.png, from the official
+annotations.
 
     python tools/data/cityscapes.py data/cityscapes
 
-The home of the data set is https://www.cityscapes-dataset.com; downloads need an account there. Unpack in ROOT:
-  leftImg8bit_trainvaltest.zip  11 GB, leftImg8bit/{train,val,test}/CITY/*_leftImg8bit.png
-  gtFine_trainvaltest.zip       241 MB, gtFine/{train,val,test}/CITY/*_gtFine_{polygons.json,labelIds.png,...}
-Beside each *_gtFine_polygons.json lands *_gtFine_labelTrainIds.png: 0-18, and 255 for what is ignored; the same pixels as those
-of the data set's own scripts. An image with *_labelIds.png but without polygons is converted from it, with the same result. Of
-the images in test the labels are not public: their files mark borders only, and all pixels become 255.
+The home of the data set is https://www.cityscapes-dataset.com; downloads need an account there. Unpack in
+  ROOT: leftImg8bit_trainvaltest.zip 11 GB, leftImg8bit/{train,val,test}/CITY/*_leftImg8bit.png
+  gtFine_trainvaltest.zip 241 MB, gtFine/{train,val,test}/CITY/*_gtFine_{polygons.json,labelIds.png,...}
+Beside each *_gtFine_polygons.json lands *_gtFine_labelTrainIds.png: 0-18, and 255 for what is ignored; the
+same pixels as those of the data set's own scripts. An image with *_labelIds.png but without polygons is
+converted from it, with the same result. Of the images in test the labels are not public: their files mark
+borders only, and all pixels become 255.
 
-Calling it again converts only what is missing, half-written, of another kind of PNG or older than its source. Exit code:
-0 all labels are there, 1 some are not, and the files to blame are named.
-"""
+Calling it again converts only what is missing, half-written, of another kind of PNG or older than its source.
+Exit code: 0 all labels are there, 1 some are not, and the files to blame are named."""
+
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from kd_methods.convert.cityscapes import convert_cityscapes  # noqa: E402
 from kd_methods.convert.command import converter_parser, run_converter  # noqa: E402
-from kd_methods.core.cli import run_tool  # noqa: E402
+from kd_methods.engine.cli import run_tool  # noqa: E402
 
 
 def main(argv: list[str] | None = None) -> int:
     """Convert as the command line says and return the exit code."""
     parser = converter_parser(__doc__)
     parser.add_argument('root', metavar='ROOT', help='folder that holds gtFine')
-    parser.add_argument('--gt-dir', dest='annotations', default='gtFine', metavar='NAME',
-                        help='annotations below ROOT: gtFine or gtCoarse (%(default)s)')
+    parser.add_argument(
+        '--gt-dir',
+        dest='annotations',
+        default='gtFine',
+        metavar='NAME',
+        help='annotations below ROOT: gtFine or gtCoarse (%(default)s)',
+    )
     return run_converter(convert_cityscapes, 'root', parser, argv)
 
 

@@ -1,47 +1,54 @@
 """Write a small COCO, for quick trials, out of the whole one.
 
     python tools/data/coco_subset.py data/coco --out data/coco_small
-    python tools/data/coco_subset.py data/coco --out data/coco_street --train 2000 --val 400 --classes person car "traffic light"
+    python tools/data/coco_subset.py data/coco --out data/coco_street --train 2000 --val 400 --classes person
+    car "traffic light"
 
-COCO holds train2017/, val2017/ and annotations/instances_{train,val}2017.json, of https://cocodataset.org/#download, and stays as
-it is. The subset has the same folders. Its images are drawn among those with an object (crowds do not count) and are hard links,
-or copies where there can be none; do not change them in place. With the same seed, a larger subset contains a smaller one.
-Reading the annotations of the whole COCO takes a minute and 4 GB of memory.
+COCO holds train2017/, val2017/ and annotations/instances_{train,val}2017.json, of
+https://cocodataset.org/#download, and stays as it is. The subset has the same folders. Its images are drawn
+among those with an object (crowds do not count) and are hard links, or copies where there can be none; do not
+change them in place. With the same seed, a larger subset contains a smaller one. Reading the annotations of
+the whole COCO takes a minute and 4 GB of memory.
 
 Any config for COCO trains on it with
     --cfg-options train_dataloader.dataset.data_root=data/coco_small/ \\
-        val_dataloader.dataset.data_root=data/coco_small/ test_dataloader.dataset.data_root=data/coco_small/ \\
-        val_evaluator.ann_file=data/coco_small/annotations/instances_val2017.json \\
+        val_dataloader.dataset.data_root=data/coco_small/ test_dataloader.dataset.data_root=data/coco_small/
+        \\ val_evaluator.ann_file=data/coco_small/annotations/instances_val2017.json \\
         test_evaluator.ann_file=data/coco_small/annotations/instances_val2017.json
 
-With --classes the heads and the data sets have to know the classes, in COCO's order, whatever the order given. In a config of
-your own, in configs/baselines/:
+With --classes the heads and the data sets have to know the classes, in COCO's order, whatever the order
+given. In a config of your own, in configs/baselines/:
     _base_ = ['retinanet_r50_8xb2-2x_coco.py']
     metainfo = dict(classes=('person', 'car', 'traffic light'))
     train_dataloader = dict(dataset=dict(metainfo=metainfo))
     val_dataloader = dict(dataset=dict(metainfo=metainfo))
     test_dataloader = val_dataloader
     model = dict(bbox_head=dict(num_classes=3))
-and the options above. Of two-stage detectors the heads are roi_head.bbox_head and roi_head.mask_head; in a distillation config
-they stand below model.architecture, and a teacher that teaches by its neck keeps its 80 classes.
-"""
+and the options above. Of two-stage detectors the heads are roi_head.bbox_head and roi_head.mask_head; in a
+distillation config they stand below model.architecture, and a teacher that teaches by its neck keeps its 80
+classes. """
+
 import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from kd_methods.convert.coco_subset import classes_of, config_options, write_subset  # noqa: E402
-from kd_methods.core.cli import run_tool  # noqa: E402
+from kd_methods.engine.cli import run_tool  # noqa: E402
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument('source', metavar='COCO', help='folder of the whole data set')
     parser.add_argument('--out', required=True, help='directory of the subset')
     parser.add_argument('--train', type=int, default=1000, help='training images (%(default)s)')
     parser.add_argument('--val', type=int, default=200, help='validation images (%(default)s)')
-    parser.add_argument('--classes', nargs='+', metavar='NAME', help='categories that are kept (default: all 80)')
+    parser.add_argument(
+        '--classes', nargs='+', metavar='NAME', help='categories that are kept (default: all 80)'
+    )
     parser.add_argument('--seed', type=int, default=0, help='seed of the draw (%(default)s)')
     parser.add_argument('--overwrite', action='store_true', help='replace another subset')
     return parser.parse_args(argv)
@@ -57,7 +64,10 @@ def main(argv: list[str] | None = None) -> int:
     print('Train on it with --cfg-options ' + ' '.join(config_options(args.out)))
     if args.classes:
         classes = classes_of(args.out)
-        print(f'and, as --help says, metainfo = dict(classes={classes}) and num_classes={len(classes)} in the config')
+        print(
+            f'and, as --help says, metainfo = dict(classes={classes}) and num_classes={len(classes)} in the '
+            'config'
+        )
     return 0
 
 

@@ -1,43 +1,56 @@
 """Write sign scenes, the data set that needs no download.
 
-    python tools/data/make_scenes.py --out data/scenes
-    python tools/data/make_scenes.py --out data/scenes_rgbd --depth --camouflage 0.5
-    python tools/data/make_scenes.py --out data/scenes_coco --format coco
-    python tools/data/make_scenes.py --out data/scenes_cityscapes --format cityscapes --depth
+python tools/data/make_scenes.py --out data/scenes
+python tools/data/make_scenes.py --out data/scenes_rgbd --depth --camouflage 0.5
+python tools/data/make_scenes.py --out data/scenes_coco --format coco
+python tools/data/make_scenes.py --out data/scenes_cityscapes --format cityscapes --depth
 """
+
 import argparse
 import sys
 import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from kd_methods.core.cli import run_tool  # noqa: E402
-from kd_methods.datasets.scene_forms import FORMS, build_form  # noqa: E402
-from kd_methods.datasets.scene_maker import DIFFICULTY, SIZE  # noqa: E402
-from kd_methods.datasets.scene_writer import write_scenes  # noqa: E402
+from kd_methods.engine.cli import run_tool  # noqa: E402
+from kd_methods.scenes.forms import FORMS, build_form  # noqa: E402
+from kd_methods.scenes.maker import DIFFICULTY, SIZE  # noqa: E402
+from kd_methods.scenes.writer import write_scenes  # noqa: E402
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     forms = '\n'.join(f'  {name:11} {form.summary}' for name, form in FORMS.items())
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=f'forms on disk:\n{forms}', formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=__doc__,
+        epilog=f'forms on disk:\n{forms}',
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument('--out', required=True, help='directory of the data set')
     parser.add_argument('--train', type=int, default=3000, help='training scenes (%(default)s)')
     parser.add_argument('--val', type=int, default=300, help='validation scenes (%(default)s)')
     parser.add_argument('--size', type=int, default=SIZE, help='side in pixels (%(default)s)')
     parser.add_argument('--seed', type=int, default=0, help='seed of all scenes (%(default)s)')
-    parser.add_argument('--difficulty', type=float, default=DIFFICULTY,
-                        help='from 0, easy, to 1, hard (%(default)s)')
-    parser.add_argument('--camouflage', type=float, default=0.0, metavar='SHARE',
-                        help='share of signs whose digit shows in the depth but hardly in the image '
-                        '(%(default)s)')
-    parser.add_argument('--depth', action='store_true', help='also write depth (scenes, cityscapes; nyuv2 always has it)')
-    parser.add_argument('--format', choices=list(FORMS), default='scenes',
-                        help='form on disk, see below (%(default)s)')
+    parser.add_argument(
+        '--difficulty', type=float, default=DIFFICULTY, help='from 0, easy, to 1, hard (%(default)s)'
+    )
+    parser.add_argument(
+        '--camouflage',
+        type=float,
+        default=0.0,
+        metavar='SHARE',
+        help='share of signs whose digit shows in the depth but hardly in the image (%(default)s)',
+    )
+    parser.add_argument(
+        '--depth', action='store_true', help='also write depth (scenes, cityscapes; nyuv2 always has it)'
+    )
+    parser.add_argument(
+        '--format', choices=list(FORMS), default='scenes', help='form on disk, see below (%(default)s)'
+    )
     parser.add_argument('--workers', type=int, help='processes (number of cores)')
-    parser.add_argument('--overwrite', action='store_true',
-                        help='replace scenes that were made with other arguments')
+    parser.add_argument(
+        '--overwrite', action='store_true', help='replace scenes that were made with other arguments'
+    )
     return parser.parse_args(argv)
 
 
@@ -46,8 +59,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     start = time.time()
     if write_scenes(**vars(args)):
-        print(f'{args.out}: {args.train} train and {args.val} val scenes of {args.size} x '
-              f'{args.size} in {time.time() - start:.0f} s')
+        print(
+            f'{args.out}: {args.train} train and {args.val} val scenes of {args.size} x '
+            f'{args.size} in {time.time() - start:.0f} s'
+        )
     else:
         print(f'{args.out}: these scenes are there already, nothing to do')
     form = build_form(args.format, depth=args.depth)

@@ -4,27 +4,28 @@
 
 The homes of the data sets, and what to unpack in data/ (or elsewhere):
   http://host.robots.ox.ac.uk/pascal/VOC/voc2012/
-    VOCtrainval_11-May-2012.tar, 2 GB: VOCdevkit/VOC2012/{JPEGImages,SegmentationClass,ImageSets/Segmentation,...}
+    VOCtrainval_11-May-2012.tar, 2 GB:
+    VOCdevkit/VOC2012/{JPEGImages,SegmentationClass,ImageSets/Segmentation,...}
   https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz
     1.4 GB: benchmark_RELEASE/dataset/{cls/*.mat,train.txt,val.txt,...}
 What lands in VOCdevkit/VOC2012:
-  SegmentationClassAug/*.png              labels of all images of SBD, and VOC's own of its training images that SBD lacks:
+  SegmentationClassAug/*.png labels of all images of SBD, and VOC's own of its training images that SBD lacks:
                                           0-20, 255 ignored, with VOC's palette
   ImageSets/Segmentation/trainaug.txt     10,582 images: VOC's train and all of SBD without VOC's val
   ImageSets/Segmentation/aug.txt          9,118 images: those of them that are not in VOC's train
-A subset of either data set will do. An image whose labels or JPEG are missing, broken or of another size is named and left out
-of the lists.
+A subset of either data set will do. An image whose labels or JPEG are missing, broken or of another size is
+named and left out of the lists.
 
-Calling it again converts only what is missing, half-written, of another kind of PNG or older than its source, reads
-every JPEG again and completes the lists. Exit code: 0 all is there, 1 something is not.
-"""
+Calling it again converts only what is missing, half-written, of another kind of PNG or older than its source,
+reads every JPEG again and completes the lists. Exit code: 0 all is there, 1 something is not."""
+
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from kd_methods.convert.command import converter_parser, run_converter  # noqa: E402
 from kd_methods.convert.voc_aug import convert_voc_aug  # noqa: E402
-from kd_methods.core.cli import run_tool  # noqa: E402
+from kd_methods.engine.cli import run_tool  # noqa: E402
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,31 +8,27 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackSegInputs'),
 ]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
-    dict(type='PackSegInputs'),
-]
+test_pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
 train_dataloader = dict(
     batch_size=2,
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='InfiniteSampler', shuffle=True),
-    dataset=dict(
-        type='CamVidDataset', data_root=data_root, ann_file='train.txt', pipeline=train_pipeline))
+    dataset=dict(type='CamVidDataset', data_root=data_root, ann_file='train.txt', pipeline=train_pipeline),
+)
 val_dataloader = dict(
     batch_size=1,
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='CamVidDataset', data_root=data_root, ann_file='val.txt', pipeline=test_pipeline))
+    dataset=dict(type='CamVidDataset', data_root=data_root, ann_file='val.txt', pipeline=test_pipeline),
+)
 test_dataloader = dict(
     batch_size=1,
     num_workers=4,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False),
-    dataset=dict(
-        type='CamVidDataset', data_root=data_root, ann_file='test.txt', pipeline=test_pipeline))
+    dataset=dict(type='CamVidDataset', data_root=data_root, ann_file='test.txt', pipeline=test_pipeline),
+)
 val_evaluator = dict(type='IoUMetric', iou_metrics=['mIoU'])
 test_evaluator = val_evaluator

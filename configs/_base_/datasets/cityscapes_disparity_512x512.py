@@ -9,7 +9,7 @@ test_pipeline = [
 ]
 val_dataloader = dict(
     dataset=dict(
-        type='CityscapesDisparityDataset',
-        data_prefix=dict(x_path='disparity/val'),
-        pipeline=test_pipeline))
+        type='CityscapesDisparityDataset', data_prefix=dict(x_path='disparity/val'), pipeline=test_pipeline
+    )
+)
 test_dataloader = val_dataloader

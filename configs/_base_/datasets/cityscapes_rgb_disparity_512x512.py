@@ -13,6 +13,6 @@ train_pipeline = [
 ]
 train_dataloader = dict(
     dataset=dict(
-        type='CityscapesDisparityDataset',
-        data_prefix=dict(x_path='disparity/train'),
-        pipeline=train_pipeline))
+        type='CityscapesDisparityDataset', data_prefix=dict(x_path='disparity/train'), pipeline=train_pipeline
+    )
+)

@@ -10,6 +10,4 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackRGBXInputs', fill=3.0),  # the mean: 0 would be at the camera
 ]
-train_dataloader = dict(
-    dataset=dict(
-        data_prefix=dict(x_path='depths/train'), pipeline=train_pipeline))
+train_dataloader = dict(dataset=dict(data_prefix=dict(x_path='depths/train'), pipeline=train_pipeline))

@@ -7,6 +7,4 @@ train_pipeline = [
     dict(type='LoadAnnotations'),
     dict(type='PackRGBXInputs'),
 ]
-train_dataloader = dict(
-    dataset=dict(
-        data_prefix=dict(x_path='train/depths'), pipeline=train_pipeline))
+train_dataloader = dict(dataset=dict(data_prefix=dict(x_path='train/depths'), pipeline=train_pipeline))

@@ -8,16 +8,13 @@ train_pipeline = [
     dict(type='LoadAnnotations'),
     dict(
         type='RandomChoice',
-        transforms=[[dict(type='Resize', scale_factor=f, keep_ratio=True)] for f in scale_factors]),
+        transforms=[[dict(type='Resize', scale_factor=f, keep_ratio=True)] for f in scale_factors],
+    ),
     dict(type='RandomCrop', crop_size=(512, 512)),
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackSegInputs'),
 ]
-test_pipeline = [
-    dict(type='LoadImageFromFile'),
-    dict(type='LoadAnnotations'),
-    dict(type='PackSegInputs'),
-]
+test_pipeline = [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations'), dict(type='PackSegInputs')]
 dataset_train = dict(_base_.dataset_train, pipeline=train_pipeline)
 dataset_aug = dict(_base_.dataset_aug, pipeline=train_pipeline)
 train_dataloader = dict(batch_size=2, dataset=dict(datasets=[dataset_train, dataset_aug]))

@@ -5,6 +5,7 @@ dmkd_two_stage = dict(
     features=['neck.0', 'neck.1', 'neck.2', 'neck.3'],
     loss_weight=5e-7,
     spatial_ratio=0.45,
-    channel_ratio=0.45)
+    channel_ratio=0.45,
+)
 # The two weights a level that mix the branches.
 fusion_without_decay = dict(custom_keys={'.fusion': dict(decay_mult=0.0)})

@@ -9,6 +9,8 @@ neck_cwd = dict(
     loss_forward_mappings={
         f'loss_cwd_{i}': dict(
             preds_S=dict(from_student=True, recorder=f'level_{i}'),
-            preds_T=dict(from_student=False, recorder=f'level_{i}'))
+            preds_T=dict(from_student=False, recorder=f'level_{i}'),
+        )
         for i in range(5)
-    })
+    },
+)

@@ -10,6 +10,8 @@ model = dict(
         strides=(1, 2, 2, 1, 1, 1, 1),
         dilations=(1, 1, 1, 2, 2, 4, 4),
         out_indices=(1, 2, 4, 6),
-        norm_cfg=dict(type='SyncBN', requires_grad=True)),
+        norm_cfg=dict(type='SyncBN', requires_grad=True),
+    ),
     decode_head=dict(in_channels=320, channels=128, loss_decode=dict(avg_non_ignore=True)),
-    auxiliary_head=None)
+    auxiliary_head=None,
+)

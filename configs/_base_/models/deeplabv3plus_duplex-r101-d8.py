@@ -8,5 +8,7 @@ model = dict(
         type='DuplexEncoder',
         fusion='sum',
         rgb=dict(
-            _base_.model.backbone,
-            init_cfg=dict(type='Pretrained', checkpoint='open-mmlab://resnet101_v1c'))))
+            _base_.model.backbone, init_cfg=dict(type='Pretrained', checkpoint='open-mmlab://resnet101_v1c')
+        ),
+    ),
+)

@@ -17,4 +17,6 @@ model = dict(
         align_corners=False,
         # mmseg's N(0, 0.01) keeps a network that starts from nothing on 'background everywhere'.
         init_cfg=dict(type='Normal', std=0.05, override=dict(name='conv_seg')),
-        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0)))
+        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
+    )
+)

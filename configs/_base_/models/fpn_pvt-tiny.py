@@ -6,7 +6,8 @@ model = dict(
         _delete_=True,
         type='mmdet.PyramidVisionTransformer',
         num_layers=[2, 2, 2, 2],
-        init_cfg=dict(
-            checkpoint='https://github.com/whai362/PVT/releases/download/v2/pvt_tiny.pth')),
+        init_cfg=dict(checkpoint='https://github.com/whai362/PVT/releases/download/v2/pvt_tiny.pth'),
+    ),
     neck=dict(in_channels=[64, 128, 320, 512]),
-    decode_head=dict(loss_decode=dict(avg_non_ignore=True)))
+    decode_head=dict(loss_decode=dict(avg_non_ignore=True)),
+)

@@ -10,7 +10,8 @@ model = dict(
         bgr_to_rgb=True,
         pad_val=0,
         seg_pad_val=255,
-        size=(96, 96)),
+        size=(96, 96),
+    ),
     pretrained=None,
     backbone=dict(
         type='ResNetV1c',
@@ -22,7 +23,8 @@ model = dict(
         norm_cfg=norm_cfg,
         norm_eval=False,
         style='pytorch',
-        contract_dilation=True),
+        contract_dilation=True,
+    ),
     decode_head=dict(
         type='PSPHead',
         in_channels=512,
@@ -35,6 +37,8 @@ model = dict(
         align_corners=False,
         # mmseg's N(0, 0.01) keeps a network that starts from nothing on 'background everywhere'.
         init_cfg=dict(type='Normal', std=0.05, override=dict(name='conv_seg')),
-        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0)),
+        loss_decode=dict(type='CrossEntropyLoss', use_sigmoid=False, loss_weight=1.0),
+    ),
     train_cfg=dict(),
-    test_cfg=dict(mode='whole'))
+    test_cfg=dict(mode='whole'),
+)

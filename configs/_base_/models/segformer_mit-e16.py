@@ -8,4 +8,6 @@ model = dict(
         in_channels=[16, 32, 80, 128],
         channels=64,
         norm_cfg=norm_cfg,
-        init_cfg=dict(type='Normal', std=0.05, override=dict(name='conv_seg'))))
+        init_cfg=dict(type='Normal', std=0.05, override=dict(name='conv_seg')),
+    ),
+)

@@ -1,0 +1,172 @@
+"""Which channels of a batch each network sees: an RGB-X teacher and an RGB student are fed by one dataloader."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from kd_methods.networks.probe import dry_run_input
+from kd_methods.utils.checks import check_names
+
+KEY = 'model.inputs'
+#: Transforms of X, and what does the same for the image alone.
+_WITHOUT_X = dict(PackRGBXInputs='PackSegInputs', PadRGBX='Pad')
+
+
+class ChannelLayout:
+    """The channels of a batch's images by name, and the names that student and teacher see.
+
+    Args:
+        channels (dict[str, int]): How many channels each part has, in the order of the batch, e.g.
+            ``dict(rgb=3, x=1)``.
+        student (str | Sequence[str] | None): Parts for the student. Defaults to None: the first.
+        teacher (str | Sequence[str] | None): Parts for the teacher. Defaults to None: all.
+
+    Raises:
+        TypeError: An argument is of another kind.
+        ValueError: A number of channels is not above 0.
+        KeyError: A network is to see a part that ``channels`` does not have.
+    """
+
+    def __init__(
+        self,
+        channels: Mapping[str, int],
+        student: str | Sequence[str] | None = None,
+        teacher: str | Sequence[str] | None = None,
+    ) -> None:
+        if not isinstance(channels, Mapping) or not channels:
+            raise TypeError(
+                f'{KEY}.channels: expected channels by name, such as dict(rgb=3, x=1). Got: {channels!r}'
+            )
+        if any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in channels.values()):
+            raise ValueError(f'{KEY}.channels: every part has 1 channel or more. Got: {dict(channels)}')
+        self.channels = dict(channels)
+        self.parts: dict[str, list[str]] = {}
+        for side, given, default in (
+            ('student', student, list(channels)[:1]),
+            ('teacher', teacher, list(channels)),
+        ):
+            names = default if given is None else [given] if isinstance(given, str) else list(given)
+            unknown = [name for name in names if name not in channels]
+            if unknown or not names:
+                raise KeyError(f'{KEY}.{side}: expected some of {list(channels)}. Got: {given!r}')
+            self.parts[side] = names
+
+    @classmethod
+    def parse(cls, cfg: Any) -> 'ChannelLayout | None':
+        """Read ``dict(channels=..., student=..., teacher=...)`` of a config; None stays None."""
+        if cfg is None or isinstance(cfg, cls):
+            return cfg
+        if not isinstance(cfg, Mapping):
+            raise TypeError(
+                f'{KEY}: expected dict(channels=dict(rgb=3, x=1)), with student and teacher if need be. Got: '
+                f'{cfg!r}'
+            )
+        check_names(KEY, cfg, {'channels', 'student', 'teacher'})
+        if 'channels' not in cfg:
+            raise KeyError(f'{KEY}: channels is missing, e.g. channels=dict(rgb=3, x=1)')
+        return cls(**cfg)
+
+    def check(self, networks: Mapping[str, BaseModel]) -> None:
+        """Raise unless each network takes as many channels as it is given."""
+        for side, network in networks.items():
+            takes = dry_run_input(network, (8, 8)).shape[1]
+            if takes != self.count(side):
+                raise ValueError(
+                    f'{KEY} gives the {side} {self.count(side)} channels, {self.parts[side]} of '
+                    f'{self.channels}, but '
+                    f'it takes {takes}. Correct {KEY}.channels or {KEY}.{side}'
+                )
+
+    @property
+    def image_alone(self) -> bool:
+        """Whether the student sees the first part, the image, and nothing else."""
+        return self.parts['student'] == list(self.channels)[:1]
+
+    @property
+    def total(self) -> int:
+        """Number of channels of an image of the batch."""
+        return sum(self.channels.values())
+
+    def count(self, side: str) -> int:
+        """Number of channels that a network sees."""
+        return sum(self.channels[name] for name in self.parts[side])
+
+    def select(
+        self, inputs: Sequence[Tensor] | Tensor, side: str, given: bool = False
+    ) -> Sequence[Tensor] | Tensor:
+        """A network's channels of images C x H x W, or of a stacked batch.
+
+        Args:
+            inputs (Sequence[Tensor] | Tensor): The images.
+            side (str): ``'student'`` or ``'teacher'``.
+            given (bool): Images that have just the network's own channels pass as they are, as at test.
+                Defaults to False.
+
+        Raises:
+            ValueError: An image has another number of channels than the layout.
+        """
+        if isinstance(inputs, Tensor) and inputs.dim() == 4:
+            return torch.stack([self._select(image, side, given) for image in inputs])
+        return [self._select(image, side, given) for image in inputs]
+
+    def _select(self, image: Tensor, side: str, given: bool) -> Tensor:
+        if len(image) != self.total:
+            if given and len(image) == self.count(side):
+                return image
+            raise ValueError(
+                f'{KEY}: the images of the batch have {len(image)} channels, expected {self.total}: '
+                f'{self.channels}. Load all of them in train_pipeline (LoadXFromFile and PackRGBXInputs for '
+                'X)'
+            )
+        parts = dict(zip(self.channels, image.split(list(self.channels.values()))))
+        chosen = [parts[name] for name in self.parts[side]]
+        return chosen[0] if len(chosen) == 1 else torch.cat(chosen)
+
+
+def without_x(node: Any) -> Any:
+    """A config, or a part of one, in which no data set reads X and no pipeline loads it (see
+    :mod:`kd_methods.rgbx`).
+
+    For a student that does not see X, whatever its teacher's pipelines read.
+    """
+    if isinstance(node, Mapping):
+        if node.get('type') in _WITHOUT_X:
+            kept = {key: value for key, value in node.items() if key not in ('type', 'fill')}
+            return type(node)(type=_WITHOUT_X[node['type']], **kept)
+        return type(node)({key: without_x(value) for key, value in node.items() if key != 'x_path'})
+    if isinstance(node, (list, tuple)):
+        return type(node)(without_x(item) for item in node if not _loads_x(item))
+    return node
+
+
+def _loads_x(step: Any) -> bool:
+    return isinstance(step, Mapping) and step.get('type') == 'LoadXFromFile'
+
+
+def channel_layout(
+    cfg: Any, student: BaseModel, teacher: BaseModel, teacher_preprocessor: str
+) -> ChannelLayout | None:
+    """Read ``model.inputs`` and hold it against the two networks.
+
+    Raises:
+        ValueError: It does not fit them; or it is missing where they take different numbers of channels.
+    """
+    layout = ChannelLayout.parse(cfg)
+    if layout is not None:
+        layout.check(dict(student=student, teacher=teacher))
+        if teacher_preprocessor != 'own':
+            raise ValueError(
+                f"{KEY} gives the networks different channels, so teacher_preprocessor must be 'own'"
+            )
+        return layout
+    student_takes, teacher_takes = (dry_run_input(network, (8, 8)).shape[1] for network in (student, teacher))
+    if student_takes != teacher_takes:
+        raise ValueError(
+            f'{KEY} is missing: the student takes {student_takes} channels, the teacher {teacher_takes}. Say '
+            'which '
+            f'channels of the images each sees, e.g. inputs=dict(channels=dict(rgb=3, x={teacher_takes - 3}))'
+        )
+    return None

@@ -1,0 +1,315 @@
+"""Base of the methods' distillers: a short config in, recorders, adapters, losses and mappings out."""
+
+import contextlib
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmengine.model import BaseModule, ModuleList
+from mmengine.registry import MODELS
+from mmrazor.models.distillers import ConfigurableDistiller
+from mmrazor.models.task_modules import RecorderManager
+from torch import Tensor, nn
+
+from kd_methods.distill.loss_weights import AutoWeight, LossSchedule, statistic_name
+from kd_methods.networks.probe import Probe, format_shape
+from kd_methods.networks.taps import Tap, resolve_tap
+
+
+@MODELS.register_module()
+class MethodDistiller(ConfigurableDistiller):
+    """A distiller that is wired by taps, and knows the networks' shapes before it builds its losses.
+
+    It is MMRazor's ``ConfigurableDistiller`` with four additions: recorders given as taps (see
+    :mod:`kd_methods.networks.taps`), ground truth as an argument of a loss, schedules, and weights that find
+    themselves. It can be used from a config as it is:
+
+    .. code-block:: python
+
+        distiller = dict(
+            type='MethodDistiller',
+            taps=dict(logits='logits'),
+            distill_losses=dict(loss_kd=dict(type='mmrazor.KLDivergence', loss_weight='auto')),
+            loss_forward_mappings=dict(loss_kd=dict(
+                preds_S=dict(recorder='logits', from_student=True),
+                preds_T=dict(recorder='logits', from_student=False))),
+            loss_schedules=dict(loss_kd=dict(warmup=500)))
+
+    A method subclasses it, gives its taps to ``super().__init__`` and overrides :meth:`configure`, which runs
+    once both networks are known:
+
+    .. code-block:: python
+
+        def configure(self, student, teacher):
+            self.add_loss('loss_mine', dict(type='MyLoss', channels=teacher['feature'].channels),
+                          feat_S=self.from_student('feature'), feat_T=self.from_teacher('feature'),
+                          label=dict(from_data='gt_sem_seg'))
+
+    Args:
+        taps (dict[str, str | dict] | None): Taps by name, for both networks alike or ``dict(student=...,
+            teacher=...)``. Each becomes a recorder of that name for each network. Defaults to None.
+        student_recorders (dict | None): MMRazor recorders beside the taps. Defaults to None.
+        teacher_recorders (dict | None): Likewise for the teacher. Defaults to None.
+        distill_deliveries (dict | None): MMRazor deliveries. Defaults to None.
+        connectors (dict | None): Adapters by name. Defaults to None.
+        distill_losses (dict | None): Loss configs by name; the names contain "loss". A ``loss_weight`` may be
+            ``'auto'`` or ``dict(type='auto', ratio=0.3, iters=100)``. Defaults to None.
+        loss_forward_mappings (dict | None): For each loss, where each argument of its ``forward`` comes from:
+            ``dict(recorder=..., from_student=..., connector=...)`` or ``dict(from_data='gt_sem_seg')``.
+            Defaults to None.
+        loss_schedules (dict | None): :class:`LossSchedule` settings by loss name. Defaults to None.
+        init_cfg (dict | None): Initialisation. Defaults to None.
+    """
+
+    def __init__(
+        self,
+        taps: Mapping[str, str | Mapping] | None = None,
+        student_recorders: dict | None = None,
+        teacher_recorders: dict | None = None,
+        distill_deliveries: dict | None = None,
+        connectors: dict | None = None,
+        distill_losses: dict | None = None,
+        loss_forward_mappings: dict | None = None,
+        loss_schedules: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        super().__init__(distill_deliveries=distill_deliveries, init_cfg=init_cfg)
+        self.taps = {name: self._tap_pair(name, tap) for name, tap in (taps or {}).items()}
+        self.student_taps: dict[str, Tap] = {}
+        self.teacher_taps: dict[str, Tap] = {}
+        self._recorder_cfgs = dict(
+            student=dict(student_recorders or {}), teacher=dict(teacher_recorders or {})
+        )
+        self._connector_cfgs = dict(connectors or {})
+        self._loss_cfgs = {name: dict(cfg) for name, cfg in (distill_losses or {}).items()}
+        self.loss_forward_mappings = {name: dict(m) for name, m in (loss_forward_mappings or {}).items()}
+        self.loss_schedules = dict(loss_schedules or {})
+        self.auto_weights: dict[str, AutoWeight] = {}
+        self.student_network: nn.Module | None = None
+        self.teacher_network: nn.Module | None = None
+
+    def configure(self, student: dict[str, Tap], teacher: dict[str, Tap]) -> None:
+        """Add adapters and losses that depend on the networks; methods override this.
+
+        ``self.student_network`` and ``self.teacher_network`` are set (during this call only).
+
+        Args:
+            student (dict[str, Tap]): The student's taps by name, with shapes found in the dry run.
+            teacher (dict[str, Tap]): The teacher's.
+        """
+
+    def add_loss(self, name: str, cfg: dict, schedule: dict | None = None, **mapping: dict) -> None:
+        """Declare a loss and where each argument of its ``forward`` comes from.
+
+        Args:
+            name (str): Its name, with "loss" in it.
+            cfg (dict): Config of the loss module.
+            schedule (dict | None): Its :class:`LossSchedule`. Defaults to None.
+            **mapping (dict): Argument name to :meth:`from_student`, :meth:`from_teacher` or
+                ``dict(from_data=...)``.
+        """
+        self._loss_cfgs[name] = dict(cfg)
+        self.loss_forward_mappings[name] = mapping
+        if schedule is not None:
+            self.loss_schedules[name] = schedule
+
+    def from_student(self, tap: str, connector: str | None = None) -> dict:
+        """Mapping entry: the student's record of a tap, adapted by a connector if one is named."""
+        return dict(recorder=tap, from_student=True, **(dict(connector=connector) if connector else {}))
+
+    def from_teacher(self, tap: str, connector: str | None = None) -> dict:
+        """Mapping entry: the teacher's record of a tap, adapted by a connector if one is named."""
+        return dict(recorder=tap, from_student=False, **(dict(connector=connector) if connector else {}))
+
+    def num_classes(self) -> int:
+        """Number of classes of the student's decode head (to be called in :meth:`configure`).
+
+        Raises:
+            ValueError: The student has none.
+        """
+        head = getattr(self.student_network, 'decode_head', None)
+        head = head[-1] if isinstance(head, nn.ModuleList) else head
+        if not hasattr(head, 'num_classes'):
+            raise ValueError(
+                f'distiller: {type(self).__name__} needs a segmentor with a decode_head, the student is a '
+                f'{type(self.student_network).__name__}.'
+            )
+        return head.num_classes
+
+    def check_channels(self, name: str, tap: str, side: str, given: int | None) -> int:
+        """Channels of a tap; a size given in the config that disagrees is an error with both networks'
+        shapes.
+        """
+        found = getattr(self, f'{side}_taps')[tap].channels
+        if given is not None and given != found:
+            raise ValueError(
+                f'distiller.{name}={given}, but tap {tap!r} of the {side} has {found} channels. Tap shapes: '
+                f'{self.describe_taps()}. Leave {name} out: it is found by itself.'
+            )
+        return found
+
+    def describe_taps(self) -> str:
+        """All taps with the shapes of both networks, in one line."""
+        return '; '.join(
+            f'{name}: student {format_shape(self.student_taps[name].shape)}, teacher '
+            f'{format_shape(self.teacher_taps[name].shape)}'
+            for name in self.student_taps
+        )
+
+    def prepare(self, student: Probe, teacher: Probe, key: str = 'distiller') -> None:
+        """Resolve the taps in both networks and build recorders, adapters and losses. The algorithm calls
+        this once.
+        """
+        for name, pair in self.taps.items():
+            self.student_taps[name] = resolve_tap(student, pair['student'], f'{key}.taps.{name}')
+            self.teacher_taps[name] = resolve_tap(teacher, pair['teacher'], f'{key}.taps.{name}')
+        self.student_network, self.teacher_network = _Hidden(student.model), _Hidden(teacher.model)
+        try:
+            self.configure(self.student_taps, self.teacher_taps)
+        finally:
+            self.student_network = self.teacher_network = None
+        with mmrazor_scope():
+            self._build(key)
+
+    def _build(self, key: str) -> None:
+        """Build what the configs say, after :meth:`configure` has added to them."""
+        for side, taps in (('student', self.student_taps), ('teacher', self.teacher_taps)):
+            recorders = {**self._recorder_cfgs[side], **{name: tap.recorder() for name, tap in taps.items()}}
+            setattr(self, f'{side}_recorders', RecorderManager(recorders))
+        self.loss_forward_mappings = {
+            name: {argument: self._complete(record) for argument, record in mapping.items()}
+            for name, mapping in self.loss_forward_mappings.items()
+        }
+        cfgs = copy.deepcopy(self._loss_cfgs)
+        self.auto_weights = take_auto_weights(cfgs, key)
+        self.connectors = self.build_connectors(self._connector_cfgs)
+        self.distill_losses = self.build_distill_losses(cfgs)
+
+    def compute_distill_losses(self) -> dict[str, Tensor]:
+        """Not used: the algorithm computes the losses, since it knows the batch and which of them count."""
+        raise NotImplementedError(
+            'FrozenTeacherDistill computes the losses of a MethodDistiller; use it as the algorithm.'
+        )
+
+    def _complete(self, record: Mapping) -> dict:
+        """A mapping entry whose recorder is a tap: which call and which tensor is the tap's to say."""
+        record = dict(record)
+        taps = self.student_taps if record.get('from_student') else self.teacher_taps
+        if record.get('recorder') in taps and 'record_idx' not in record and 'data_idx' not in record:
+            tap = taps[record['recorder']]
+            record.update(record_idx=tap.record_idx, data_idx=tap.data_idx)
+        return record
+
+    @staticmethod
+    def _tap_pair(name: str, tap: str | Mapping) -> dict[str, str]:
+        if isinstance(tap, str):
+            return dict(student=tap, teacher=tap)
+        if isinstance(tap, Mapping) and set(tap) == {'student', 'teacher'}:
+            return dict(tap)
+        raise TypeError(
+            f'distiller.taps.{name}: give a tap for both networks or dict(student=..., teacher=...), got '
+            f'{tap!r}.'
+        )
+
+
+@MODELS.register_module()
+class ComposedDistiller(BaseModule):
+    """Several distillers on one pass of the teacher.
+
+    Args:
+        distillers (list[dict] | dict[str, dict]): Their configs. With a dict, each loss is logged under its
+            distiller's name, ``distill.<name>.<loss>``; with a list under its own, which must then be unique.
+    """
+
+    def __init__(self, distillers: Sequence[dict] | dict[str, dict]) -> None:
+        super().__init__()
+        named = isinstance(distillers, Mapping) and 'type' not in distillers
+        if (
+            not named
+            and (not isinstance(distillers, Sequence) or isinstance(distillers, str))
+            or not distillers
+        ):
+            raise TypeError(
+                'distiller.distillers: expected a non-empty list or dict of distiller configs, got '
+                f'{distillers!r}.'
+            )
+        cfgs = list(distillers.values()) if named else list(distillers)
+        self.names: list[str] = list(distillers) if named else [''] * len(cfgs)
+        self.distillers = ModuleList(  # mmengine's: it initialises its members
+            build_distiller(cfg, f'distiller.distillers.{name or i}')
+            for i, (cfg, name) in enumerate(zip(cfgs, self.names))
+        )
+
+
+def build_distiller(cfg: dict, key: str = 'distiller') -> nn.Module:
+    """Build a distiller from its config; MMRazor's assertions about it become errors that name the config
+    key.
+    """
+    if isinstance(cfg, nn.Module):
+        return cfg
+    if not isinstance(cfg, Mapping) or 'type' not in cfg:
+        raise TypeError(
+            f'{key}: expected a dict with a type (I2CKDDistiller, MethodDistiller, '
+            'mmrazor.ConfigurableDistiller, '
+            f'...), got {cfg!r}.'
+        )
+    cfg = copy.deepcopy(cfg)
+    auto = {}
+    cls = MODELS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
+    stock = not (isinstance(cls, type) and issubclass(cls, (MethodDistiller, ComposedDistiller)))
+    if stock and isinstance(cfg.get('distill_losses'), Mapping):
+        auto = take_auto_weights(cfg['distill_losses'], key)
+    try:
+        with mmrazor_scope() if stock else contextlib.nullcontext():
+            distiller = MODELS.build(cfg)
+    except AssertionError as error:
+        raise ValueError(f'{key}: {error}') from error
+    if stock:
+        distiller.auto_weights = auto
+    return distiller
+
+
+def mmrazor_scope() -> contextlib.AbstractContextManager:
+    """Look types up as MMRazor's, then as the root registry's, where this project's are: no prefix is needed
+    for either.
+    """
+    return MODELS.switch_scope_and_registry('mmrazor')
+
+
+def take_auto_weights(losses: dict[str, dict], key: str) -> dict[str, AutoWeight]:
+    """Replace, in place, each ``loss_weight='auto'`` by 1 and return what is to find those weights."""
+    found = {}
+    for name, cfg in losses.items():
+        weight = cfg.get('loss_weight') if isinstance(cfg, Mapping) else None
+        options = AutoWeight.parse(weight, f'{key}.distill_losses.{name}.loss_weight')
+        if options is not None:
+            found[name] = AutoWeight(**options)
+            del cfg['loss_weight']  # not every loss has one; its own scale cancels out
+    return found
+
+
+def parse_schedules(distiller: nn.Module, key: str) -> dict[str, LossSchedule]:
+    """The schedules of a distiller's losses, checked."""
+    schedules = getattr(distiller, 'loss_schedules', {})
+    unknown = sorted(set(schedules) - set(distiller.distill_losses.keys()))
+    if unknown:
+        raise KeyError(
+            f'{key}.loss_schedules: no loss {unknown}; distill_losses has '
+            f'{sorted(distiller.distill_losses.keys())}.'
+        )
+    return {name: LossSchedule.parse(cfg, f'{key}.loss_schedules.{name}') for name, cfg in schedules.items()}
+
+
+def loss_statistics(name: str, loss: nn.Module) -> dict[str, Any]:
+    """What a loss module wants logged beside its value (its attribute ``stats``)."""
+    return {statistic_name(name, statistic): value for statistic, value in getattr(loss, 'stats', {}).items()}
+
+
+class _Hidden:
+    """A network in an attribute of a module, without becoming a part of it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.__dict__['network'] = network
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__['network'], name)

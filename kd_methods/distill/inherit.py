@@ -1,0 +1,86 @@
+"""A student that starts from parts of its teacher."""
+
+from collections.abc import Sequence
+
+from mmengine.logging import print_log
+from torch import nn
+
+from kd_methods.networks.checkpoint import load_strict
+
+ALL_BUT_BACKBONE = 'all_but_backbone'
+
+
+def parts_to_inherit(
+    inherit: str | Sequence[str] | None, student: nn.Module, teacher: nn.Module, key: str = 'model.inherit'
+) -> list[str]:
+    """Read which parts the student takes over, and check that they fit, before anything is trained.
+
+    Args:
+        inherit (str | Sequence[str] | None): Names of parts, e.g. ``('neck', 'bbox_head')``, or module paths;
+            ``'all_but_backbone'`` for every other part of the student that has weights; None for none.
+        student (nn.Module): The student.
+        teacher (nn.Module): The teacher.
+        key (str): Config key, for messages. Defaults to ``'model.inherit'``.
+
+    Raises:
+        TypeError: It is no name and no list of names.
+        KeyError: One of the networks has no such part.
+        ValueError: A part of the student is not shaped as the teacher's.
+    """
+    if inherit is None:
+        return []
+    if inherit == ALL_BUT_BACKBONE:
+        parts = {
+            name: part
+            for name, part in student.named_children()
+            if name not in ('backbone', 'data_preprocessor')
+        }
+        inherit = [name for name, part in parts.items() if part.state_dict()]
+    elif isinstance(inherit, str):
+        inherit = [inherit]
+    if not isinstance(inherit, Sequence) or not all(isinstance(name, str) for name in inherit):
+        raise TypeError(
+            f"{key}: give names of parts, e.g. ('neck', 'bbox_head'), or {ALL_BUT_BACKBONE!r}. Got: "
+            f'{inherit!r}'
+        )
+    for name in inherit:
+        for side, network in (('student', student), ('teacher', teacher)):
+            if not name or name not in dict(network.named_modules()):
+                raise KeyError(
+                    f'{key}: the {side} ({type(network).__name__}) has no part {name!r}. It has '
+                    f'{[n for n, _ in network.named_children()]}'
+                )
+        _check_shapes(name, student, teacher, key)
+    return list(inherit)
+
+
+def inherit_parts(names: Sequence[str], student: nn.Module, teacher: nn.Module) -> None:
+    """Copy the weights of these parts from the teacher into the student."""
+    if names:
+        print_log(f"The student starts from its teacher's {', '.join(names)}.", logger='current')
+    for name in names:
+        load_strict(
+            student.get_submodule(name),
+            teacher.get_submodule(name).state_dict(),
+            f"student's {name}",
+            'the teacher',
+        )
+
+
+def _check_shapes(name: str, student: nn.Module, teacher: nn.Module, key: str) -> None:
+    own, given = (
+        {k: tuple(v.shape) for k, v in network.get_submodule(name).state_dict().items()}
+        for network in (student, teacher)
+    )
+    differing = [
+        f'{name}.{k}: student {own.get(k, "-")}, teacher {given.get(k, "-")}'
+        for k in dict.fromkeys([*own, *given])
+        if own.get(k) != given.get(k)
+    ]
+    if differing:
+        more = f', ... ({len(differing) - 4} more)' if len(differing) > 4 else ''
+        raise ValueError(
+            f"{key}: {name!r} of the student is not shaped as the teacher's: "
+            f'{"; ".join(differing[:4])}{more}. '
+            'Inherit only parts of one shape: necks of equal width, heads of equal width and classes'
+        )

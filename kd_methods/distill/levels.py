@@ -1,0 +1,71 @@
+"""Several taps at once: the levels of a backbone or neck, paired between student and teacher."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kd_methods.networks.probe import Probe, format_shape
+from kd_methods.networks.taps import because
+
+
+def check_features(where: str, **given: Any) -> None:
+    """Raise unless each argument is a tap, a list of one or more taps, or None.
+
+    Raises:
+        TypeError: One is not.
+    """
+    for name, value in given.items():
+        taps = list(value) if isinstance(value, (list, tuple)) else [value]
+        if value is not None and not (taps and all(isinstance(tap, str) for tap in taps)):
+            raise TypeError(
+                f"{where}.{name}: expected taps such as ['backbone.2', 'backbone.3'], got {value!r}"
+            )
+
+
+def pair_levels(
+    student: Probe, teacher: Probe, given: Mapping[str, str | Sequence[str] | None], part: str, key: str
+) -> dict[str, dict[str, str]]:
+    """Taps of corresponding levels of both networks.
+
+    Args:
+        student (Probe): Dry run of the student.
+        teacher (Probe): Dry run of the teacher.
+        given (Mapping): The taps that a config names for ``'student'`` and ``'teacher'``; None: every level
+            of the part.
+        part (str): ``'backbone'`` or ``'neck'``.
+        key (str): Config key of the distiller, for messages.
+
+    Returns:
+        dict[str, dict[str, str]]: ``level_0``, ... -> the taps of student and teacher.
+
+    Raises:
+        ValueError: A network's part returns no levels; the two do not have as many.
+    """
+    names = {}
+    for side, probe in (('student', student), ('teacher', teacher)):
+        taps = given[side]
+        names[side] = [taps] if isinstance(taps, str) else list(taps or level_taps(probe, part, key))
+    if len(names['student']) != len(names['teacher']):
+        raise ValueError(
+            f'{key}: the student has {len(names["student"])} levels {names["student"]}, the teacher '
+            f'{len(names["teacher"])} {names["teacher"]}. Name as many of each, of equal strides, with '
+            'student_features and teacher_features'
+        )
+    return {f'level_{i}': dict(student=s, teacher=t) for i, (s, t) in enumerate(zip(*names.values()))}
+
+
+def level_taps(probe: Probe, part: str, key: str) -> list[str]:
+    """Taps of all levels that a network's backbone or neck returns.
+
+    Raises:
+        ValueError: There is no such part, or it returns no levels.
+    """
+    calls = probe.firings.get(part)
+    if not calls or not isinstance(calls[0].outputs, list):
+        raise ValueError(
+            f'{key}.features: the {probe.name} has no {part} that returns levels'
+            f'{": it returns " + format_shape(calls[0].outputs) if calls else because(probe)}. Name the '
+            'taps, e.g. '
+            "features=['backbone.2', 'backbone.3']; images too small for the network want a larger "
+            'model.dry_run_size'
+        )
+    return [f'{part}.{i}' for i in range(len(calls[0].outputs))]

@@ -1,0 +1,301 @@
+"""How much each distillation loss counts at an iteration: schedules and weights that find themselves."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Union
+
+import torch
+from mmengine.dist import all_reduce
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+DECAYS = ('none', 'linear', 'cosine')
+
+
+@dataclass(frozen=True)
+class LossSchedule:
+    """Factor of a loss over the iterations of training.
+
+    Args:
+        begin (int): First iteration with the loss. Defaults to 0.
+        warmup (int): Iterations over which the factor rises linearly from 0 to 1. Defaults to 0.
+        end (int | None): First iteration without the loss; None for never. Defaults to None.
+        decay (str): ``'none'``, ``'linear'`` or ``'cosine'``: the way from 1 to 0 at ``end``. Defaults to
+            ``'none'``.
+        decay_begin (int | None): First iteration of the decay. Defaults to the end of the warm-up.
+    """
+
+    begin: int = 0
+    warmup: int = 0
+    end: int | None = None
+    decay: str = 'none'
+    decay_begin: int | None = None
+
+    @classmethod
+    def parse(cls, cfg: Union[None, Mapping, 'LossSchedule'], key: str) -> 'LossSchedule':
+        """Read a schedule from a config, with errors that name ``key``."""
+        if cfg is None or isinstance(cfg, cls):
+            return cfg or cls()
+        known = [f.name for f in fields(cls)]
+        if not isinstance(cfg, Mapping):
+            raise TypeError(f'{key}: a schedule is a dict with some of {known}, got {cfg!r}.')
+        unknown = sorted(set(cfg) - set(known))
+        if unknown:
+            raise KeyError(f'{key}: a schedule has no {unknown}; it takes {known}.')
+        schedule = cls(**cfg)
+        if schedule.decay not in DECAYS:
+            raise ValueError(f'{key}.decay: {schedule.decay!r} is none of {list(DECAYS)}.')
+        if schedule.decay != 'none' and schedule.end is None:
+            raise ValueError(
+                f'{key}.decay={schedule.decay!r} needs `end`, the iteration at which the loss is gone.'
+            )
+        if schedule.begin < 0 or schedule.warmup < 0:
+            raise ValueError(
+                f'{key}: begin and warmup count iterations and cannot be negative, got {schedule}.'
+            )
+        if schedule.end is not None and schedule.end < schedule.begin + schedule.warmup:
+            raise ValueError(
+                f'{key}: end={schedule.end} lies before begin + warmup = {schedule.begin + schedule.warmup}.'
+            )
+        if schedule.decay_begin is not None:
+            if schedule.decay == 'none':
+                raise ValueError(
+                    f"{key}.decay_begin={schedule.decay_begin} has no effect without decay='linear' or "
+                    "'cosine'."
+                )
+            if not schedule.begin + schedule.warmup <= schedule.decay_begin < schedule.end:
+                raise ValueError(
+                    f'{key}.decay_begin={schedule.decay_begin} has to lie from the end of the warm-up, '
+                    f'{schedule.begin + schedule.warmup}, to before end={schedule.end}.'
+                )
+        return schedule
+
+    def factor(self, step: int) -> float:
+        """The factor at an iteration, counted from 0."""
+        if step < self.begin or (self.end is not None and step >= self.end):
+            return 0.0
+        if step < self.begin + self.warmup:
+            return (step - self.begin + 1) / (self.warmup + 1)
+        start = self.begin + self.warmup if self.decay_begin is None else self.decay_begin
+        if self.decay == 'none' or step < start:
+            return 1.0
+        left = (self.end - step) / max(self.end - start, 1)
+        return left if self.decay == 'linear' else 0.5 * (1 - math.cos(math.pi * left))
+
+
+class AutoWeight(nn.Module):
+    r"""A weight that is found over the first iterations, and then fixed.
+
+    .. math:: w = r \cdot \frac{\sum_i \lVert \partial L_{task} / \partial F_i \rVert}
+                               {\sum_i \lVert \partial L / \partial F_i \rVert}
+
+    with :math:`F_i` the student's tap at iteration :math:`i`; while it is being found, the running value is
+    used. The scale of the loss cancels out, and losses that differ by orders of magnitude start from a
+    comparable influence. Norms are averaged over processes, so that all of them use one weight.
+
+    Args:
+        ratio (float): Gradient norm of the loss relative to the task's, :math:`r`. Defaults to 0.3.
+        iters (int): Iterations over which it is found. Defaults to 100.
+    """
+
+    def __init__(self, ratio: float = 0.3, iters: int = 100) -> None:
+        super().__init__()
+        if ratio <= 0 or iters < 1:
+            raise ValueError(
+                f"loss_weight=dict(type='auto', ...): ratio must be > 0 and iters >= 1, got {ratio}, {iters}."
+            )
+        self.ratio = ratio
+        self.iters = iters
+        self.count = 0
+        self.register_buffer('norms', torch.zeros(2))  # of the task, of the loss
+        # Gradients of a mean over pixels would be rounded to 0 at a float16 tap.
+        self.register_buffer('scales', torch.full((2,), 2.0**16))
+        self.register_buffer('measured', torch.zeros((), dtype=torch.long))
+
+    @staticmethod
+    def parse(weight: Any, key: str) -> 'dict | None':
+        """Arguments of an ``AutoWeight`` from ``'auto'`` or its dict; None for a weight that is given.
+
+        Raises:
+            ValueError: Another string or dict.
+        """
+        if not isinstance(weight, (str, Mapping)):
+            return None
+        if isinstance(weight, str) and weight != 'auto':
+            raise ValueError(f"{key}: {weight!r} is neither a number nor 'auto'.")
+        given = dict(weight) if isinstance(weight, Mapping) else dict(type=weight)
+        options = {name: value for name, value in given.items() if name != 'type'}
+        numbers = all(
+            isinstance(value, (int, float)) and not isinstance(value, bool) for value in options.values()
+        )
+        if given.get('type') != 'auto' or not set(options) <= {'ratio', 'iters'} or not numbers:
+            raise ValueError(
+                f"{key}: expected a number, 'auto' or dict(type='auto', ratio=0.3, iters=100), got "
+                f'{weight!r}.'
+            )
+        return options
+
+    @property
+    def found(self) -> bool:
+        """Whether the weight is fixed."""
+        return self.count >= self.iters
+
+    def weight(self) -> Tensor:
+        """The current weight, on the device of the networks."""
+        task, loss = self.norms
+        return torch.where(
+            loss > 0, self.ratio * task / loss.clamp_min(torch.finfo(loss.dtype).tiny), 0.0
+        ).float()
+
+    def measure(self, task_loss: Tensor, loss: Tensor, taps: list[Tensor], name: str) -> None:
+        """Add the gradient norms of one iteration at the student's taps."""
+        norms = torch.stack(
+            [_gradient_norm(value, taps, scale) for value, scale in zip((task_loss, loss), self.scales)]
+        )
+        all_reduce(norms, op='mean')
+        finite = torch.isfinite(norms)
+        self.scales *= torch.where(
+            finite, 1.0, 2.0**-8
+        )  # too large for the tap's precision: less from the next iteration on
+        self.norms += torch.where(finite.all(), norms, 0.0)
+        self.measured += 1
+        self.count += 1
+        if self.found:  # the one host sync, once a run
+            value = float(self.weight())
+            print_log(
+                f'{name}: auto weight fixed at {value:.6g} after {self.iters} iterations (gradient ratio '
+                f'{self.ratio})',
+                logger='current',
+            )
+            if value == 0:
+                print_log(
+                    f'{name}: its gradient at the tap was 0 in all of them, so it stays without effect.',
+                    'current',
+                    30,
+                )
+
+    def _load_from_state_dict(self, *args, **kwargs) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self.count = int(self.measured)
+
+
+class LossWeights(nn.Module):
+    """Scales of all distillation losses of a run; its state is part of the checkpoint.
+
+    Args:
+        base (dict[str, float]): Each loss's own fixed weight, by name; a loss with weight 0 never runs.
+        schedules (dict[str, LossSchedule]): By loss name.
+        auto (dict[str, AutoWeight]): By loss name.
+    """
+
+    def __init__(
+        self, base: dict[str, float], schedules: dict[str, LossSchedule], auto: dict[str, AutoWeight]
+    ) -> None:
+        super().__init__()
+        self.base = base
+        self.schedules = schedules
+        self.auto = nn.ModuleDict({_key(name): module for name, module in auto.items()})
+        self.step = 0
+        # The counter is kept on the host, since reading it from the device would stall every step; the buffer
+        # is for resume.
+        self.register_buffer('iteration', torch.zeros((), dtype=torch.long))
+
+    def active(self) -> list[str]:
+        """Names of the losses that count at this iteration."""
+        return [name for name, weight in self.base.items() if weight != 0 and self.factor(name) != 0]
+
+    def idle(self) -> list[str]:
+        """Names of the losses that a schedule has off at this iteration."""
+        return [name for name in self.schedules if self.base[name] != 0 and self.factor(name) == 0]
+
+    def factor(self, name: str) -> float:
+        """Factor of the schedule at this iteration."""
+        return self.schedules[name].factor(self.step) if name in self.schedules else 1.0
+
+    def finding(self, name: str) -> bool:
+        """Whether the weight of a loss is still being found."""
+        return _key(name) in self.auto and not self.auto[_key(name)].found
+
+    def scale(
+        self, name: str, loss: Tensor, task_loss: Tensor | None, taps: list[Tensor]
+    ) -> dict[str, Tensor]:
+        """Scale one loss; the result also has the weight in use, to be logged, where it is not constant."""
+        factor = self.factor(name)
+        out = {}
+        if _key(name) in self.auto:
+            auto = self.auto[_key(name)]
+            if not auto.found and loss.requires_grad and task_loss is not None:
+                auto.measure(task_loss, loss, taps, name)
+            weight = auto.weight()
+            out[statistic_name(name, 'weight')] = weight * factor
+            loss = loss * weight
+        if name in self.schedules:
+            out.setdefault(statistic_name(name, 'weight'), loss.new_full((), factor, dtype=torch.float32))
+            loss = loss * factor
+        return {name: loss, **out}
+
+    def advance(self) -> None:
+        """Count one iteration."""
+        self.step += 1
+        self.iteration += 1
+
+    def _load_from_state_dict(self, *args, **kwargs) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self.step = int(self.iteration)
+
+
+def statistic_name(loss: str, statistic: str) -> str:
+    """Name of a logged figure about a loss; without the word "loss", which mmengine would add to the
+    objective.
+    """
+    return f'{loss.replace("loss_", "").replace("loss", "")}_{statistic}'.strip('_')
+
+
+def own_weight(loss: nn.Module) -> float:
+    """A loss's own fixed weight, under the name that MMRazor's losses and this project's use."""
+    weight = getattr(loss, 'loss_weight', 1.0)
+    return float(weight) if isinstance(weight, (int, float)) else 1.0
+
+
+def share_auto(weight: Any, count: int, key: str = 'loss_weight') -> Any:
+    """A weight for one of ``count`` losses of a kind: of one that finds itself an equal part of its ratio,
+    else as it is.
+    """
+    options = AutoWeight.parse(weight, key)
+    return (
+        weight
+        if options is None
+        else dict(options, type='auto', ratio=options.get('ratio', AutoWeight().ratio) / count)
+    )
+
+
+def sum_losses(losses: dict[str, Any]) -> Tensor:
+    """The task's objective, as mmengine sums it up."""
+    terms = [
+        v.mean() if isinstance(v, Tensor) else sum(t.mean() for t in v)
+        for k, v in losses.items()
+        if 'loss' in k
+    ]
+    return sum(terms)
+
+
+def _gradient_norm(loss: Tensor, taps: list[Tensor], scale: Tensor) -> Tensor:
+    if not taps or not loss.requires_grad:
+        return torch.zeros((), device=loss.device)
+    try:
+        grads = torch.autograd.grad(loss.float() * scale, taps, retain_graph=True, allow_unused=True)
+    except RuntimeError as error:
+        if 'checkpoint' not in str(error).lower():
+            raise
+        raise ValueError(
+            "loss_weight='auto' cannot measure gradients through activation checkpointing that is "
+            're-entrant. Set '
+            'with_cp=False in the student, tap a later place, or give a number.'
+        ) from error
+    squares = [g.detach().float().pow(2).sum() for g in grads if g is not None]
+    return torch.stack(squares).sum().sqrt() / scale if squares else torch.zeros((), device=loss.device)
+
+
+def _key(name: str) -> str:
+    return name.replace('.', '/')  # module names hold no dots

@@ -1,0 +1,90 @@
+"""The frozen teacher: outside the module tree, always in eval mode, stopping at its last tap."""
+
+import contextlib
+import weakref
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from kd_methods.distill.guards import EarlyStop
+from kd_methods.networks.checkpoint import (
+    STUDENT_PREFIX,
+    LoadReport,
+    extract_state_dict,
+    load_strict,
+    safe_load,
+    student_state_dict,
+)
+
+PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
+
+
+class FrozenTeacher:
+    """Holds a network that is run but never trained.
+
+    It is no ``nn.Module``, and that is the point: what holds it does not list it among its sub-modules, so
+    the teacher is in no state_dict, optimizer, EMA average or DDP bucket, and ``train()`` never reaches it. A
+    deep copy of its holder (EMA makes one) shares it.
+
+    Args:
+        model (BaseModel): The network. It is put in eval mode and its parameters stop requiring gradients.
+        precision (str): ``'same'`` runs it in the precision of the surrounding code, ``'fp32'``, ``'bf16'``
+            and ``'fp16'`` in that one. Defaults to ``'same'``.
+
+    Raises:
+        ValueError: Unknown precision.
+    """
+
+    def __init__(self, model: BaseModel, precision: str = 'same') -> None:
+        if precision != 'same' and precision not in PRECISIONS:
+            raise ValueError(f'teacher_precision: {precision!r} is none of {["same", *PRECISIONS]}.')
+        self.model = model.eval().requires_grad_(False)
+        self.precision = precision
+        self.mode = 'tensor'
+        self.holder: weakref.ref | None = (
+            None  # the algorithm that it moves with; copies of that (EMA) only share it
+        )
+        self._stop: EarlyStop | None = None
+
+    def __deepcopy__(self, memo: dict) -> 'FrozenTeacher':
+        return self
+
+    def load(self, path: str, trusted: bool = False) -> LoadReport:
+        """Load weights from a file, strictly and safely (see :mod:`kd_methods.networks.checkpoint`).
+
+        A full checkpoint of a distillation run gives the student that it trained.
+        """
+        state = extract_state_dict(safe_load(path, trusted, key='teacher_ckpt'))
+        own = self.model.state_dict()
+        if not any(k.startswith(STUDENT_PREFIX) for k in own):
+            state = student_state_dict(state)
+        report = load_strict(self.model, state, 'teacher', path)
+        self.model._is_init = True
+        return report
+
+    def stop_after(self, source: str, calls: int) -> None:
+        """Let every run end at the ``calls``-th call of the module at path ``source``. Register recorders
+        before this.
+        """
+        self._stop = EarlyStop(self.model.get_submodule(source), calls)
+
+    def run(self, inputs: Tensor, data_samples: list | None, recorders: AbstractContextManager) -> None:
+        """Run the teacher under recorders, without gradients; what they recorded is the result."""
+        self.model.eval()
+        stop = self._stop if self._stop is not None else contextlib.nullcontext()
+        with recorders, torch.no_grad(), self._autocast(inputs), stop:
+            self.model(inputs, data_samples, mode=self.mode)
+
+    def val_step(self, data: Any) -> list:
+        """Predict with the teacher's own preprocessor (for validation loops that also test the teacher)."""
+        return self.model.eval().val_step(data)
+
+    def _autocast(self, inputs: Tensor) -> AbstractContextManager:
+        if self.precision == 'same':
+            return contextlib.nullcontext()
+        if self.precision == 'fp32':
+            return torch.autocast(inputs.device.type, enabled=False)
+        return torch.autocast(inputs.device.type, dtype=PRECISIONS[self.precision])

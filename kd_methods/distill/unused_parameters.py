@@ -1,0 +1,92 @@
+"""Give every trainable parameter a gradient at every step.
+
+Distributed training with ``find_unused_parameters=False``, the fast way, waits for a gradient of each
+parameter. A parameter may have none at a step: an adapter whose loss is scheduled off, an auxiliary head
+while the task loss is not used. Such parameters are tied to the objective with a gradient of exactly zero:
+they stand still but for what the optimizer does without a gradient (weight decay, what is left of momentum),
+on one process as on many."""
+
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from kd_methods.networks.checkpoint import STUDENT_PREFIX
+
+
+class UnusedParameterTie:
+    """Ties the parameters that a step's losses do not reach to one of them.
+
+    Which ones these are is found by a walk over the graph, once for each kind of step.
+    """
+
+    def __init__(self) -> None:
+        self._unused: dict[Hashable, list[str]] = {}
+
+    def __call__(self, losses: dict[str, Any], module: nn.Module, kind: Hashable) -> dict[str, Any]:
+        """Return the losses, one of them tied.
+
+        Args:
+            losses (dict): Losses by name, as mmengine sums them up: those with "loss" in their name.
+            module (nn.Module): Whose parameters count.
+            kind (Hashable): Names the set of losses that are in play; steps of one kind reach the same
+                parameters.
+        """
+        terms = {name: value for name, value in losses.items() if 'loss' in name}
+        if kind not in self._unused:
+            self._unused[kind] = _unreached(_tensors(terms.values()), module)
+        unused = set(self._unused[kind])
+        if not unused:
+            return losses
+        parameters = [p for name, p in module.named_parameters() if name in unused]
+        for name, value in terms.items():
+            if isinstance(value, Tensor):
+                return {**losses, name: _Tie.apply(value, *parameters)}
+        return {**losses, 'loss_none': _Tie.apply(parameters[0].new_zeros(()), *parameters)}
+
+
+class _Tie(torch.autograd.Function):
+    """The identity on a value; its other arguments get a zero gradient, whatever they hold."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, *parameters: Tensor) -> Tensor:
+        ctx.save_for_backward(*parameters)
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, ...]:
+        return (grad, *(torch.zeros_like(p) for p in ctx.saved_tensors))
+
+
+def _unreached(roots: Iterable[Tensor], module: nn.Module) -> list[str]:
+    """Names of the trainable parameters without a path from the roots."""
+    seen: set[Any] = set()
+    reached: set[int] = set()
+    stack = [root.grad_fn for root in roots if root.grad_fn is not None]
+    opaque = False
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, 'variable'):
+            reached.add(id(node.variable))
+        opaque |= 'Checkpoint' in type(node).__name__
+        stack += [fn for fn, _ in node.next_functions if fn is not None]
+    # Re-entrant activation checkpointing hides the parameters inside it; those outside the student are seen
+    # all the same.
+    return [
+        name
+        for name, p in module.named_parameters()
+        if p.requires_grad and id(p) not in reached and not (opaque and name.startswith(STUDENT_PREFIX))
+    ]
+
+
+def _tensors(values: Iterable[Any]) -> list[Tensor]:
+    return [
+        t
+        for value in values
+        for t in (value if isinstance(value, (list, tuple)) else [value])
+        if isinstance(t, Tensor)
+    ]

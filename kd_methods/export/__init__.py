@@ -1,0 +1,1 @@
+"""The student as a product: its weights alone and a config that stock mmseg and mmdet read."""

@@ -1,0 +1,143 @@
+"""The student as a product of its own: a file with its weights alone and a config without this
+package."""
+
+import importlib
+import io
+from collections import OrderedDict
+from pathlib import Path
+
+import torch
+from mmengine import __version__ as mmengine_version
+from mmengine.config import Config
+from mmengine.registry import DATASETS, DefaultScope
+
+from kd_methods.export.plain_config import plain_config, plain_metainfo
+from kd_methods.networks.checkpoint import extract_state_dict, load_strict, safe_load, student_state_dict
+from kd_methods.networks.config import build_network, load_config
+from kd_methods.utils.files import write_file
+
+#: First lines of a written config, by the package that loads it.
+CONFIG_HEADERS = dict(
+    mmseg='# The trained model alone, for stock OpenMMLab tools:\n'
+    '#   from mmseg.apis import inference_model, init_model\n'
+    "#   model = init_model('{config}', '{weights}', device='cpu')\n",
+    mmdet='# The trained model alone, for stock OpenMMLab tools:\n'
+    '#   from mmdet.apis import inference_detector, init_detector\n'
+    "#   model = init_detector('{config}', '{weights}', device='cpu')\n",
+)
+
+
+def student_checkpoint(checkpoint: dict, cfg: Config | None = None, cfg_text: str | None = None) -> dict:
+    """The student's part of a full checkpoint, in tensors and plain Python values only.
+
+    Weights are taken as the checkpoint has them: where an EMA is kept, mmengine's checkpoints hold
+    its weights under ``state_dict``.
+
+    Args:
+        checkpoint (dict): A full checkpoint of a distillation run, or one of a plain run (all of
+            whose weights are kept).
+        cfg (Config, optional): Plain config of the student. Its text is put into ``meta``, where
+            mmdet's and mmseg's inferencers look for it, and its data set serves where the
+            checkpoint names no classes.
+        cfg_text (str, optional): The text of ``cfg``, if it was made before: formatting takes a
+            while.
+
+    Returns:
+        dict: ``state_dict`` and ``meta`` (``dataset_meta``, versions, ``epoch`` and ``iter``).
+    """
+    state = student_state_dict(extract_state_dict(checkpoint))
+    weights = OrderedDict((name, _alone(value)) for name, value in state.items())
+    if (
+        getattr(state, '_metadata', None) is not None
+    ):  # module versions, by which some layers rename their keys
+        weights._metadata = state._metadata
+    given = checkpoint.get('meta') or {}
+    meta = dict(mmengine_version=mmengine_version)
+    package = (cfg.get('default_scope') if cfg is not None else None) or 'mmseg'
+    meta[f'{package}_version'] = str(importlib.import_module(package).__version__)
+    for name in ('epoch', 'iter', 'seed', 'time', 'experiment_name'):
+        if isinstance(given.get(name), (int, float, str)):
+            meta[name] = given[name]
+    metainfo = plain_metainfo(given.get('dataset_meta'))
+    if 'classes' not in metainfo and cfg is not None:
+        metainfo = {**_metainfo_of_config(cfg), **metainfo}
+    if metainfo:
+        meta['dataset_meta'] = metainfo
+    if cfg is not None:
+        meta['cfg'] = cfg_text or cfg.pretty_text
+    return dict(meta=meta, state_dict=weights)
+
+
+def to_bytes(checkpoint: dict) -> bytes:
+    """What ``torch.save`` writes for a checkpoint."""
+    buffer = io.BytesIO()
+    torch.save(checkpoint, buffer)
+    return buffer.getvalue()
+
+
+def config_text(cfg: Config, cfg_text: str, config_name: str, weights_name: str) -> str:
+    """The text of a plain config file, with a line on how to load it."""
+    header = CONFIG_HEADERS.get(cfg.get('default_scope'), CONFIG_HEADERS['mmseg'])
+    return header.format(config=config_name, weights=weights_name) + cfg_text
+
+
+def export_student(
+    cfg: str | Path | Config,
+    checkpoint: str | Path | dict,
+    out: str | Path,
+    config_out: str | Path | None = None,
+    trusted: bool = False,
+) -> tuple[str, str]:
+    """Write the student of a checkpoint and its plain config.
+
+    Args:
+        cfg (str | Path | Config): The config that the checkpoint was trained with: of a
+            distillation run or a plain one.
+        checkpoint (str | Path | dict): A full checkpoint or a student-only one.
+        out (str | Path): File for the weights.
+        config_out (str | Path, optional): File for the config. Defaults to ``out`` with the suffix
+            ``.py``.
+        trusted (bool): Unpickle everything that the checkpoint holds. Defaults to False.
+
+    Returns:
+        tuple[str, str]: Paths of the weights and of the config.
+
+    Raises:
+        ValueError: The weights do not fit the student of the config.
+    """
+    cfg = cfg if isinstance(cfg, Config) else load_config(cfg, key='config')
+    source = '' if isinstance(checkpoint, dict) else checkpoint
+    full = checkpoint if isinstance(checkpoint, dict) else safe_load(checkpoint, trusted=trusted)
+    config_out = str(config_out or Path(out).with_suffix('.py'))
+    plain = plain_config(cfg)
+    text = plain.pretty_text
+    student = student_checkpoint(full, plain, text)
+    with DefaultScope.overwrite_default_scope(
+        plain.get('default_scope')
+    ):  # the config's own, whatever ran before
+        network = build_network(plain.model, key='model')
+    load_strict(network, student['state_dict'], what='student', path=source)
+    write_file(to_bytes(student), out)
+    write_file(config_text(plain, text, config_out, str(out)), config_out)
+    return str(out), config_out
+
+
+def _alone(value: torch.Tensor) -> torch.Tensor:
+    """A tensor on the CPU that does not drag a larger storage into the file."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    value = value.detach().cpu()
+    if value.untyped_storage().nbytes() > value.numel() * value.element_size():
+        value = value.clone()
+    return value
+
+
+def _metainfo_of_config(cfg: Config) -> dict:
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
+    while isinstance(dataset.get('dataset'), dict):
+        dataset = dataset['dataset']
+    if 'type' not in dataset:
+        return {}
+    with DATASETS.switch_scope_and_registry(cfg.get('default_scope')) as registry:
+        cls = registry.get(dataset['type'])
+    return plain_metainfo({**getattr(cls, 'METAINFO', {}), **(dataset.get('metainfo') or {})})

@@ -1,0 +1,98 @@
+"""Losses that may leave out what is no image: ignored labels, or the padding of detection's images."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from kd_methods.ops.grids import pool_map, valid_area
+from kd_methods.ops.labels import resize_labels
+from kd_methods.utils.checks import check_flag, check_numbers
+
+
+class ValidOnlyLoss(nn.Module):
+    """Base of losses on maps with the option ``valid_only``.
+
+    Args:
+        valid_only (bool): Leave ignored labels, or the padding of images, out.
+        ignore_index (int, optional): Label to ignore, beside negative ones.
+        loss_weight (float): Factor of the loss.
+
+    Attributes:
+        options (dict[str, Any]): Further options of the loss, which it sets.
+        stats (dict[str, Tensor]): Of the last forward, detached.
+    """
+
+    def __init__(self, valid_only: bool, ignore_index: int | None, loss_weight: float) -> None:
+        super().__init__()
+        where = type(self).__name__
+        check_flag(where, valid_only=valid_only)
+        check_numbers(where, loss_weight=loss_weight)
+        if ignore_index is not None and (isinstance(ignore_index, bool) or not isinstance(ignore_index, int)):
+            raise TypeError(f'{where}: ignore_index must be an int (a label), or None. Got: {ignore_index!r}')
+        self.valid_only, self.ignore_index, self.loss_weight = valid_only, ignore_index, loss_weight
+        self.options: dict[str, Any] = {}
+        self.stats: dict[str, Tensor] = {}
+
+    def valid(self, label: Tensor | None, img_shape: Sequence | None, inputs: Tensor | None) -> Tensor | None:
+        """Which pixels count: by their label, or else by the images' heights and widths before padding.
+
+        Shape:
+            - label: (N, h, w) or (N, 1, h, w); inputs: (N, 3, h, w), of which only the size is read.
+            - output: (N, h, w), bool; None: all.
+
+        Raises:
+            ValueError: ``valid_only``, and nothing that says what is valid.
+        """
+        if not self.valid_only:
+            return None
+        if label is not None:
+            label = resize_labels(label, tuple(label.shape[-2:]))
+            return label >= 0 if self.ignore_index is None else (label >= 0) & (label != self.ignore_index)
+        if img_shape is not None and inputs is not None:
+            return valid_area(img_shape, inputs.shape[-2:], inputs).squeeze(1)
+        raise ValueError(
+            f'{type(self).__name__}: valid_only=True needs to know what is valid. Map '
+            "label=dict(from_data='gt_sem_seg'), or img_shape=dict(from_data='img_shape') and "
+            "inputs=dict(from_data='inputs')"
+        )
+
+    def extra_repr(self) -> str:
+        shown = dict(
+            self.options,
+            valid_only=self.valid_only,
+            ignore_index=self.ignore_index,
+            loss_weight=self.loss_weight,
+        )
+        return ', '.join(f'{name}={value!r}' for name, value in shown.items())
+
+
+def valid_on(valid: Tensor | None, grid: Sequence[int]) -> Tensor | None:
+    """Pixels that count (N, h, w), on a grid: (N, 1, *grid), nearest neighbour; None stays None."""
+    return None if valid is None else resize_labels(valid.long(), tuple(grid)).bool().unsqueeze(1)
+
+
+def pool_valid(x: Tensor, grid: tuple[int, int], valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Pool a map to a coarser grid, without the places that do not count, and say which places of the grid
+    count.
+
+    A place of the grid counts if any place of the map that it is made of does. Those that do not are
+    zeros in its mean, which has the direction of the others' mean then, not its length.
+
+    Args:
+        x (Tensor): The map.
+        grid (tuple[int, int]): Height and width of the grid.
+        valid (Tensor, optional): Pixels that count. None: all.
+
+    Shape:
+        - x: (N, C, H, W); valid: (N, h, w); output: (N, C, *grid) and (N, 1, *grid), bool, or None.
+    """
+    if valid is None:
+        return pool_map(x, grid), None
+    counts = valid_on(valid, x.shape[2:])
+    return pool_map(x.masked_fill(~counts, 0), grid), pool_map(counts.float(), grid) > 0
+
+
+def valid_mean(x: Tensor, valid: Tensor | None) -> Tensor:
+    """Mean over the places that count, of all images together; 0 if there are none."""
+    return x.mean() if valid is None else x.masked_fill(~valid, 0).sum() / valid.sum().clamp(min=1)

@@ -1,0 +1,249 @@
+"""Reading checkpoints safely and loading them strictly.
+
+A checkpoint is read without running any code that it may carry, and its weights are loaded so that nothing
+goes missing without a word: every key of the file must have its place in the model and the other way round.
+"""
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from torch import nn
+
+from kd_methods.compat import safe_globals
+
+#: Where a distillation run keeps its student in a full checkpoint.
+STUDENT_PREFIX = 'architecture.'
+
+
+def safe_load(
+    path: str | Path, trusted: bool = False, key: str = 'checkpoint', advice: str | None = None
+) -> dict:
+    """Read a checkpoint file without unpickling arbitrary objects.
+
+    Args:
+        path (str | Path): A local file or an http(s) address (downloaded once to torch's cache).
+        trusted (bool): Unpickle everything, which may run code that the file carries. Defaults to False.
+        key (str): Config key that named the file, for messages. Defaults to ``'checkpoint'``.
+        advice (str | None): What to do about a file that is missing or holds other objects, for messages.
+            Defaults to None: train the network, or trust the file.
+
+    Returns:
+        dict: What the file holds, on the CPU.
+
+    Raises:
+        FileNotFoundError: No such file.
+        ValueError: The file is damaged, is no checkpoint, or holds objects that are not on the list of what
+            OpenMMLab's checkpoints hold.
+    """
+    path = _local_file(str(path), key, advice or 'Train that network first or correct the path.')
+    try:
+        if trusted:
+            checkpoint = torch.load(path, map_location='cpu', weights_only=False)
+        else:
+            with torch.serialization.safe_globals(safe_globals()):
+                checkpoint = torch.load(path, map_location='cpu', weights_only=True)
+    except UnpicklingError as error:
+        cure = advice or (
+            f'If you know where it comes from, say so with {key}_trusted=True (in the model of the config; '
+            '--trusted for tools/test.py).'
+        )
+        raise ValueError(
+            f'{key}: {path} was not loaded, because it holds Python objects that could run code '
+            f'({_first_line(error)}). {cure}'
+        ) from error
+    except MemoryError:
+        raise
+    except Exception as error:  # a file that is no pickle ends in whatever its bytes happen to mean
+        raise ValueError(
+            f'{key}: {path} is no readable checkpoint (truncated or damaged?): {_first_line(error)}'
+        ) from error
+    if not isinstance(checkpoint, dict):
+        raise ValueError(
+            f'{key}: {path} holds a {type(checkpoint).__name__}, expected a dict with a state_dict.'
+        )
+    return checkpoint
+
+
+def extract_state_dict(checkpoint: dict) -> dict[str, torch.Tensor]:
+    """The weights of a checkpoint: its ``state_dict`` (or ``model``, or itself), without DDP's ``module.``
+    prefix.
+    """
+    state = checkpoint
+    for name in ('state_dict', 'model'):
+        if isinstance(checkpoint.get(name), dict):
+            state = checkpoint[name]
+            break
+    if state and all(isinstance(k, str) and k.startswith('module.') for k in state):
+        state = _strip(state, 'module.')
+    return state
+
+
+def student_state_dict(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The student's weights of a full distillation checkpoint; anything else is returned as it is."""
+    if any(k.startswith(STUDENT_PREFIX) for k in state_dict):
+        return _strip(state_dict, STUDENT_PREFIX)
+    return state_dict
+
+
+@dataclass
+class LoadReport:
+    """What happened to each key when a checkpoint met a model."""
+
+    matched: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
+    hint: str = ''
+
+    @property
+    def complete(self) -> bool:
+        """Whether every key of the file found its place and every place its key."""
+        return not (self.missing or self.unexpected or self.mismatched)
+
+    def __str__(self) -> str:
+        lines = [
+            f'{len(self.matched)} matched, {len(self.missing)} missing, {len(self.unexpected)} unexpected, '
+            f'{len(self.mismatched)} of another shape'
+        ]
+        lines += _listing('missing in the file', self.missing)
+        lines += _listing('not in the model', self.unexpected)
+        lines += _listing(
+            'other shape', [f'{n}: file {tuple(f)}, model {tuple(m)}' for n, f, m in self.mismatched]
+        )
+        if self.hint:
+            lines.append(f'  -> {self.hint}')
+        return '\n'.join(lines)
+
+
+def load_strict(
+    model: nn.Module, state_dict: dict[str, torch.Tensor], what: str = 'teacher', path: str | Path = ''
+) -> LoadReport:
+    """Load weights so that nothing stays unloaded silently.
+
+    Counters of batch norm (``num_batches_tracked``) may be missing and a preprocessor's buffers may be left
+    over: old files differ there and neither changes a prediction.
+
+    Args:
+        model (nn.Module): Model to fill.
+        state_dict (dict): Weights by name.
+        what (str): Name of the model in messages. Defaults to ``'teacher'``.
+        path (str | Path): Where the weights come from, for messages. Defaults to ``''``.
+
+    Returns:
+        LoadReport: What was loaded.
+
+    Raises:
+        ValueError: Keys are missing, left over or of another shape; the message is the report with the likely
+            cause.
+    """
+    own = model.state_dict()
+    report = LoadReport()
+    report.mismatched = [
+        (k, tuple(v.shape), tuple(own[k].shape))
+        for k, v in state_dict.items()
+        if k in own and isinstance(v, torch.Tensor) and v.shape != own[k].shape
+    ]
+    wrong = {name for name, _, _ in report.mismatched}
+    fitting = OrderedDict((k, v) for k, v in state_dict.items() if k not in wrong)
+    if hasattr(state_dict, '_metadata'):  # module versions: some layers rename their keys by it
+        fitting._metadata = state_dict._metadata
+    keys = model.load_state_dict(fitting, strict=False)
+    report.missing = [
+        k for k in keys.missing_keys if k not in wrong and not k.endswith('num_batches_tracked')
+    ]
+    report.unexpected = [k for k in keys.unexpected_keys if not k.startswith('data_preprocessor.')]
+    absent = set(keys.missing_keys) | wrong
+    report.matched = [k for k in own if k not in absent]
+    if not report.complete:
+        report.hint = _guess_cause(report, own, state_dict, what)
+        source = f' from {path}' if path else ''
+        raise ValueError(f'The weights of the {what}{source} do not fit {type(model).__name__}: {report}')
+    return report
+
+
+def _guess_cause(report: LoadReport, own: dict, state_dict: dict, what: str) -> str:
+    prefix = _wrapping_prefix(own, state_dict)
+    if prefix == STUDENT_PREFIX:
+        return (
+            'this looks like a full checkpoint of a distillation run (prefix "architecture."): use the '
+            'student-only file '
+            'beside it, *_student.pth or best.pth'
+        )
+    if prefix:
+        return f'this looks like a wrapped checkpoint, prefix "{prefix}": remove the prefix from its keys'
+    prefix = _wrapping_prefix(state_dict, own)
+    if prefix:
+        return f'this looks like the weights of a part alone: the model has them under "{prefix}"'
+    for name, file_shape, model_shape in report.mismatched:
+        if (
+            name.endswith(('conv_seg.weight', 'fc_cls.weight', 'cls_seg.weight'))
+            and file_shape[1:] == model_shape[1:]
+        ):
+            head = name.split('.')[0]
+            return (
+                f'the file was trained with {file_shape[0]} classes, the config says {model_shape[0]}: set '
+                f'{what}.{head}.num_classes={file_shape[0]} or take another file'
+            )
+    heads = {k.split('.')[0] for k in report.missing}
+    if heads and heads <= {'auxiliary_head'} and not (report.unexpected or report.mismatched):
+        return f'the file has no auxiliary head: set {what}.auxiliary_head=None'
+    if report.mismatched or report.unexpected:
+        return f'the file belongs to another network (depth, width or heads): check {what}.cfg_path against the file'
+    return ''
+
+
+def _wrapping_prefix(inner: dict, outer: dict) -> str | None:
+    """The prefix that turns most keys of ``inner`` into keys of ``outer``, if there is one."""
+    for name in list(inner)[:20]:
+        for candidate in outer:
+            if candidate.endswith('.' + name):
+                prefix = candidate[: -len(name)]
+                if sum(prefix + k in outer for k in inner) > len(inner) / 2:
+                    return prefix
+    return None
+
+
+def _strip(state: dict, prefix: str) -> dict:
+    out = OrderedDict((k[len(prefix) :], v) for k, v in state.items() if k.startswith(prefix))
+    metadata = getattr(state, '_metadata', None)
+    if metadata is not None:
+        out._metadata = OrderedDict(
+            (k[len(prefix) :], v) for k, v in metadata.items() if k.startswith(prefix)
+        )
+    return out
+
+
+def _listing(title: str, names: list[str], most: int = 8) -> list[str]:
+    if not names:
+        return []
+    rest = f', ... ({len(names) - most} more)' if len(names) > most else ''
+    return [f'  {title}: {", ".join(names[:most])}{rest}']
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def _local_file(path: str, key: str, advice: str) -> str:
+    if path.startswith(('http://', 'https://')):
+        folder = Path(torch.hub.get_dir()) / 'checkpoints'
+        folder.mkdir(parents=True, exist_ok=True)
+        address = hashlib.sha256(path.encode()).hexdigest()[:8]  # many files are called best.pth
+        target = folder / f'{address}-{path.split("?")[0].rsplit("/", 1)[-1]}'
+        if not target.exists():
+            torch.hub.download_url_to_file(path, str(target))
+        return str(target)
+    if '://' in path:
+        raise ValueError(
+            f'{key}: {path!r}: only files and http(s) addresses are read; download it and give the file.'
+        )
+    if not Path(path).expanduser().is_file():
+        folder = Path(path).expanduser().parent
+        found = sorted(p.name for p in folder.glob('*.pth')) if folder.is_dir() else []
+        hint = f' {folder} holds {found}.' if found else f' {folder} does not exist or has no .pth file.'
+        raise FileNotFoundError(f'{key}: no file {path!r}.{hint} {advice}')
+    return str(Path(path).expanduser())

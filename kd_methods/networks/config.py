@@ -1,0 +1,260 @@
+"""From a config entry to a network: where configs are found, how overrides are merged, what is built.
+
+A network is named in a config in one of three ways:
+
+- ``dict(cfg_path='configs/baselines/pspnet_r18_scenes.py')``: the ``model`` of a config of this tree or of
+  the user's own;
+- ``dict(cfg_path='mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py')``: of an installed package;
+- a full model dict, or a built model.
+
+Keys beside ``cfg_path`` are merged deeply into that ``model``.
+"""
+
+import copy
+import difflib
+import importlib
+import inspect
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.logging import print_log
+from mmengine.model import BaseModel, revert_sync_batchnorm
+from mmengine.registry import MODELS, DefaultScope
+
+from kd_methods.utils.paths import REPO_ROOT
+
+#: Keys beside ``cfg_path`` that are about the look-up and not about the model.
+_LOOKUP_KEYS = ('cfg_path', 'pretrained', 'downloads')
+
+
+def load_config(path: str | Path, key: str = 'cfg_path') -> Config:
+    """Read a config of this tree, of the user, or of a package.
+
+    Args:
+        path (str | Path): ``'mmseg::...'`` / ``'mmdet::...'`` for a package's config; else a file, looked up
+            from the working directory first, then from the root of this repository.
+        key (str): Name of the config key that holds ``path``, for the error message. Defaults to
+            ``'cfg_path'``.
+
+    Raises:
+        FileNotFoundError: There is no such config; the message lists the nearest names.
+    """
+    path = str(path)
+    if '::' in path:
+        from mmengine.hub import get_config
+
+        try:
+            return get_config(path)
+        except FileNotFoundError as error:
+            renamed = _renamed_in_package(path)
+            if renamed is not None:
+                print_log(f'{key}: {path!r} is now called {renamed!r}', logger='current')
+                return get_config(renamed)
+            raise FileNotFoundError(
+                f'{key}: the package {path.split("::")[0]!r} has no config {path.split("::", 1)[1]!r}: '
+                f'{error}'
+            ) from error
+    candidates = [Path(path).expanduser(), REPO_ROOT / path]
+    for candidate in candidates:
+        if candidate.is_file():
+            return Config.fromfile(str(candidate))
+    folders = [c.parent for c in candidates if c.parent.is_dir()]
+    names = sorted({f.name for folder in folders for f in folder.glob('*.py')})
+    near = difflib.get_close_matches(Path(path).name, names, n=3)
+    hint = f' Did you mean {" or ".join(repr(n) for n in near)}?' if near else ''
+    places = ' and '.join(dict.fromkeys(map(str, (Path.cwd(), REPO_ROOT))))
+    raise FileNotFoundError(f'{key}: no config file {path!r} (looked in {places}).{hint}')
+
+
+def resolve_model_cfg(cfg: dict, key: str = 'architecture') -> ConfigDict:
+    """Turn a network entry of a config into one full model dict.
+
+    Args:
+        cfg (dict): ``dict(cfg_path=..., **overrides)`` or a full model dict (returned as a copy). Beside
+            ``cfg_path``:
+
+            - ``pretrained`` (bool): ``True`` starts from the package's own published checkpoint of that
+              config (``pkg::`` paths only). Defaults to False.
+            - ``downloads`` (bool): ``False`` clears every ``init_cfg`` and ``pretrained`` that would read
+              weights from a file or URL. Defaults to True.
+            - any key of the model: merged deeply, with ``_delete_=True`` to replace instead of merge.
+        key (str): Config key of this entry, for messages. Defaults to ``'architecture'``.
+
+    Returns:
+        ConfigDict: The full model dict; ``_scope_`` says in which package its types are looked up.
+
+    Raises:
+        KeyError: An override names a key that the model's class does not take.
+        TypeError: The entry is no dict, or an override is of another kind than what it overrides.
+        ValueError: ``pretrained=True`` for a config that has no published checkpoint.
+    """
+    if not isinstance(cfg, dict):
+        raise TypeError(
+            f'{key}: expected a dict (cfg_path=... or a full model dict), got {type(cfg).__name__}: {cfg!r}'
+        )
+    cfg = ConfigDict(copy.deepcopy(dict(cfg)))
+    if 'cfg_path' not in cfg:
+        if 'type' not in cfg:
+            raise KeyError(
+                f"{key}: neither 'cfg_path' nor 'type' among its keys {sorted(cfg)}. Give "
+                f"{key}=dict(cfg_path='...config.py') or a full model dict."
+            )
+        return cfg
+    path = cfg['cfg_path']
+    source = load_config(path, key=f'{key}.cfg_path')
+    if 'model' not in source:
+        raise ValueError(f'{key}.cfg_path: {path!r} has no `model`; it holds {sorted(source.keys())}.')
+    if is_distillation(source):
+        raise ValueError(
+            f'{key}.cfg_path: {path!r} is itself a distillation config; name the config of a plain model.'
+        )
+    model = ConfigDict(copy.deepcopy(source.model.to_dict()))
+    if model.get('_scope_') is None and source.get('default_scope') is not None:
+        model['_scope_'] = source.default_scope
+    overrides = {k: v for k, v in cfg.items() if k not in _LOOKUP_KEYS}
+    _check_overrides(overrides, model, key, model.get('_scope_'))
+    try:
+        model = ConfigDict(Config._merge_a_into_b(overrides, model))
+    except TypeError as error:
+        raise TypeError(
+            f'{key}: cannot merge the overrides {sorted(overrides)} into the model of {path!r}: {error}'
+        ) from error
+    if cfg.get('pretrained'):
+        model['init_cfg'] = dict(type='Pretrained', checkpoint=_published_checkpoint(path, key))
+    if not cfg.get('downloads', True):
+        clear_pretrained(model)
+    return model
+
+
+def build_network(cfg: dict | BaseModel, key: str = 'architecture') -> BaseModel:
+    """Build the network of a config entry (see :func:`resolve_model_cfg`); a built one passes through.
+
+    Without CUDA, SyncBN becomes BN, since SyncBN cannot train on the CPU.
+    """
+    if isinstance(cfg, BaseModel):
+        return cfg
+    if isinstance(cfg, torch.nn.Module):
+        raise TypeError(
+            f'{key}: expected a dict or a mmengine BaseModel, got {type(cfg).__name__}: wrap it in a '
+            'BaseModel, '
+            'or give its config.'
+        )
+    network = MODELS.build(resolve_model_cfg(cfg, key))
+    if not isinstance(network, BaseModel):
+        raise TypeError(
+            f'{key}: {type(network).__name__} is not a mmengine BaseModel (a whole segmentor or detector).'
+        )
+    return network if torch.cuda.is_available() else revert_sync_batchnorm(network)
+
+
+def is_distillation(cfg: Config) -> bool:
+    """Whether a config trains a student with a teacher (as opposed to a plain model)."""
+    model = cfg.get('model') or {}
+    return isinstance(model, dict) and 'architecture' in model and 'distiller' in model
+
+
+def reads_weights(init: Any) -> bool:
+    """Whether an entry of an ``init_cfg`` reads weights: also without a type, as mmdet's transformers take
+    it.
+    """
+    return isinstance(init, dict) and (init.get('type') == 'Pretrained' or 'checkpoint' in init)
+
+
+def clear_pretrained(model: dict) -> None:
+    """Remove, in place, every ``init_cfg`` / ``pretrained`` that would read weights from a file or URL."""
+    for name, value in list(model.items()):
+        if name == 'init_cfg':
+            entries = value if isinstance(value, (list, tuple)) else [value]
+            kept = [e for e in entries if not reads_weights(e)]
+            if len(kept) != len(entries):
+                model[name] = kept or None
+        elif name == 'pretrained' and isinstance(value, str):
+            model[name] = None
+        elif isinstance(value, dict):
+            clear_pretrained(value)
+        elif isinstance(value, (list, tuple)):
+            for entry in value:
+                if isinstance(entry, dict):
+                    clear_pretrained(entry)
+
+
+def _renamed_in_package(path: str) -> str | None:
+    """A package's config under its present name: mmdet 3 and mmseg 1 turned underscores inside names into
+    dashes.
+    """
+    package, _, relative = path.partition('::')
+    folder = (
+        Path(importlib.import_module(package).__file__).parent / '.mim' / 'configs' / Path(relative).parent
+    )
+    plain = Path(relative).name.replace('-', '_')
+    matches = [f.name for f in folder.glob('*.py') if f.name.replace('-', '_') == plain]
+    return f'{package}::{Path(relative).with_name(matches[0]).as_posix()}' if matches else None
+
+
+def _published_checkpoint(path: str, key: str) -> str:
+    if '::' not in path:
+        raise ValueError(
+            f"{key}.pretrained: only configs of a package ('mmseg::...') have a published checkpoint; "
+            f"{path!r} is a file. Set {key}.init_cfg=dict(type='Pretrained', checkpoint=...) instead."
+        )
+    from mmengine.hub import get_config
+
+    try:
+        return get_config(path, pretrained=True).model_path
+    except (AssertionError, AttributeError) as error:
+        raise ValueError(
+            f'{key}.pretrained: the package lists no checkpoint for {path!r}; leave it out or name one with '
+            f"{key}.init_cfg=dict(type='Pretrained', checkpoint=...)."
+        ) from error
+
+
+def _check_overrides(overrides: dict, base: dict, key: str, scope: str | None) -> None:
+    """Refuse override keys that neither the base dict has nor its class takes."""
+    accepted: set[str] | None = None
+    for name, value in overrides.items():
+        where = f'{key}.{name}'
+        if name in base:
+            if isinstance(value, dict) and isinstance(base[name], dict) and not value.get('_delete_'):
+                _check_overrides(value, base[name], where, scope)
+            continue
+        if name in ('type', '_scope_', '_delete_'):
+            continue
+        if accepted is None:
+            accepted = _constructor_keys(overrides.get('type', base.get('type')), scope)
+        if accepted and name not in accepted:
+            known: list[str] = sorted(accepted | set(base))
+            near = difflib.get_close_matches(name, known, n=3)
+            hint = f' Did you mean {" or ".join(repr(n) for n in near)}?' if near else f' It takes {known}.'
+            raise KeyError(f'{where}: {base.get("type")} takes no {name!r}.{hint}')
+
+
+def _constructor_keys(type_: Any, scope: str | None) -> set[str]:
+    """Names that a registered class takes, through its bases; empty if that cannot be told."""
+    if type_ is None:
+        return set()
+    try:
+        if isinstance(type_, str):
+            with MODELS.switch_scope_and_registry(scope or _current_scope()) as registry:
+                cls = registry.get(type_)
+        else:
+            cls = type_
+        keys: set[str] = set()
+        for base in inspect.getmro(cls):
+            if '__init__' not in vars(base) or base is object:
+                continue
+            parameters = inspect.signature(base.__init__).parameters.values()
+            keys |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} - {
+                'self'
+            }
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                return keys
+        return set()
+    except Exception:  # a type from elsewhere: its constructor will say what it does not take
+        return set()
+
+
+def _current_scope() -> str | None:
+    scope = DefaultScope.get_current_instance()
+    return scope.scope_name if scope else None

@@ -1,0 +1,242 @@
+"""Taps: names of places in a network.
+
+A tap names a place by its role, so that a config needs no knowledge of module paths:
+
+============================  ===================================================================================
+``backbone.2``, ``neck.-1``   an output of the backbone or neck, counted from 0, or from the end
+``features``                  the decode head's map right before dropout and classifier
+``logits``                    the output of the decode head's classifier, before any resize
+``decode_head.bottleneck``    the output of the module at that path; with a trailing index, one of its outputs
+``module:neck.0``             a module path, where a role has the same name
+============================  ===================================================================================
+"""
+
+import difflib
+from dataclasses import dataclass
+
+from torch import nn
+
+from kd_methods.networks.probe import Firing, Probe, Shape, format_shape
+
+OUTPUTS = 'ModuleOutputs'
+INPUTS = 'ModuleInputs'
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A resolved place: which module, its inputs or outputs, which call, which of its tensors.
+
+    Attributes:
+        name (str): As the config has it.
+        kind (str): ``'ModuleOutputs'`` or ``'ModuleInputs'``, MMRazor's recorder types.
+        source (str): Module path.
+        record_idx (int): Which call of the module.
+        data_idx (int | None): Which element of what was recorded; None for the record itself.
+        shape (Shape): Shape found in the dry run.
+        fires (int): Calls a forward.
+    """
+
+    name: str
+    kind: str
+    source: str
+    record_idx: int = 0
+    data_idx: int | None = None
+    shape: Shape = None
+    fires: int = 1
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of a map N x C x H x W (or N x L x C tokens)."""
+        return self.shape[1] if len(self.shape) == 4 else self.shape[-1]
+
+    def recorder(self) -> dict:
+        """Config of the MMRazor recorder of this place."""
+        return dict(type=self.kind, source=self.source)
+
+    def record(self, recorder: str, from_student: bool) -> dict:
+        """Entry of a ``loss_forward_mappings`` that reads this place from a recorder."""
+        return dict(
+            recorder=recorder, from_student=from_student, record_idx=self.record_idx, data_idx=self.data_idx
+        )
+
+
+def resolve_tap(probe: Probe, name: str, key: str = 'distiller') -> Tap:
+    """Find the place that a tap names in a network.
+
+    Args:
+        probe (Probe): Dry run of the network.
+        name (str): The tap.
+        key (str): Config key that holds the tap, for messages. Defaults to ``'distiller'``.
+
+    Raises:
+        TypeError: The tap is no string.
+        KeyError: There is no such place; the message has the nearest names.
+        ValueError: The place is there, but is no single tensor, never fires, or lies behind a detector's
+            proposals.
+    """
+    if not isinstance(name, str):
+        raise TypeError(
+            f"{key}: a tap is a string such as 'features', 'backbone.2' or a module path, got {name!r}."
+        )
+    if name == 'features':
+        return _features(probe, name, key)
+    if name == 'logits':
+        return _output(probe, name, f'{_decode_head(probe, name, key)}.conv_seg', None, key, last=True)
+    modules = dict(probe.model.named_modules())
+    if name.startswith('module:'):
+        path = name[len('module:') :]
+        if path not in modules:
+            raise _unknown(probe, path, key)
+        return _output(probe, name, path, None, key)
+    head, _, tail = name.rpartition('.')
+    is_index = tail.lstrip('-').isdigit()
+    if is_index and head in ('backbone', 'neck') and head in modules:
+        return _output(probe, name, head, int(tail), key)
+    if name in modules and name:
+        return _output(probe, name, name, None, key)
+    if is_index and head in modules:
+        return _output(probe, name, head, int(tail), key)
+    raise _unknown(probe, name, key)
+
+
+def check_source(probe: Probe, kind: str, source: str, key: str) -> list[Firing]:
+    """Check a MMRazor recorder's ``source`` and return the firings of that module (empty if it never fires).
+
+    Raises:
+        KeyError: No module (or parameter) of that name; the message has the nearest names.
+        ValueError: The module lies behind a two-stage detector's proposals.
+    """
+    if kind == 'Parameter':
+        parameters = [name for name, _ in probe.model.named_parameters()]
+        if source not in parameters:
+            raise KeyError(f'{key}: no parameter {source!r} in the {probe.name}.{_near(source, parameters)}')
+        return []
+    if source not in dict(probe.model.named_modules()):
+        raise _unknown(probe, source, key)
+    _refuse_behind_proposals(probe, source, key)
+    return probe.firings.get(source, [])
+
+
+def _output(probe: Probe, name: str, path: str, index: int | None, key: str, last: bool = False) -> Tap:
+    calls = check_source(probe, OUTPUTS, path, key)
+    if not calls:
+        raise ValueError(
+            f'{key}: {name!r} never fires in the {probe.name} when it runs on an image '
+            f"(mode='tensor'){because(probe)}. Auxiliary heads are such places; choose a tap of the main "
+            'path.'
+        )
+    record_idx = len(calls) - 1 if last else 0
+    shape = calls[record_idx].outputs
+    index, shape = _select(probe, name, shape, index, key)
+    return Tap(name, OUTPUTS, path, record_idx, index, shape, len(calls))
+
+
+def _features(probe: Probe, name: str, key: str) -> Tap:
+    head = _decode_head(probe, name, key)
+    classifier = check_source(probe, OUTPUTS, f'{head}.conv_seg', key)
+    if not classifier:
+        raise ValueError(
+            f'{key}: {name!r}: the classifier {head}.conv_seg of the {probe.name} never '
+            f'fires{because(probe)}.'
+        )
+    before = [
+        i
+        for i, call in enumerate(probe.firings.get(f'{head}.dropout', []))
+        if call.order < classifier[-1].order
+    ]
+    if before:
+        path, record_idx = f'{head}.dropout', before[-1]
+    else:
+        path, record_idx = f'{head}.conv_seg', len(classifier) - 1
+    calls = probe.firings[path]
+    return Tap(name, INPUTS, path, record_idx, 0, calls[record_idx].inputs[0], len(calls))
+
+
+def _decode_head(probe: Probe, name: str, key: str) -> str:
+    """Path of the decode head with a classifier ``conv_seg``; of a cascade, the last one."""
+    head = getattr(probe.model, 'decode_head', None)
+    if head is None:
+        raise ValueError(
+            f"{key}: {name!r} needs a segmentor's decode_head, and the {probe.name} has none. A detector has "
+            f"'backbone.i' and 'neck.i'; anything else by module path."
+        )
+    path = 'decode_head'
+    if isinstance(head, nn.ModuleList):
+        path, head = f'decode_head.{len(head) - 1}', head[-1]
+    if not isinstance(getattr(head, 'conv_seg', None), nn.Module):
+        maps = [
+            (p, calls[0].outputs)
+            for p, calls in probe.firings.items()
+            if p.startswith(path + '.') and isinstance(calls[0].outputs, tuple) and len(calls[0].outputs) == 4
+        ]
+        candidates = ', '.join(f'{p} ({format_shape(s)})' for p, s in maps[-8:])
+        raise ValueError(
+            f'{key}: {type(head).__name__} of the {probe.name} has no classifier conv_seg, so {name!r} is '
+            'not '
+            f'defined; name a module of it instead: {candidates or "none returned a map in the dry run"}.'
+        )
+    return path
+
+
+def _select(probe: Probe, name: str, shape: Shape, index: int | None, key: str) -> tuple[int | None, Shape]:
+    """Check an index against what a module returned; the index to read with, and the tensor's shape."""
+    if isinstance(shape, tuple):
+        if index in (None, 0, -1):
+            return None, shape
+        raise ValueError(
+            f'{key}: {name!r}: the {probe.name} returns a single map ({format_shape(shape)}) there, so only '
+            'index 0 exists.'
+        )
+    if isinstance(shape, list) and shape:
+        if index is None:
+            if len(shape) == 1:
+                return 0, shape[0]
+            raise ValueError(
+                f'{key}: {name!r} of the {probe.name} returns {len(shape)} tensors {format_shape(shape)}: '
+                'add an '
+                f'index, {name}.0 to {name}.{len(shape) - 1}.'
+            )
+        if not -len(shape) <= index < len(shape):
+            raise ValueError(
+                f'{key}: {name!r}: index {index} is out of range, the {probe.name} returns {len(shape)} '
+                'outputs '
+                f'there: {format_shape(shape)}.'
+            )
+        if isinstance(shape[index], tuple):
+            return index % len(shape), shape[index]
+    raise ValueError(
+        f'{key}: {name!r} of the {probe.name} returns no tensor but {format_shape(shape)}; name a module '
+        'inside it.'
+    )
+
+
+def _refuse_behind_proposals(probe: Probe, source: str, key: str) -> None:
+    if source.split('.')[0] == 'roi_head' and hasattr(probe.model, 'roi_head'):
+        raise ValueError(
+            f'{key}: {source!r} lies behind the proposals of the {probe.name}: teacher and student would '
+            'look at '
+            "different boxes there. Take a tap before them: 'neck.i', 'backbone.i' or a module of rpn_head."
+        )
+
+
+def _unknown(probe: Probe, path: str, key: str) -> KeyError:
+    names = [name for name, _ in probe.model.named_modules() if name]
+    return KeyError(
+        f'{key}: no module {path!r} in the {probe.name}.{_near(path, names)} '
+        '`python tools/check.py CONFIG --taps` lists the places of both networks.'
+    )
+
+
+def _near(name: str, names: list[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    if not near:
+        near = sorted({n.split('.')[0] for n in names})
+        return f' Its parts are {near}.'
+    return f' Did you mean {" or ".join(repr(n) for n in near)}?'
+
+
+def because(probe: Probe) -> str:
+    """What ended a dry run, for a message about what it did not find; empty if nothing did."""
+    if probe.error is None:
+        return ''
+    return f' (the dry run ended with {type(probe.error).__name__}: {str(probe.error)[:200]})'

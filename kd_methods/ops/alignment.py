@@ -1,0 +1,188 @@
+"""Alignment of two sets of features by the relations within each: kernel regression, HSIC and CKA."""
+
+import torch
+from torch import Tensor
+
+from kd_methods.utils.checks import check_choices
+
+OPTIONS = dict(estimator=('debiased', 'biased'), kernel=('linear', 'laplace'))
+
+
+def laplace_kernel(x: Tensor, bandwidth: float = 1.0) -> Tensor:
+    r"""Laplace kernel of all pairs of tokens, :math:`k_{ij} = e^{-\lVert x_i - x_j \rVert_2 / \sigma}`.
+
+    :math:`\sigma` is ``bandwidth`` times the (lower) median distance of two different tokens, without gradient. Distances
+    below a thousandth of the root mean square one count as 0: from there on float32 cannot tell tokens apart,
+        and the
+    direction of the gradient would be noise.
+
+    Args:
+        x (Tensor): Tokens.
+        bandwidth (float): Factor of the median. Defaults to 1.0.
+
+    Shape:
+        - x: (N, n, C); output: (N, n, n), 1 on the diagonal, and everywhere where all tokens are the same.
+    """
+    n = x.shape[1]
+    x = x - x.mean(1, keepdim=True)
+    gram = x @ x.mT
+    norms = gram.diagonal(dim1=1, dim2=2)
+    squares = norms.unsqueeze(1) + norms.unsqueeze(2) - 2 * gram
+    far = squares > 1e-6 * squares.detach().mean((1, 2), keepdim=True).clamp(min=0)
+    far = far & ~torch.eye(n, dtype=torch.bool, device=x.device)
+    distance = squares.masked_fill(~far, 1).sqrt().masked_fill(~far, 0)
+    # The n zeros of the diagonal are the smallest; behind them, the median of the n (n - 1) others.
+    median = (
+        distance.detach()
+        .flatten(1)
+        .kthvalue(n + (n * (n - 1) + 1) // 2 if n > 1 else 1, 1)
+        .values.view(-1, 1, 1)
+    )
+    return (-distance / (bandwidth * median).clamp(min=torch.finfo(x.dtype).tiny)).exp()
+
+
+def kernel_regression(x: Tensor, bandwidth: float = 1.0) -> Tensor:
+    """Each token as the mean of all, weighted by :func:`laplace_kernel` (Nadaraya-Watson).
+
+    Shape:
+        - x, output: (N, n, C).
+    """
+    kernel = laplace_kernel(x, bandwidth)
+    return (kernel / kernel.sum(2, keepdim=True)) @ x
+
+
+def standardise(x: Tensor) -> Tensor:
+    """Tokens without their mean, at a root mean square of 1, a scale that is a constant to the gradient.
+
+    What :func:`cka` measures does not change with it, but its precision does: beside a large mean float32
+    loses the rest. Where the spread is below a thousandth of the root mean square the tokens count as equal
+    and become 0: gradients grow with the inverse of the spread.
+
+    Shape:
+        - x, output: (N, n, C).
+    """
+    size = _root_mean_square(x)
+    x = x - x.mean(1, keepdim=True)
+    scale = _root_mean_square(x)
+    constant = scale <= 1e-3 * size
+    return x * (1 / scale.masked_fill(constant, 1)).masked_fill(constant, 0)
+
+
+def _root_mean_square(x: Tensor) -> Tensor:
+    return x.detach().square().mean((1, 2), keepdim=True).sqrt()
+
+
+def linear_hsic(x: Tensor, y: Tensor, estimator: str = 'debiased') -> Tensor:
+    """:func:`hsic` of linear kernels, of the features themselves: C_x C_y n instead of n n (C_x + C_y)
+    products.
+
+    Shape:
+        - x: (N, n, C_x), y: (N, n, C_y); output: (N,).
+    """
+    n = x.shape[1]
+    check_choices('linear_hsic', OPTIONS, estimator=estimator)
+    if estimator == 'biased':
+        return ((x - x.mean(1, keepdim=True)).mT @ (y - y.mean(1, keepdim=True))).square().sum((1, 2)) / (
+            n - 1
+        ) ** 2
+    a, b = x.square().sum(2), y.square().sum(2)  # the diagonals, which are left out
+    r, s = (z @ z.sum(1).unsqueeze(2) - d.unsqueeze(2) for z, d in ((x, a), (y, b)))
+    r, s = r.squeeze(2), s.squeeze(2)  # sums of the rows without them
+    trace = (x.mT @ y).square().sum((1, 2)) - (a * b).sum(1)
+    total = trace + r.sum(1) * s.sum(1) / ((n - 1) * (n - 2)) - 2 * (r * s).sum(1) / (n - 2)
+    return total / (n * (n - 3))
+
+
+def hsic(K: Tensor, L: Tensor, estimator: str = 'debiased') -> Tensor:
+    r"""Hilbert-Schmidt independence criterion of two kernel matrices.
+
+    ``'debiased'`` is the estimator of Song et al. (JMLR 2012), with :math:`\tilde K, \tilde L` without their
+    diagonals:
+
+    .. math:: \frac{1}{n (n - 3)} \left[ \mathrm{tr}(\tilde K \tilde L)
+              + \frac{1^\top \tilde K 1\; 1^\top \tilde L 1}{(n - 1)(n - 2)} - \frac{2}{n - 2} 1^\top \tilde K \tilde L 1 \right]
+
+    ``'biased'`` is :math:`\mathrm{tr}(K H L H) / (n - 1)^2` with the centring matrix H.
+
+    Shape:
+        - K, L: (N, n, n), symmetric; output: (N,).
+    """
+    return _inner(_centre(K, estimator), _centre(L, estimator), estimator)
+
+
+def _centre(K: Tensor, estimator: str) -> Tensor:
+    """The matrix whose inner products are the estimate; no difference of large numbers is left in it."""
+    check_choices('hsic', OPTIONS, estimator=estimator)
+    return _double_centre(K) if estimator == 'biased' else _u_centre(K)
+
+
+def _inner(K: Tensor, L: Tensor, estimator: str) -> Tensor:
+    n = K.shape[1]
+    return (K * L).sum((1, 2)) / ((n - 1) ** 2 if estimator == 'biased' else n * (n - 3))
+
+
+def _double_centre(K: Tensor) -> Tensor:
+    rows = K.mean(2, keepdim=True)
+    return K - rows - rows.mT + rows.mean(1, keepdim=True)
+
+
+def _u_centre(K: Tensor) -> Tensor:
+    n = K.shape[1]
+    diagonal = torch.eye(n, dtype=torch.bool, device=K.device)
+    K = K.masked_fill(diagonal, 0)
+    rows = K.sum(2, keepdim=True) / (n - 2)
+    return (K - rows - rows.mT + rows.sum(1, keepdim=True) / (n - 1)).masked_fill(diagonal, 0)
+
+
+def cka(
+    x: Tensor, y: Tensor, kernel: str = 'linear', estimator: str = 'debiased', bandwidth: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    r"""Centred kernel alignment, :math:`HSIC(K, L) / \sqrt{HSIC(K, K)\, HSIC(L, L)}` (Kornblith et al. ICML
+    2019).
+
+    Invariant to orthogonal maps, isotropic scale and shift of either set, and to a permutation of the tokens
+    of both.
+
+    Args:
+        x (Tensor): Tokens, best of :func:`standardise`.
+        y (Tensor): As many others.
+        kernel (str): ``'linear'`` or ``'laplace'``. Defaults to 'linear'.
+        estimator (str): ``'debiased'`` or ``'biased'``, by which unrelated features seem alike where channels
+            outnumber tokens. Defaults to 'debiased'.
+        bandwidth (float): Of the Laplace kernel. Defaults to 1.0.
+
+    Shape:
+        - x: (N, n, C_x), y: (N, n, C_y), n >= 4.
+        - output: the alignment, (N,), and whether it is defined, bool: features that do not vary have none,
+          and are given 0.
+
+    Example:
+        >>> x = torch.randn(1, 16, 8)
+        >>> alignment, defined = cka(x, 3 * x + 1)
+        >>> round(alignment.item(), 4), defined.item()
+        (1.0, True)
+    """
+    check_choices('cka', OPTIONS, kernel=kernel)
+    if x.dim() != 3 or y.dim() != 3 or x.shape[:2] != y.shape[:2] or x.shape[1] < 4:
+        raise ValueError(
+            f"cka: expected N x n x C and N x n x C', n of 4 or more. Got: {tuple(x.shape)}, {tuple(y.shape)}"
+        )
+    n = x.shape[1]
+    if kernel == 'linear' and max(x.shape[2], y.shape[2]) < n:
+        cross, own_x, own_y = (linear_hsic(a, b, estimator) for a, b in ((x, y), (x, x), (y, y)))
+    else:
+        K, L = (
+            _centre(z @ z.mT if kernel == 'linear' else laplace_kernel(z, bandwidth), estimator)
+            for z in (x, y)
+        )
+        cross, own_x, own_y = (_inner(a, b, estimator) for a, b in ((K, L), (K, K), (L, L)))
+    # Of features that vary this is at least the share that one of n tokens has; below is rounding.
+    floors = [
+        torch.finfo(x.dtype).eps * z.detach().square().sum(2).mean(1).square()
+        if kernel == 'linear'
+        else torch.finfo(x.dtype).eps
+        for z in (x, y)
+    ]
+    defined = (own_x > floors[0]) & (own_y > floors[1])
+    own_x, own_y = own_x.masked_fill(~defined, 1), own_y.masked_fill(~defined, 1)
+    return (cross / (own_x.sqrt() * own_y.sqrt())).masked_fill(~defined, 0), defined

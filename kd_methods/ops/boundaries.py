@@ -1,0 +1,153 @@
+"""Boundaries in a feature map: where neighbouring vectors point elsewhere."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kd_methods.ops.grids import resize_map
+from kd_methods.ops.reductions import full_precision
+from kd_methods.ops.vectors import check_feature, unit_vectors, unit_vectors_backward
+from kd_methods.utils.checks import check_choices
+
+# Half of the eight neighbours (rows down, columns right); the other half is where these pairs are seen from
+# their other end.
+OFFSETS = ((0, 1), (1, -1), (1, 0), (1, 1))
+BOUNDARIES = ('affinity', 'mean')
+
+
+def neighbour_distances(feature: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    r"""Distance of each place of a map to each of its eight neighbours.
+
+    .. math:: d_{ij} = \lVert n_i - n_j \rVert^2 / 4, \qquad n_i = F_i / \lVert F_i \rVert
+
+    It is 1 minus the affinity: 0 for one direction, 1/2 for orthogonal vectors, 1 for opposite ones, and 1/4
+        between a zero vector,
+    of which n is 0, and another.
+
+    Args:
+        feature (Tensor): The map F.
+        valid (Tensor, optional): Which places count, bool; what the others hold has no influence, and
+            gradient 0, even nan. Defaults to None: all.
+
+    Shape:
+        - feature: (N, C, H, W); valid: (N, 1, H, W).
+        - output: distances (N, 8, H, W), 0 where a neighbour does not count, and whether it does, bool, of
+          the same shape.
+
+    Example:
+        >>> distances, counts = neighbour_distances(torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]).view(1, 2, 1, 3))
+        >>> distances.amax(1).tolist(), counts.sum(1).tolist()
+        ([[[0.0, 0.5, 0.5]]], [[[1, 2, 1]]])
+    """
+    check_feature(feature, feature)
+    if valid is None:
+        valid = torch.ones_like(feature[:, :1], dtype=torch.bool)
+    else:
+        feature = feature.masked_fill(~valid, 0)
+    counts = torch.zeros(
+        len(valid), 2 * len(OFFSETS), *valid.shape[2:], dtype=torch.bool, device=valid.device
+    )
+    for k, (here, there) in enumerate(_pairs(*valid.shape[2:])):
+        counts[:, k][here] = counts[:, -1 - k][there] = (valid[here] & valid[there]).squeeze(1)
+    return _NeighbourDistances.apply(feature).masked_fill(~counts, 0), counts
+
+
+class _NeighbourDistances(torch.autograd.Function):
+    """By hand, for the memory: autograd would keep the unit vectors and all differences, eight times the map."""
+
+    @staticmethod
+    def forward(ctx: Any, feature: Tensor) -> Tensor:
+        n = unit_vectors(full_precision(feature), dim=1)
+        distances = n.new_zeros(len(n), 2 * len(OFFSETS), *n.shape[2:])
+        for k, (here, there) in enumerate(_pairs(*n.shape[2:])):
+            d = (n[here] - n[there]).square_().sum(1).div_(4).clamp_(max=1)
+            distances[:, k][here] = distances[:, -1 - k][there] = d
+        ctx.save_for_backward(feature)
+        return distances
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (feature,) = ctx.saved_tensors
+        x = full_precision(feature)
+        n = unit_vectors(x, dim=1)
+        slope = torch.zeros_like(n)
+        for k, (here, there) in enumerate(_pairs(*n.shape[2:])):
+            weight = (grad[:, k][here] + grad[:, -1 - k][there]) / 2
+            change = (n[here] - n[there]).mul_(weight.unsqueeze(1))
+            slope[here] += change
+            slope[there] -= change
+        return unit_vectors_backward(slope, n, x, dim=1).to(feature.dtype)
+
+
+def _pairs(h: int, w: int) -> list[tuple[tuple, tuple]]:
+    """For each offset, indices of the places that have such a neighbour, and of those neighbours."""
+    found = []
+    for down, right in OFFSETS:
+        left, width = max(-right, 0), max(w - abs(right), 0)
+        here = (..., slice(0, max(h - down, 0)), slice(left, left + width))
+        there = (..., slice(down, max(h, down)), slice(left + right, left + right + width))
+        found.append((here, there))
+    return found
+
+
+def boundary_map(feature: Tensor, boundary: str = 'affinity', valid: Tensor | None = None) -> Tensor:
+    r"""How strongly a boundary runs at each place of a map: its distance to the neighbours.
+
+    .. math:: b_i = \max_{j \in \Omega(i)} d_{ij}
+
+    with :math:`d` of :func:`neighbour_distances` and :math:`\Omega` the eight neighbours. It knows neither
+    labels nor channels: it stays the same if the channels are permuted or turned, or if a vector is scaled.
+
+    Args:
+        feature (Tensor): The map.
+        boundary (str): ``'affinity'``: the largest distance, 1 minus the smallest affinity; ``'mean'``: the
+            mean distance. Defaults to 'affinity'.
+        valid (Tensor, optional): Which places count, bool. Defaults to None: all.
+
+    Shape:
+        - feature: (N, C, H, W); valid, output: (N, 1, H, W); output: 0 to 1, at most 0.5 if no feature is
+          negative.
+
+    Example:
+        >>> boundary_map(torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]).view(1, 2, 1, 3)).flatten().tolist()
+        [0.0, 0.5, 0.5]
+    """
+    return reduce_distances(*neighbour_distances(feature, valid), boundary)
+
+
+def reduce_distances(distances: Tensor, counts: Tensor, boundary: str = 'affinity') -> Tensor:
+    """A boundary map, of what :func:`neighbour_distances` gives."""
+    check_choices('boundary_map', dict(boundary=BOUNDARIES), boundary=boundary)
+    if boundary == 'affinity':
+        return distances.amax(1, keepdim=True)
+    return distances.sum(1, keepdim=True) / counts.sum(1, keepdim=True).clamp(min=1)
+
+
+def fuse_boundaries(
+    maps: Sequence[Tensor], size: tuple[int, int] | None = None, valid: Sequence[Tensor] | None = None
+) -> Tensor:
+    """Mean of boundary maps of several levels, each brought to one grid, bilinearly.
+
+    Args:
+        maps (Sequence[Tensor]): The maps.
+        size (tuple[int, int], optional): Height and width of the grid. Defaults to None: that of the finest
+            map.
+        valid (Sequence[Tensor], optional): Which places of each map count, bool. The others are left out of
+            interpolation and mean, as if the map ended there. Defaults to None: all.
+
+    Shape:
+        - maps, valid: (N, 1, h, w) each; output: (N, 1, H, W), 0 where no place of any level is near that
+          counts.
+    """
+    size = size or max((tuple(b.shape[2:]) for b in maps), key=lambda s: s[0] * s[1])
+    if valid is None:
+        return sum(resize_map(b, size) for b in maps) / len(maps)
+    total, count = 0, 0
+    for b, counts in zip(maps, valid):
+        share = resize_map(counts.to(b.dtype), size)
+        total = total + resize_map(b.masked_fill(~counts, 0), size) / share.masked_fill(share == 0, 1)
+        count = count + (share > 0)
+    return total / count.clamp(min=1)

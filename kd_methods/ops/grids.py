@@ -1,0 +1,70 @@
+"""Maps of two networks on one grid, and which of its places count."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kd_methods.ops.reductions import full_precision
+
+
+def common_grid(first: Sequence[int], second: Sequence[int], most: int | None = None) -> tuple[int, int]:
+    """The finest grid that is no finer than either map; with ``most``, of at most so many places, its sides'
+    ratio kept if it can.
+
+    Args:
+        first (Sequence[int]): Height and width of one map.
+        second (Sequence[int]): Height and width of the other.
+        most (int, optional): Bound on the number of places. Defaults to None: no bound.
+
+    Example:
+        >>> common_grid((64, 128), (32, 64)), common_grid((64, 128), (32, 64), 1024)
+        ((32, 64), (22, 45))
+    """
+    height, width = (min(pair) for pair in zip(first, second))
+    if most is None or height * width <= most:
+        return height, width
+    share = math.sqrt(most / (height * width))
+    rows = min(max(int(height * share + 1e-6), 1), most)  # 65 * (32 / 65) must not become 31
+    return rows, min(max(int(width * share + 1e-6), 1), most // rows)
+
+
+def pool_map(x: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Bring a map to a coarser grid by adaptive average pooling, in full precision; as it is where it is on
+    that grid.
+
+    Shape:
+        - x: (N, C, H, W); output: (N, C, *grid).
+    """
+    return x if tuple(x.shape[2:]) == tuple(grid) else F.adaptive_avg_pool2d(full_precision(x), grid)
+
+
+def valid_area(img_shape: Sequence[Sequence[int]], batch_shape: Sequence[int], like: Tensor) -> Tensor:
+    """Which places of a map see a pixel of their image, rather than padding alone.
+
+    Args:
+        img_shape (Sequence[Sequence[int]]): Height and width of each image before padding, in pixels.
+        batch_shape (Sequence[int]): Height and width of the padded batch.
+        like (Tensor): The map.
+
+    Shape:
+        - like: (N, C, H, W); output: (N, 1, H, W), bool.
+    """
+    h, w = like.shape[2:]
+    ends = torch.tensor(
+        [[size[0] * h / batch_shape[0], size[1] * w / batch_shape[1]] for size in img_shape],
+        device=like.device,
+    )
+    rows, columns = torch.arange(h, device=like.device), torch.arange(w, device=like.device)
+    inside = (rows < ends[:, :1])[:, :, None] & (columns < ends[:, 1:])[:, None]
+    return inside[:, None]
+
+
+def resize_map(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring maps to a grid by bilinear interpolation, ``align_corners=False``; as they are where they are on
+    it.
+    """
+    same = tuple(x.shape[2:]) == tuple(size)
+    return x if same else F.interpolate(x, size=tuple(size), mode='bilinear', align_corners=False)

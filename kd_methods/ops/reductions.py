@@ -1,0 +1,49 @@
+"""Means and medians over a part of a tensor, and the precision they run in; nothing here waits for the
+device.
+"""
+
+import torch
+from torch import Tensor
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """float32, or float64 where it already is: what reductions over pixels and pairs run in."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def mean_over_images(x: Tensor, mask: Tensor) -> Tensor:
+    """Mean over what ``mask`` selects in an image, then over the images where it selects anything; else 0.
+
+    What is not selected has no influence and gradient 0, even where it is nan.
+
+    Args:
+        x (Tensor): Values.
+        mask (Tensor): Which of them count, bool.
+
+    Shape:
+        - x, mask: (N, ...), of one shape; output: scalar.
+
+    Example:
+        >>> x = torch.tensor([[1., 3.], [8., 9.], [5., 6.]])
+        >>> mean_over_images(x, torch.tensor([[True, True], [True, False], [False, False]])).item()
+        5.0
+    """
+    count = mask.flatten(1).sum(1)
+    mean = x.masked_fill(~mask, 0).flatten(1).sum(1) / count.clamp(min=1)
+    return mean.sum() / (count > 0).sum().clamp(min=1)
+
+
+def masked_median(x: Tensor, mask: Tensor) -> Tensor:
+    """Lower median of what ``mask`` selects; nan if that is nothing.
+
+    Args:
+        x (Tensor): Values of any shape.
+        mask (Tensor): Which of them count, bool.
+
+    Example:
+        >>> masked_median(torch.tensor([4., 1., 9., 2.]), torch.tensor([True, True, True, False])).item()
+        4.0
+    """
+    ordered = x.masked_fill(~mask, float('inf')).flatten().sort().values
+    middle = ((mask.sum() - 1) // 2).clamp(min=0)
+    return ordered.gather(0, middle.view(1)).squeeze(0).masked_fill(~mask.any(), float('nan'))

@@ -1,0 +1,1 @@
+"""Made data: sign scenes, drawn from a seed and written in the on-disk form of each supported data set."""

@@ -1,0 +1,39 @@
+"""The forms in which sign scenes lie on disk: their own, and those of the data sets whose loaders are tested
+on them.
+
+A form writes one scene at a time, from any process, and adds what belongs to a whole split (lists, JSON) at
+the end."""
+
+from kd_methods.scenes.forms.ade20k import ADE20KForm
+from kd_methods.scenes.forms.base import SceneForm
+from kd_methods.scenes.forms.camvid import CamVidForm
+from kd_methods.scenes.forms.cityscapes import CityscapesForm
+from kd_methods.scenes.forms.coco import CocoForm
+from kd_methods.scenes.forms.nyuv2 import NYUv2Form
+from kd_methods.scenes.forms.own import OwnForm
+from kd_methods.scenes.forms.voc import VOCForm
+
+FORMS = dict(
+    scenes=OwnForm,
+    cityscapes=CityscapesForm,
+    voc=VOCForm,
+    camvid=CamVidForm,
+    coco=CocoForm,
+    nyuv2=NYUv2Form,
+    ade20k=ADE20KForm,
+)
+
+
+def build_form(name: str, seed: int = 0, depth: bool = False) -> SceneForm:
+    """The form of a name.
+
+    Raises:
+        ValueError: There is no such form, or it has no place for depth.
+    """
+    if name not in FORMS:
+        raise ValueError(f'format: got {name!r}, expected one of {list(FORMS)}')
+    if depth and not FORMS[name].has_depth:
+        raise ValueError(
+            f'depth: the form {name!r} has no place for depth maps; leave --depth or --format {name} out'
+        )
+    return FORMS[name](seed, depth)

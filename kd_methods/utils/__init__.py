@@ -1,0 +1,1 @@
+"""Files, processes and words; nothing here knows of networks or tensors."""

@@ -1,0 +1,106 @@
+"""The text of a check: sections of aligned tables, then what was found."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+WIDTH = 118
+_WHOLE_WORDS = dict(break_long_words=False, break_on_hyphens=False)  # paths and names are to be copied
+
+
+class Report:
+    """Sections in the order in which they were written, and what is wrong.
+
+    Args:
+        title (str): First line.
+    """
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.sections: list[tuple[str, str]] = []
+        self.wrong: list[str] = []
+        self.notes: list[str] = []
+
+    @property
+    def exit_code(self) -> int:
+        """0 where nothing is wrong, 1 otherwise."""
+        return 1 if self.wrong else 0
+
+    def add(self, title: str, text: str) -> None:
+        """Add a section; an empty one is left out."""
+        if text:
+            self.sections.append((title, text))
+
+    def __str__(self) -> str:
+        parts = [self.title]
+        parts += [f'{title}\n{textwrap.indent(text, "  ")}' for title, text in self.sections]
+        if self.notes:
+            parts.append('Notes\n' + _bullets('-', self.notes))
+        if self.wrong:
+            things = 'One thing is' if len(self.wrong) == 1 else f'{len(self.wrong)} things are'
+            parts.append(f'{things} wrong\n' + _bullets('x', self.wrong))
+        else:
+            parts.append('Nothing wrong was found.')
+        return '\n\n'.join(parts)
+
+
+def table(
+    rows: Sequence[Sequence[Any]], header: Sequence[str] | None = None, right: Sequence[int] = ()
+) -> str:
+    """Align columns.
+
+    Args:
+        rows (Sequence[Sequence]): Cells; None is an empty one.
+        header (Sequence[str] | None): Column names. Defaults to None.
+        right (Sequence[int]): Columns of numbers, aligned to the right. Defaults to ().
+    """
+    cells = [
+        ['' if cell is None else str(cell) for cell in row]
+        for row in ([header] if header else []) + list(rows)
+    ]
+    if not cells:
+        return ''
+    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
+    lines = [
+        '  '.join(
+            cell.rjust(w) if i in right else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths))
+        )
+        for row in cells
+    ]
+    return '\n'.join(line.rstrip() for line in lines)
+
+
+def pairs(rows: Sequence[tuple[str, str]]) -> str:
+    """Names and values; a long value goes on below itself."""
+    indent = max((len(name) for name, _ in rows), default=0) + 2
+    lines = []
+    for name, value in rows:
+        wrapped = [
+            part
+            for line in value.splitlines()
+            for part in textwrap.wrap(line, WIDTH - indent, **_WHOLE_WORDS)
+        ] or ['']
+        lines += [name.ljust(indent) + wrapped[0]] + [' ' * indent + part for part in wrapped[1:]]
+    return '\n'.join(lines)
+
+
+def number(value: float | None) -> str:
+    """A measured figure with three digits; a dash where there is none."""
+    return '-' if value is None else f'{value:.3g}'
+
+
+def count(value: float | None) -> str:
+    """A large count with its unit: ``1.23 M``."""
+    if value is None:
+        return '-'
+    for unit, size in (('T', 1e12), ('G', 1e9), ('M', 1e6), ('k', 1e3)):
+        if value >= size:
+            return f'{value / size:.3g} {unit}'
+    return f'{value:.0f}'
+
+
+def _bullets(mark: str, items: Sequence[str]) -> str:
+    return '\n'.join(
+        textwrap.fill(item, WIDTH, initial_indent=f'  {mark} ', subsequent_indent='    ', **_WHOLE_WORDS)
+        for item in items
+    )

@@ -1,0 +1,181 @@
+"""Which places of teacher and student are drawn: those of the distiller, those of the backbone, or those that
+were named.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import zip_longest
+
+from torch import nn
+
+from kd_methods.distill import wiring
+from kd_methods.distill.algorithm import FrozenTeacherDistill
+from kd_methods.networks.probe import Probe, Shape, format_shape
+from kd_methods.networks.taps import INPUTS, OUTPUTS, Tap, resolve_tap
+
+OPTION = '--taps'
+
+
+@dataclass(frozen=True)
+class Place:
+    """A row of a picture: a tap of the student and the teacher's tap beside it.
+
+    Attributes:
+        student (Tap | None): None where a loss reads the teacher alone.
+        teacher (Tap | None): None where there is no teacher, or a loss reads the student alone.
+    """
+
+    student: Tap | None
+    teacher: Tap | None = None
+
+    @property
+    def label(self) -> str:
+        """Name of the row: the tap, or student's : teacher's where they differ."""
+        names = [tap.name for tap in (self.student, self.teacher) if tap is not None]
+        return ' : '.join(dict.fromkeys(names))
+
+    def of(self, side: str) -> Tap | None:
+        """The tap of a side, ``'student'`` or ``'teacher'``."""
+        return self.student if side == 'student' else self.teacher
+
+
+def named_places(names: Sequence[str], student: Probe, teacher: Probe | None) -> list[Place]:
+    """Find taps that a user has named.
+
+    Args:
+        names (Sequence[str]): Taps; ``'student:teacher'`` where the two networks have different ones.
+        student (Probe): Dry run of the student.
+        teacher (Probe | None): Dry run of the teacher, if there is one.
+
+    Raises:
+        KeyError: There is no such place.
+        ValueError: A name cannot be read, or a place holds no map.
+    """
+    places = []
+    for name in names:
+        pair = _split(name)
+        if len(pair) == 2 and teacher is None:
+            raise ValueError(
+                f'{OPTION} {name}: a pair is student:teacher, and a plain config has no teacher. Name one '
+                'tap.'
+            )
+        taps = [
+            resolve_tap(probe, tap, OPTION)
+            for probe, tap in ((student, pair[0]), (teacher, pair[-1]))
+            if probe is not None
+        ]
+        for tap, probe in zip(taps, (student, teacher)):
+            if not is_map(tap.shape):
+                raise ValueError(
+                    f'{OPTION}: {tap.name!r} of the {probe.name} is {format_shape(tap.shape)}, no map N x C '
+                    'x H x W '
+                    'of several places. `python tools/check.py CONFIG --taps` lists all places with their '
+                    'shapes.'
+                )
+        places.append(Place(*taps))
+    return _unique(places)
+
+
+def backbone_places(student: Probe, teacher: Probe | None = None) -> list[Place]:
+    """All outputs of the backbone; with a teacher, paired as far as both have them.
+
+    Raises:
+        ValueError: The network has no backbone whose outputs are maps.
+    """
+    counts = [
+        len(calls[0].outputs) if isinstance(calls[0].outputs, list) else 1
+        for calls in (probe.firings.get('backbone') for probe in (student, teacher) if probe is not None)
+        if calls
+    ]
+    taps = [f'backbone.{i}' for i in range(min(counts, default=0))]
+    places = [
+        Place(*(resolve_tap(probe, tap, OPTION) for probe in (student, teacher) if probe is not None))
+        for tap in taps
+    ]
+    places = [place for place in places if is_map(place.student.shape)]
+    if not places:
+        raise ValueError(
+            f'{OPTION}: the {student.name} has no backbone that returns maps, so the places must be named. '
+            '`python tools/check.py CONFIG --taps` lists them.'
+        )
+    return places
+
+
+def distiller_places(model: FrozenTeacherDistill) -> list[Place]:
+    """All maps that the losses of a distiller read: what a loss reads of the student beside what it reads of
+    the teacher.
+
+    They come in the order in which the student (where it has no part, the teacher) computes them.
+    """
+    places: list[Place] = []
+    for _, leaf in model._named_leaves():
+        for mapping in leaf.loss_forward_mappings.values():
+            taps: dict[bool, list[Tap]] = {True: [], False: []}
+            for record in mapping.values():
+                if 'recorder' in record:
+                    taps[record['from_student']] += _taps_of(leaf, record, model.probes)
+            places += [Place(*pair) for pair in zip_longest(taps[True], taps[False])]
+
+    def order(place: Place) -> tuple[bool, int, int]:
+        tap, probe = (place.student, model.probes[0]) if place.student else (place.teacher, model.probes[1])
+        return place.student is None, probe.firings[tap.source][tap.record_idx].order, tap.data_idx or 0
+
+    return sorted(_unique(places), key=order)
+
+
+def is_map(shape: Shape) -> bool:
+    """Whether a shape of the dry run is that of a map N x C x H x W, or of tokens N x L x C in a square; of
+    several places.
+    """
+    if not isinstance(shape, tuple):
+        return False
+    if len(shape) == 3:
+        return shape[1] > 1 and math.isqrt(shape[1]) ** 2 == shape[1]
+    return len(shape) == 4 and shape[2] * shape[3] > 1
+
+
+def _unique(places: list[Place]) -> list[Place]:
+    """Without those that are there already, by another name perhaps: ``backbone.-1`` and ``backbone.3``."""
+
+    def where(tap: Tap | None) -> tuple | None:
+        return tap and (tap.kind, tap.source, tap.record_idx, tap.data_idx)
+
+    first: dict[tuple, Place] = {}
+    for place in places:
+        first.setdefault((where(place.student), where(place.teacher)), place)
+    return list(first.values())
+
+
+def _split(name: str) -> list[str]:
+    """The one or two taps of ``'student:teacher'``; ``module:`` is a part of a tap's name."""
+    parts: list[str] = []
+    for part in name.split(':'):
+        if parts and parts[-1] == 'module':
+            parts[-1] += f':{part}'
+        else:
+            parts.append(part)
+    if len(parts) > 2 or not all(parts) or 'module' in parts:
+        raise ValueError(
+            f"{OPTION} {name}: expected a tap such as 'backbone.3', or student:teacher, "
+            "'backbone.3:backbone.2'."
+        )
+    return parts
+
+
+def _taps_of(leaf: nn.Module, record: dict, probes: tuple[Probe, Probe]) -> list[Tap]:
+    """The maps of a mapping's record. A recorder of MMRazor may hold several."""
+    side = 'student' if record['from_student'] else 'teacher'
+    recorder = getattr(leaf, f'{side}_recorders').recorders[record['recorder']]
+    kind = wiring.recorder_kind(recorder)
+    if kind not in (INPUTS, OUTPUTS):
+        return []
+    shape = wiring.recorded_shape(leaf, record, *probes)
+    index = record.get('data_idx')
+    name = getattr(leaf, 'taps', {}).get(record['recorder'], {}).get(side)
+    name = name or recorder.source + ('' if index is None else f'.{index}')
+    tap = Tap(name, kind, recorder.source, record.get('record_idx') or 0, index, shape)
+    taps = [tap]
+    if isinstance(shape, list):
+        taps = [replace(tap, name=f'{name}.{i}', data_idx=i, shape=s) for i, s in enumerate(shape)]
+    return [tap for tap in taps if is_map(tap.shape)]
