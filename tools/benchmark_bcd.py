@@ -76,8 +76,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     print(
         f'{args.device}, {args.threads} thread(s), forward + backward, median of {args.repeats}; maps of '
-        f'{args.batch} x '
-        f'{args.channels} x {args.height} x {args.width}: {args.height * args.width} places an image'
+        f'{args.batch} x {args.channels} x {args.height} x {args.width}: {args.height * args.width} places '
+        'an image'
     )
     for loss in ('context', 'boundary'):
         if args.loss in (loss, 'both'):

@@ -77,9 +77,8 @@ def main(argv: list[str] | None = None) -> float:
         megabytes = sum(Path(sample.image).stat().st_size for sample in samples) / args.pairs / 1e6
     assert not any(seen.problems for seen in results['check'])
     print(
-        f'{args.pairs} pairs of {args.size[0]} x {args.size[1]}, {megabytes:.2f} MB an image, {args.workers} '
-        'process(es), '
-        f'median of {args.repeats} (min - max)'
+        f'{args.pairs} pairs of {args.size[0]} x {args.size[1]}, {megabytes:.2f} MB an image, '
+        f'{args.workers} process(es), median of {args.repeats} (min - max)'
     )
     middle = {}
     for name, seconds in times.items():

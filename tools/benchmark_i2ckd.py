@@ -77,9 +77,8 @@ def main() -> None:
         torch.testing.assert_close(results[name], results['vectorised'], rtol=1e-3, atol=1e-7)
 
     print(
-        f'{args.classes} classes, batch {args.batch}, {args.channels} x {args.size[0]} x '
-        f'{args.size[1]}, {args.device}, {args.threads} thread(s), forward + backward, '
-        f'median of {args.repeats} (min - max)'
+        f'{args.classes} classes, batch {args.batch}, {args.channels} x {args.size[0]} x {args.size[1]}, '
+        f'{args.device}, {args.threads} thread(s), forward + backward, median of {args.repeats} (min - max)'
     )
     base = median_min_max(times['vectorised'], 1e3)[0]
     for name, seconds in times.items():

@@ -242,8 +242,8 @@ def main(argv: list[str] | None = None) -> float:
         teachers = compare_teachers(models, repeats, make_batch) if pair.stops_early else None
     title = pair.title.format('X101' if args.teacher_depth == 'x101' else f'R{args.teacher_depth}')
     print(
-        f'{title}, {args.batch} x {args.size} x {args.size}, {device}, '
-        f'{torch.get_num_threads()} threads, median of {repeats} alternating steps'
+        f'{title}, {args.batch} x {args.size} x {args.size}, {device}, {torch.get_num_threads()} threads, '
+        f'median of {repeats} alternating steps'
     )
     ratio = print_ratio(steps)
     if teachers:

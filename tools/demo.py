@@ -326,8 +326,7 @@ class Demo:
         start = time.monotonic()
         say(
             f'demo: {self.total} trainings with {self.threads} threads; results go to {_shown(self.root)}. '
-            'Ctrl-C stops, '
-            'the same command goes on.'
+            'Ctrl-C stops, the same command goes on.'
         )
         scenes = self.scenes()
         arms = self.networks(scenes['size'])

@@ -32,8 +32,8 @@ def main() -> int:
         code = failure.exitcode
         if code < 0:
             print(
-                f'The process of rank {rank} was killed by {signal.Signals(-code).name} '
-                '(SIGKILL often means that memory ran out).',
+                f'The process of rank {rank} was killed by {signal.Signals(-code).name} (SIGKILL often '
+                'means that memory ran out).',
                 file=sys.stderr,
             )
             return 128 - code
@@ -47,8 +47,8 @@ def main() -> int:
         if 'EADDRINUSE' not in str(error):
             raise
         print(
-            f'Port {args.master_port} of {args.master_addr} is taken, probably by another run. '
-            f'Choose another one: PORT={int(args.master_port) + 1} tools/dist_train.sh ...',
+            f'Port {args.master_port} of {args.master_addr} is taken, probably by another run. Choose '
+            f'another one: PORT={int(args.master_port) + 1} tools/dist_train.sh ...',
             file=sys.stderr,
         )
         return 1

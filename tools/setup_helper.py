@@ -81,17 +81,16 @@ def choose_operators(usable: bool, built: str | None, nvcc: str | None, device: 
         if not device:
             return 'cpu', ''
         return 'cpu', (
-            'there is an NVIDIA device, but this torch cannot use it: it is a CPU build, or '
-            'the driver is too old for it. mmcv gets CPU operators'
+            'there is an NVIDIA device, but this torch cannot use it: it is a CPU build, or the driver is '
+            'too old for it. mmcv gets CPU operators'
         )
     if nvcc and nvcc.split('.')[0] == built.split('.')[0]:
         return 'cuda', f'GPU found, nvcc {nvcc}, torch built with CUDA {built}: mmcv gets CUDA operators'
     what = f'nvcc is version {nvcc}' if nvcc else 'the CUDA compiler nvcc was not found'
     return 'cpu', (
-        f'there is a GPU, but {what} and torch was built with CUDA {built}, so mmcv gets CPU '
-        'operators only. Segmentation trains on the GPU all the same; detectors, which need '
-        f'nms and RoIAlign there, do not. Install the CUDA {built} toolkit and run the set-up '
-        'again to change that'
+        f'there is a GPU, but {what} and torch was built with CUDA {built}, so mmcv gets CPU operators '
+        'only. Segmentation trains on the GPU all the same; detectors, which need nms and RoIAlign there, '
+        f'do not. Install the CUDA {built} toolkit and run the set-up again to change that'
     )
 
 

@@ -72,8 +72,8 @@ def pixels(text: str) -> int:
     """The WIDTH of `--boundary`."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(
-            f'WIDTH must be a positive integer, in pixels. Got: {text!r} '
-            '(without a WIDTH, --boundary goes behind CONFIG and CHECKPOINT)'
+            f'WIDTH must be a positive integer, in pixels. Got: {text!r} (without a WIDTH, --boundary goes '
+            'behind CONFIG and CHECKPOINT)'
         )
     return int(text)
 
@@ -105,16 +105,14 @@ def add_boundary(cfg: Config, width: int) -> None:
     if 'IoUMetric' not in kinds:
         raise ValueError(
             '--boundary is for semantic segmentation: it goes beside IoUMetric, and test_evaluator has '
-            f'{kinds}. '
-            'Leave it out for a detector, whose figure is AP; for a segmentor, add '
+            f'{kinds}. Leave it out for a detector, whose figure is AP; for a segmentor, add '
             "dict(type='IoUMetric') to test_evaluator."
         )
     metric = evaluators[kinds.index('IoUMetric')]
     if metric.get('format_only'):
         raise ValueError(
             '--boundary: IoUMetric has format_only=True in test_evaluator, so nothing is compared with '
-            'labels. '
-            'Set format_only=False there and test on data with labels, or leave --boundary out.'
+            'labels. Set format_only=False there and test on data with labels, or leave --boundary out.'
         )
     same = {k: metric[k] for k in ('ignore_index', 'nan_to_num', 'collect_device', 'prefix') if k in metric}
     cfg.test_evaluator = [*evaluators, dict(type='BoundaryIoUMetric', **same, **given)]
@@ -132,9 +130,8 @@ def keep_predictions(cfg: Config, out: str) -> None:
     ]
     if not writers:
         raise ValueError(
-            f'--out {out}: only IoUMetric writes a folder of label maps, and '
-            f'test_evaluator has {[type_name(e) for e in evaluators]}. Name a .pkl '
-            'file to keep the predictions themselves.'
+            f'--out {out}: only IoUMetric writes a folder of label maps, and test_evaluator has '
+            f'{[type_name(e) for e in evaluators]}. Name a .pkl file to keep the predictions themselves.'
         )
     for writer in writers:
         writer['output_dir'] = out
@@ -145,8 +142,8 @@ def draw_predictions(cfg: Config, show_dir: str) -> None:
     hook = (cfg.get('default_hooks') or {}).get('visualization')
     if not hook:
         raise ValueError(
-            '--show-dir: the config has no default_hooks.visualization; add '
-            "default_hooks = dict(visualization=dict(type='SegVisualizationHook'))."
+            '--show-dir: the config has no default_hooks.visualization; add default_hooks = '
+            "dict(visualization=dict(type='SegVisualizationHook'))."
         )
     hook['draw'] = True
     if str(hook.get('type')).endswith('DetVisualizationHook'):
@@ -155,8 +152,8 @@ def draw_predictions(cfg: Config, show_dir: str) -> None:
     visualizer = cfg.get('visualizer')
     if not visualizer:
         raise ValueError(
-            '--show-dir: the config has no visualizer; add visualizer = dict(type='
-            "'SegLocalVisualizer', vis_backends=[dict(type='LocalVisBackend')])."
+            "--show-dir: the config has no visualizer; add visualizer = dict(type='SegLocalVisualizer', "
+            "vis_backends=[dict(type='LocalVisBackend')])."
         )
     visualizer['save_dir'] = osp.abspath(show_dir)
 
@@ -166,9 +163,8 @@ def augment(cfg: Config) -> None:
     missing = [key for key in ('tta_model', 'tta_pipeline') if cfg.get(key) is None]
     if missing:
         raise ValueError(
-            f'--tta: the config has no {" and no ".join(missing)}; see '
-            'mmseg::_base_/datasets/cityscapes.py and mmseg::_base_/'
-            'default_runtime.py for the form.'
+            f'--tta: the config has no {" and no ".join(missing)}; see mmseg::_base_/datasets/cityscapes.py '
+            'and mmseg::_base_/default_runtime.py for the form.'
         )
     dataset = cfg.test_dataloader.dataset
     while 'pipeline' not in dataset and isinstance(dataset.get('dataset'), dict):
@@ -250,8 +246,8 @@ def main(argv: list[str] | None = None) -> dict:
         if error.args != ('gt_sem_seg',):
             raise
         raise ValueError(
-            'test_dataloader: the images come without labels (gt_sem_seg), which test_evaluator compares the '
-            "predictions with. Add dict(type='LoadAnnotations') to the test pipeline, or set "
+            'test_dataloader: the images come without labels (gt_sem_seg), which test_evaluator compares '
+            "the predictions with. Add dict(type='LoadAnnotations') to the test pipeline, or set "
             'test_evaluator.format_only=True, test_evaluator.output_dir=DIR to write predictions only.'
         ) from error
     if is_main_process():

@@ -67,8 +67,8 @@ def set_resume(cfg: Config, resume: str | None) -> None:
         print(f'--resume: {cfg.work_dir} has no checkpoint yet: training starts at the beginning.')
     elif not osp.exists(osp.join(cfg.work_dir, f'{stem}.py')):
         raise ValueError(
-            f'--resume: {cfg.work_dir} holds the run of another config (there is no {stem}.py in '
-            'it). Give another --work-dir, or name the checkpoint: --resume FILE.'
+            f'--resume: {cfg.work_dir} holds the run of another config (there is no {stem}.py in it). Give '
+            'another --work-dir, or name the checkpoint: --resume FILE.'
         )
 
 
@@ -86,8 +86,8 @@ def main(argv: list[str] | None = None) -> Runner:
     for key in ('train_dataloader', 'train_cfg', 'optim_wrapper'):
         if cfg.get(key) is None:
             raise ValueError(
-                f'CONFIG: {args.config} has no `{key}`, which training needs; '
-                'inherit a dataset and a schedule with _base_.'
+                f'CONFIG: {args.config} has no `{key}`, which training needs; inherit a dataset and a '
+                'schedule with _base_.'
             )
     if args.amp:
         enable_amp(cfg)

@@ -26,8 +26,7 @@ def real_batch(cfg: Config, batch_size: int | None = None, seed: int = 0) -> tup
     if cfg.get('train_dataloader') is None:
         raise ValueError(
             'CONFIG: there is no `train_dataloader`, so there is no batch to check with. Inherit a dataset '
-            'with '
-            '_base_, or use --no-data for a batch of noise.'
+            'with _base_, or use --no-data for a batch of noise.'
         )
     try:
         check_places(cfg, 'train')
@@ -88,8 +87,7 @@ def synthetic_batch(
         return demo_mm_inputs(batch_size, (3, *size), num_classes=classes, with_mask=bool(masks))
     raise ValueError(
         f'--no-data: what a {type(network).__name__} is trained on is not known here, so no batch can be '
-        'made up. '
-        'Check it with its data.'
+        'made up. Check it with its data.'
     )
 
 

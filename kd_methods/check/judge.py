@@ -14,13 +14,12 @@ def judge_labels(largest: int | None, classes: dict[str, int | None]) -> list[st
     """Compare the labels of the batch with the classes of networks and dataset (by name)."""
     if largest is None:
         return [
-            'The batch has no labels: no pixel or object has a class. Check the annotations and the pipeline '
-            '(LoadAnnotations, ignore_index, reduce_zero_label).'
+            'The batch has no labels: no pixel or object has a class. Check the annotations and the '
+            'pipeline (LoadAnnotations, ignore_index, reduce_zero_label).'
         ]
     return [
         f'The labels of the batch go up to {largest}, but the {name} has {n} classes (0 to {n - 1}). Check '
-        'num_classes and '
-        'the labels (reduce_zero_label, ignore_index).'
+        'num_classes and the labels (reduce_zero_label, ignore_index).'
         for name, n in classes.items()
         if n is not None and largest >= n
     ]
@@ -32,8 +31,8 @@ def judge_quality(quality: Quality | None) -> list[str]:
         return []
     return [
         'The teacher looks untrained on this data (labels? channel order? normalisation?): its '
-        'cross-entropy on the batch '
-        f'is {quality.loss:.3g}, equal probabilities for all classes would give {quality.chance:.3g}.'
+        f'cross-entropy on the batch is {quality.loss:.3g}, equal probabilities for all classes would give '
+        f'{quality.chance:.3g}.'
     ]
 
 
@@ -65,22 +64,20 @@ def _judge(loss: LossUse, weights: LossWeights) -> str:
     if loss.frozen:
         return (
             f'{loss.name}: {where} of the student needs no gradient, so this loss cannot teach it anything: '
-            'the layers up to '
-            'there are frozen (frozen_stages, requires_grad, student_trainable=False) or detached.'
+            'the layers up to there are frozen (frozen_stages, requires_grad, student_trainable=False) or '
+            'detached.'
         )
     if loss.grad is None:
         return (
             f'{loss.name} has no gradient at {where} of the student: it does not depend on it. Check '
-            'loss_forward_mappings '
-            '(from_student) and whether the loss detaches its input.'
+            'loss_forward_mappings (from_student) and whether the loss detaches its input.'
         )
     if not math.isfinite(loss.grad):
         return f'{loss.name}: its gradient at {where} is {loss.grad}. Check the loss where its inputs are equal or 0.'
     if loss.value == 0:
         return (
             f'{loss.name} is exactly 0 on this batch: it teaches nothing. Same tensors on both sides, a '
-            'margin that is met '
-            'already, or no valid label?'
+            'margin that is met already, or no valid label?'
         )
     if loss.grad == 0:
         return f'{loss.name} is {loss.value:.3g}, but its gradient at {where} is exactly 0: it teaches the student nothing.'
@@ -105,8 +102,8 @@ def judge_step(step: Step) -> list[str]:
     if step.error is not None:
         text = str(step.error.args[0] if len(step.error.args) == 1 else step.error).strip()
         return [
-            f'The training step fails with {type(step.error).__name__}: {text or "(no message)"} (KD_DEBUG=1 '
-            'shows where)'
+            f'The training step fails with {type(step.error).__name__}: {text or "(no message)"} '
+            '(KD_DEBUG=1 shows where)'
         ]
     bad = {name: value for name, value in step.logged.items() if 'loss' in name and not math.isfinite(value)}
     return [f'The training step gives {bad}: not finite.'] if bad else []

@@ -116,15 +116,15 @@ def _report(
     first = 'student' if distilling else 'network'
     if named and classes[first] and named != classes[first]:
         report.wrong.append(
-            f'{type(dataset).__name__} has {named} classes, the {first} {classes[first]}: set num_classes='
-            f'{named} in its heads (model.{"architecture." if distilling else ""}decode_head.num_classes, '
-            '...).'
+            f'{type(dataset).__name__} has {named} classes, the {first} {classes[first]}: set '
+            f'num_classes={named} in its heads '
+            f'(model.{"architecture." if distilling else ""}decode_head.num_classes, ...).'
         )
     if distilling and classes['teacher'] and classes['student'] and classes['teacher'] != classes['student']:
         report.wrong.append(
             f'The teacher has {classes["teacher"]} classes, the student {classes["student"]}: a teacher of '
-            'other '
-            'classes has learnt to tell other things apart. Take one that was trained on these labels.'
+            'other classes has learnt to tell other things apart. Take one that was trained on these '
+            'labels.'
         )
     ignored = ignored_label(networks[first])
     unfit = judge.judge_labels(largest_label(data.get('data_samples'), ignored), classes)
@@ -168,8 +168,7 @@ def _build(cfg: Config) -> BaseModel:
     if MODELS.get(model.type) is not FrozenTeacherDistill:
         raise ValueError(
             f'model.type: {model.type!r} is not checked here; its arguments are those of '
-            "'FrozenTeacherDistill': "
-            'try --cfg-options model.type=FrozenTeacherDistill.'
+            "'FrozenTeacherDistill': try --cfg-options model.type=FrozenTeacherDistill."
         )
     return MODELS.build(model)
 

@@ -55,8 +55,7 @@ def teacher(model: Any, quality: Quality | None, trusted: bool, wrong: list[str]
         weights = 'none'
         wrong.append(
             'The teacher is not loaded: model.teacher_ckpt is not set, so it teaches what random weights '
-            'say. Train it '
-            'with its own config and name the file.'
+            'say. Train it with its own config and name the file.'
         )
     how, differences = describe_preprocessing(model)
     if differences and not how.startswith('its own'):

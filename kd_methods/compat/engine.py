@@ -57,6 +57,5 @@ class _Addresses(dict):
     def __missing__(self, name: str) -> str:
         raise KeyError(
             f'torchvision://{name}: without torchvision only the names of its version 0.12 are known, such '
-            'as '
-            f'{[n for n in self if n.startswith("resnet")]}. Take one of these, or install torchvision.'
+            f'as {[n for n in self if n.startswith("resnet")]}. Take one of these, or install torchvision.'
         )

@@ -90,25 +90,25 @@ def check_packages(
                 _raise_old(need, found, name, version_of(name))
         if found is None:
             raise ImportError(
-                f'{need.package} is not installed; kd_methods needs it in version {need.tested} '
-                f"(module '{need.module}'). Run: {need.command}"
+                f'{need.package} is not installed; kd_methods needs it in version {need.tested} (module '
+                f"'{need.module}'). Run: {need.command}"
             )
         if _line(found) != _line(need.tested) or _numbers(found) < _numbers(need.minimum):
             lines = f'any {".".join(map(str, _line(need.tested)))}.x'
             if need.minimum:
                 lines += f' from {need.minimum} on'
             raise ImportError(
-                f'Found {need.package} {found}; kd_methods was tested with {need.tested} and may '
-                f'work with {lines}, but not with {found}. Run: {need.command}'
+                f'Found {need.package} {found}; kd_methods was tested with {need.tested} and may work with '
+                f'{lines}, but not with {found}. Run: {need.command}'
             )
         if found.split('+')[0] != need.tested:  # a build of torch is 2.13.0+cpu
             untested.append(f'{need.package} {found} (tested: {need.tested})')
         if need.module == 'mmcv' and not has_ops():
             command = need.command.replace('install', 'install --force-reinstall --no-deps --no-cache-dir', 1)
             raise ImportError(
-                f'Found {need.package} {found} without its compiled ops (mmcv._ext); kd_methods '
-                f'needs them. They are left out where the build finds no torch or no compiler: '
-                f'install torch, ninja and gcc, then run: {command}'
+                f'Found {need.package} {found} without its compiled ops (mmcv._ext); kd_methods needs them. '
+                'They are left out where the build finds no torch or no compiler: install torch, ninja and '
+                f'gcc, then run: {command}'
             )
     if untested:
         warnings.warn(f'kd_methods was tested with other versions than these: {", ".join(untested)}.')
@@ -120,9 +120,8 @@ def _raise_old(need: Requirement, found: str | None, name: str, version: str) ->
     else:  # the files of the two lie over each other, whichever came last
         said, remove = f'{need.package} {found} is, too', f'{name} {need.package}'
     raise ImportError(
-        f"{name} {version} is installed, {said}; both bring the module '{need.module}', and "
-        f'kd_methods needs that of {need.package} {need.tested}. '
-        f'Run: pip uninstall -y {remove} && {need.command}'
+        f"{name} {version} is installed, {said}; both bring the module '{need.module}', and kd_methods "
+        f'needs that of {need.package} {need.tested}. Run: pip uninstall -y {remove} && {need.command}'
     )
 
 

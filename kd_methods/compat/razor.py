@@ -116,9 +116,9 @@ def _public_names(package: ModuleType) -> list[str]:
 
 def _sentence(name: str) -> str:
     return (
-        f'{name} is not available: kd_methods imports only the distillation part of MMRazor '
-        '(algorithms, distillers, recorders, deliveries, connectors, losses, hooks and loops); its '
-        "pruning, quantisation and NAS do not run with today's torch and mmcv."
+        f'{name} is not available: kd_methods imports only the distillation part of MMRazor (algorithms, '
+        'distillers, recorders, deliveries, connectors, losses, hooks and loops); its pruning, '
+        "quantisation and NAS do not run with today's torch and mmcv."
     )
 
 

@@ -193,8 +193,7 @@ def read_mat(path: Path, name: str) -> np.ndarray:
     except Exception as error:  # of many kinds, depending on where the bytes stop making sense
         raise ValueError(
             f'{path} ({path.stat().st_size} bytes) cannot be read as a MATLAB file: {error}. Unpack or '
-            'download it '
-            'again'
+            'download it again'
         ) from error
     if name not in content:
         raise ValueError(
@@ -264,8 +263,7 @@ def _open_image(path: Path, read: Callable[[Any], Any]) -> Any:
     except Exception as error:  # of many kinds, depending on where the bytes stop making sense
         raise ValueError(
             f'{path} ({path.stat().st_size} bytes) cannot be read as an image: {error}. Unpack or download '
-            'it '
-            'again'
+            'it again'
         ) from error
 
 

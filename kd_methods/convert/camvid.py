@@ -108,9 +108,8 @@ def split_of(name: str) -> str:
     if sequence in ('0001TP', '0006R0', '0016E5'):
         return 'train'
     raise ValueError(
-        f'{name}.png belongs to none of the sequences 0001TP, 0006R0, 0016E5 and Seq05VD, of which the usual '
-        'split is '
-        'made. Move it away, or name a split of your own with --splits'
+        f'{name}.png belongs to none of the sequences 0001TP, 0006R0, 0016E5 and Seq05VD, of which the '
+        'usual split is made. Move it away, or name a split of your own with --splits'
     )
 
 
@@ -191,8 +190,7 @@ def convert_camvid(
     if not there & labelled:
         raise ValueError(
             f'source: {source} has no image {IMAGES}/NAME.png with a label {LABELS}/NAME_L.png. Unpack both '
-            'archives '
-            'again; --help says how'
+            'archives again; --help says how'
         )
     outcome, images, labels = Outcome(), [], []
     wanted = (
@@ -264,6 +262,5 @@ def _check_sizes(targets: list[Path], size: tuple[int, int]) -> None:
         if found != size:
             raise ValueError(
                 f'out: {target} is {found[0]} x {found[1]} pixels, asked for {size[0]} x {size[1]} (width x '
-                'height): '
-                'pass another --out, or --overwrite to convert everything anew'
+                'height): pass another --out, or --overwrite to convert everything anew'
             )

@@ -47,8 +47,7 @@ def draw_train_ids(path: Path) -> np.ndarray:
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise ValueError(
             f'{path} is no file of polygons as Cityscapes has them, with imgWidth, imgHeight and objects of '
-            'a label '
-            f'and a polygon each ({type(error).__name__}: {error})'
+            f'a label and a polygon each ({type(error).__name__}: {error})'
         ) from error
     if min(size) < 1:
         raise ValueError(f'{path}: imgWidth x imgHeight is {size[0]} x {size[1]}')

@@ -51,8 +51,7 @@ def _read(path: Path) -> dict:
     except ValueError as error:  # of the JSON, or of its encoding
         raise ValueError(
             f'source: {path} ({path.stat().st_size} bytes) cannot be read: {error}. A download that stopped '
-            'early? '
-            f'{cure}'
+            f'early? {cure}'
         ) from error
     for name, keys in _NEEDED.items():
         entries = content.get(name) if isinstance(content, dict) else None
@@ -61,8 +60,7 @@ def _read(path: Path) -> dict:
         ):
             raise ValueError(
                 f"source: {path} has no list {name!r} whose entries have {' and '.join(keys)}, as COCO's "
-                'annotations '
-                f'of objects do. {cure}'
+                f'annotations of objects do. {cure}'
             )
     return content
 

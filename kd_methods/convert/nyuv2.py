@@ -53,16 +53,14 @@ def _open_hdf5(argument: str, path: Path) -> Any:
     if not h5py.is_hdf5(path):
         raise ValueError(
             f'{argument}: {str(path)!r} is no MATLAB v7.3 (HDF5) file, as the official '
-            'nyu_depth_v2_labeled.mat is, '
-            f'but {_what_is(path)} ({size} bytes)'
+            f'nyu_depth_v2_labeled.mat is, but {_what_is(path)} ({size} bytes)'
         )
     try:
         return h5py.File(path, 'r')
     except OSError as error:
         raise ValueError(
             f'{argument}: {str(path)!r} cannot be opened: {error}. A download that stopped early? It has '
-            f'{size} '
-            'bytes, the official nyu_depth_v2_labeled.mat about 2.8 GB. Get it again'
+            f'{size} bytes, the official nyu_depth_v2_labeled.mat about 2.8 GB. Get it again'
         ) from error
 
 
@@ -99,8 +97,7 @@ def _read_integers(argument: str, path: Path, name: str) -> np.ndarray:
     ):
         raise ValueError(
             f'{argument}: {name} of {str(path)!r} is {values.dtype} of shape {values.shape}, expected a '
-            'vector of '
-            'integers'
+            'vector of integers'
         )
     return values.ravel().astype(np.int64)
 
@@ -110,9 +107,8 @@ def read_classes(path: str | Path) -> np.ndarray:
     to_40 = _read_integers('classes', Path(path), 'mapClass')
     if to_40.min() < 0 or to_40.max() > len(CLASSES):
         raise ValueError(
-            f'classes: mapClass of {str(path)!r} holds {to_40.min()} to {to_40.max()}, expected classes from '
-            '1 to '
-            f'{len(CLASSES)} (0 for none). Is this the mapping to 40 classes?'
+            f'classes: mapClass of {str(path)!r} holds {to_40.min()} to {to_40.max()}, expected classes '
+            f'from 1 to {len(CLASSES)} (0 for none). Is this the mapping to 40 classes?'
         )
     return np.concatenate([[0], to_40]).astype(np.uint8)
 
@@ -132,8 +128,7 @@ def read_splits(path: str | Path, count: int) -> dict[str, np.ndarray]:
         if outside.size:
             raise ValueError(
                 f'{where} holds {outside[:3].tolist()}, but mat has the images 1 to {count}. Is one of the '
-                'two files '
-                'a subset?'
+                'two files a subset?'
             )
         if len(np.unique(numbers)) < len(numbers):
             raise ValueError(
@@ -266,8 +261,7 @@ def convert_nyuv2(
             if counts != OFFICIAL:
                 log(
                     f'note: {counts["train"]} train and {counts["test"]} test images; the full data set has '
-                    f'{OFFICIAL["train"]} '
-                    f'and {OFFICIAL["test"]}'
+                    f'{OFFICIAL["train"]} and {OFFICIAL["test"]}'
                 )
             _write_images(data, numbers, to_40, depths, out / PART, log)
             _move_out(out, record)

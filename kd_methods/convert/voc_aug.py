@@ -38,8 +38,7 @@ def read_sbd(path: Path) -> np.ndarray:
     if 'Segmentation' not in (content.dtype.names or ()) or content.size != 1:
         raise ValueError(
             f'{path}: GTcls holds {content.dtype.names or content.dtype}, expected Segmentation. The files '
-            'of '
-            'dataset/cls are needed, not those of dataset/inst'
+            'of dataset/cls are needed, not those of dataset/inst'
         )
     return np.asarray(content['Segmentation'].item())
 
@@ -105,8 +104,7 @@ def convert_voc_aug(
     if len(found['trainaug']) < len(listed):
         outcome.notes.append(
             f'{len(listed) - len(found["trainaug"])} of {len(listed)} images are left out of the lists, as '
-            'their '
-            'labels or images are missing or wrong:'
+            'their labels or images are missing or wrong:'
         )
     return outcome
 

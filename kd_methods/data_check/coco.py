@@ -104,8 +104,7 @@ def _classes(split: Split) -> tuple[str, ...]:
         split.say(
             WRONG,
             f'metainfo.classes={classes!r} is a text: mmdet reads the objects of that one class, and takes '
-            'its '
-            f'letters for names of classes elsewhere. Write classes=({classes!r},).',
+            f'its letters for names of classes elsewhere. Write classes=({classes!r},).',
         )
         return (classes,)
     return tuple(classes)
@@ -119,8 +118,7 @@ def _check_ids(split: Split, path: str, content: dict) -> None:
             split.say(
                 WRONG,
                 f'{path!r} has {name} with the same id, which mmdet takes for one: {some(twice)}. Number '
-                'them anew, '
-                'and what the annotations say of them.',
+                'them anew, and what the annotations say of them.',
             )
     content['images'] = list({image['id']: image for image in content['images']}.values())
 
@@ -159,16 +157,13 @@ def _why_none(leaf: Leaf, images: list[dict]) -> str:
     side = max(min(image['width'], image['height']) for image in images)
     if side < filters.get('min_size', 0):
         return (
-            f'filter_cfg.min_size={filters["min_size"]}, but their shorter sides have {side} pixels at most. '
-            'Take smaller ones '
-            f'too: --cfg-options {leaf.key}.filter_cfg.min_size={side}'
+            f'filter_cfg.min_size={filters["min_size"]}, but their shorter sides have {side} pixels at '
+            f'most. Take smaller ones too: --cfg-options {leaf.key}.filter_cfg.min_size={side}'
         )
     return (
         f'filter_cfg={dict(filters)} leaves out all {len(images):,}, for want of objects of a class. Give '
-        'the annotations '
-        'the ids of the categories, and the categories the names of the classes. To read images without '
-        'objects: '
-        f'--cfg-options {leaf.key}.filter_cfg.filter_empty_gt=False'
+        'the annotations the ids of the categories, and the categories the names of the classes. To read '
+        f'images without objects: --cfg-options {leaf.key}.filter_cfg.filter_empty_gt=False'
     )
 
 
@@ -189,8 +184,7 @@ def _check_categories(split: Split, path: str, categories: list[dict]) -> None:
         split.say(
             level,
             f'no category of {path!r} is a class, so no object is read: the file has {listed(names)}, the '
-            'classes are '
-            f'{listed(split.classes)}. {cure}',
+            f'classes are {listed(split.classes)}. {cure}',
         )
     elif unused:
         split.say(
@@ -203,15 +197,13 @@ def _check_categories(split: Split, path: str, categories: list[dict]) -> None:
         split.say(
             NOTE,
             f'the objects of {len(unnamed)} categories that are no classes are left out: {listed(unnamed)}. '
-            'To have '
-            f'them, name them in {split.leaf.key}.metainfo.',
+            f'To have them, name them in {split.leaf.key}.metainfo.',
         )
     if shared and shared != [name for name in split.classes if name in names]:
         split.say(
             WRONG,
             f'the categories of {path!r} stand in another order, {listed(shared)}, than the classes, and '
-            'mmdet '
-            f'numbers labels in that order. {cure}',
+            f'mmdet numbers labels in that order. {cure}',
         )
 
 
@@ -244,8 +236,7 @@ def _check_objects(split: Split, path: str, content: dict, masks: bool) -> None:
         text, level, cure = _FAULTS[fault]
         split.say(
             level,
-            f'{share(len(found), len(objects), "annotations")} of {path!r} {text}: {some(found)}. '
-            f'{cure}'.rstrip(),
+            f'{share(len(found), len(objects), "annotations")} of {path!r} {text}: {some(found)}. {cure}'.rstrip(),
         )
     twice = repeated(thing for thing in content['annotations'] if thing['image_id'] in images)
     if twice and getattr(split.leaf.cls, 'ANN_ID_UNIQUE', True):
@@ -274,10 +265,9 @@ def _check_crowds(split: Split, path: str, content: dict, metrics: Sequence[dict
     if without:
         split.say(
             STOPS,
-            f'{share(len(without), len(content["annotations"]), "annotations")} of {path!r} without iscrowd, '
-            'which '
-            f'CocoMetric reads ({split.leaf.split}_evaluator): {some(without)}. Give each iscrowd=0, a box '
-            'around many 1.',
+            f'{share(len(without), len(content["annotations"]), "annotations")} of {path!r} without '
+            f'iscrowd, which CocoMetric reads ({split.leaf.split}_evaluator): {some(without)}. Give each '
+            'iscrowd=0, a box around many 1.',
         )
 
 

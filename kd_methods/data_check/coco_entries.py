@@ -60,8 +60,7 @@ def read_coco(split: Split, path: str) -> dict | None:
         split.say(
             STOPS,
             f'{path!r} {what}: {error.msg} at character {error.pos:,} of {len(text):,}. Copy or write it '
-            'again. '
-            f'{how_to_get(split.leaf, path)}.',
+            f'again. {how_to_get(split.leaf, path)}.',
         )
         return None
     lacking = _lacking(content)

@@ -101,9 +101,8 @@ def judge_padding(cfg: Config, heads: Sequence[Head]) -> list[Finding]:
     return [
         Finding(
             f'where an image has to be padded, its label gets model.data_preprocessor.seg_pad_val={value}, '
-            'at which the '
-            f'loss of {others[0].key.rpartition(".")[0]} (ignore_index={others[0].ignored}) would stop. '
-            f'Set --cfg-options model.data_preprocessor.seg_pad_val={others[0].ignored}.',
+            f'at which the loss of {others[0].key.rpartition(".")[0]} (ignore_index={others[0].ignored}) '
+            f'would stop. Set --cfg-options model.data_preprocessor.seg_pad_val={others[0].ignored}.',
             NOTE,
         )
     ]
@@ -147,8 +146,7 @@ def judge_heads(
         findings.append(
             Finding(
                 f'{text}. Set --cfg-options {options}; or, if the network is right, name its classes in '
-                f'{keys[0]}.'
-                'metainfo=dict(classes=(...)).',
+                f'{keys[0]}.metainfo=dict(classes=(...)).',
                 STOPS if fewer else WRONG,
             )
         )

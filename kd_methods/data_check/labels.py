@@ -97,8 +97,7 @@ def class_names(split: Split, metainfo: dict[str, Any]) -> tuple[str, ...]:
     split.say(
         WRONG,
         f'metainfo.classes={given!r} is one text and no file, so that each of its letters would be a class. '
-        'For one '
-        f'class, write classes=({given!r},) with a comma.',
+        f'For one class, write classes=({given!r},) with a comma.',
     )
     return ()
 
@@ -131,8 +130,7 @@ def judge(split: Split, labels: Labels, heads: Sequence[Head]) -> None:
             level,
             f'{split.read_share(len(labels.beyond), "label files")} with values that are no class: '
             f'{some(labels.beyond)}. Expected: {labels.expected} ({split.leaf.name}, '
-            f'reduce_zero_label={labels.zero}). '
-            f'{_why_beyond(split.leaf, labels)}.',
+            f'reduce_zero_label={labels.zero}). {_why_beyond(split.leaf, labels)}.',
         )
     elif labels.pixels.any() and labels.classes:
         _judge_classes(split, labels)
@@ -171,9 +169,8 @@ def _why_beyond(leaf: Leaf, labels: Labels) -> str:
         asked = [f'{key}={ignored}' for key, ignored in labels.ignoring.items()]
         return (
             f'{listed(asked)} alone decides what is ignored, not the data set. If {value} is no class, set '
-            '--cfg-options '
-            f'{" ".join(f"{key}={value}" for key in labels.ignoring)}, and have one such value in the label '
-            'files'
+            f'--cfg-options {" ".join(f"{key}={value}" for key in labels.ignoring)}, and have one such '
+            'value in the label files'
         )
     if cure and cure.ending and labels.strange[-1] <= _HIGHEST_ID:
         what = 'under the name of train ids' if path.endswith(cure.ending) else 'not train ids'
@@ -181,12 +178,10 @@ def _why_beyond(leaf: Leaf, labels: Labels) -> str:
     if not labels.zero and labels.strange[-1] == count and 0 in raw and not labels.label_map:
         return (
             f'There are {count + 1} values for {count} classes. If 0 is unlabelled, set '
-            'reduce_zero_label=True, of the data '
-            'set and of LoadAnnotations; if it is a class (background), name it in metainfo.classes and add '
-            '1 to num_classes'
+            'reduce_zero_label=True, of the data set and of LoadAnnotations; if it is a class '
+            '(background), name it in metainfo.classes and add 1 to num_classes'
         )
     return how_to_remake(leaf, path) or (
         f'Number the classes in the label files from {int(labels.zero)} on, without gaps; or name all of '
-        'them in '
-        'metainfo.classes of the data set, with as many num_classes in the heads'
+        'them in metainfo.classes of the data set, with as many num_classes in the heads'
     )

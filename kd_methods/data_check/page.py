@@ -107,8 +107,8 @@ def _classes(group: Sequence[Split]) -> tuple[str, str]:
         header += [f'{name} {unit}', 'images']
     rows = [(i, name, *cells) for i, (name, *cells) in enumerate(zip(group[0].classes, *columns))]
     return (
-        f'Classes: {"share of the pixels that have one" if unit == "pixels" else "objects"}, and images with '
-        'them',
+        f'Classes: {"share of the pixels that have one" if unit == "pixels" else "objects"}, and images '
+        'with them',
         table(rows, header, right=(0, *range(2, len(header)))),
     )
 

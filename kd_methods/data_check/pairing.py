@@ -95,8 +95,7 @@ def find_labels_alone(split: Split, dataset: Any, folders: Folders) -> None:
         split.say(
             NOTE,
             f'not read, as there is no image: {len(alone):,} label files, {some(alone)}. An image is '
-            'expected in '
-            f'{images!r} under the same name with {dataset.img_suffix!r}.',
+            f'expected in {images!r} under the same name with {dataset.img_suffix!r}.',
         )
 
 
@@ -107,8 +106,7 @@ def shared_images(first: Split, second: Split) -> None:
         second.say(
             NOTE,
             f'{share(len(both), len(second.images), "images")} of {first.leaf.key} too: {some(both)}. What '
-            'is '
-            'measured on images of the training tells little.',
+            'is measured on images of the training tells little.',
         )
 
 
@@ -184,8 +182,7 @@ def _label_cure(leaf: Leaf, paths: list[str], suffix: str, all_of_them: bool, fo
     if other.lower().endswith(('.jpg', '.jpeg')):
         return (
             f'They are there with {other!r}, but JPEG changes the values of labels: write PNG from what the '
-            'JPEG files were '
-            'made of.'
+            'JPEG files were made of.'
         )
     if other:
         return f'They are there with {other!r}: --cfg-options {leaf.key}.seg_map_suffix={other}'
@@ -195,9 +192,8 @@ def _label_cure(leaf: Leaf, paths: list[str], suffix: str, all_of_them: bool, fo
     if all_of_them and cure:
         return f'{how_to_get(leaf, osp.dirname(first))}.'
     return (
-        'Put the labels there; or list the images that have one, a name without suffix a line, and name that '
-        'list as '
-        f'{leaf.key}.ann_file.'
+        'Put the labels there; or list the images that have one, a name without suffix a line, and name '
+        f'that list as {leaf.key}.ann_file.'
     )
 
 

@@ -41,8 +41,8 @@ def missing_place(leaf: Leaf) -> Finding | None:
     """
     if leaf.stray:
         return Finding(
-            f'{leaf.stray}: a wrapper of data sets takes no such argument. Set that of each data set inside: '
-            f'--cfg-options {leaf.key}.{leaf.stray.rpartition(".")[2]}=...',
+            f'{leaf.stray}: a wrapper of data sets takes no such argument. Set that of each data set '
+            f'inside: --cfg-options {leaf.key}.{leaf.stray.rpartition(".")[2]}=...',
             STOPS,
         )
     if leaf.remote:
@@ -70,8 +70,7 @@ def other_annotations(cfg: Config, leaves: list[Leaf]) -> Finding | None:
         if given and '://' not in own + given and osp.realpath(given) != osp.realpath(own):
             return Finding(
                 f'{key}.ann_file: {given!r} is not what the data set reads, {own!r} ({leaf.key}), so AP '
-                'would be that of other '
-                f'annotations. Set both: --cfg-options {key}.ann_file={own}',
+                f'would be that of other annotations. Set both: --cfg-options {key}.ann_file={own}',
                 STOPS,
             )
     return None
@@ -120,8 +119,7 @@ def _no_text(leaf: Leaf) -> Finding | None:
     return (
         Finding(
             f'{leaf.key}.ann_file: the list {path!r} is no text in UTF-8 ({why}). Save it as UTF-8, without '
-            'a byte-order '
-            'mark.',
+            'a byte-order mark.',
             STOPS,
         )
         if why

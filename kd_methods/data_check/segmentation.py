@@ -58,8 +58,7 @@ def look_at_segmentation(
         split.say(
             NOTE,
             f'not all is looked at: {listed(reading.unknown)} of the pipeline reads or changes files in a '
-            'way that is '
-            'not known here.',
+            'way that is not known here.',
         )
     _check_zero(split, dataset, reading)
     _check_named(split, dataset, infos, reading)
@@ -163,8 +162,7 @@ def _check_zero(split: Split, dataset: Any, reading: Reading) -> None:
         split.say(
             STOPS,
             f'LoadAnnotations of the pipeline has reduce_zero_label={reading.zero}, {split.leaf.name} has '
-            f'{own}. Give '
-            'both the same: True where 0 is unlabelled and classes begin at 1.',
+            f'{own}. Give both the same: True where 0 is unlabelled and classes begin at 1.',
         )
 
 
@@ -177,9 +175,8 @@ def _check_named(split: Split, dataset: Any, infos: list[dict], reading: Reading
         split.say(
             STOPS,
             f'LoadAnnotations of the pipeline reads labels, and {leaf.name} names none '
-            f'(data_prefix={prefix}). '
-            f'Set --cfg-options {leaf.key}.data_prefix.seg_map_path=DIR; or, for images without labels, take '
-            'LoadAnnotations out of the pipeline.',
+            f'(data_prefix={prefix}). Set --cfg-options {leaf.key}.data_prefix.seg_map_path=DIR; or, for '
+            'images without labels, take LoadAnnotations out of the pipeline.',
         )
     unread = (
         'x_path' in prefix and 'x_path' not in dataset.data_prefix
@@ -189,12 +186,10 @@ def _check_named(split: Split, dataset: Any, infos: list[dict], reading: Reading
         if 'kd_methods.RGBXDataset' not in owners(leaf.cls):
             cure = (
                 'That takes a data set with X (NYUv2Dataset, CityscapesDisparityDataset, SceneDataset, one '
-                'of your own with '
-                'RGBXDataset) and its data_prefix.x_path'
+                'of your own with RGBXDataset) and its data_prefix.x_path'
             )
         split.say(
             STOPS,
             f'LoadXFromFile of the pipeline reads X, and {leaf.name} names none. {cure}; or take '
-            'LoadXFromFile out of '
-            'the pipeline.',
+            'LoadXFromFile out of the pipeline.',
         )

@@ -12,8 +12,8 @@ from mmseg.datasets import BaseSegDataset
 _VOID = 11
 _IGNORE = 255
 _RELEASE = (
-    'This class reads the 360 x 480 release: train/ trainannot/ train.txt, the same for '
-    'val and test, and label images with the ids 0-10 and 11 for void.'
+    'This class reads the 360 x 480 release: train/ trainannot/ train.txt, the same for val and test, and '
+    'label images with the ids 0-10 and 11 for void.'
 )
 
 
@@ -112,8 +112,8 @@ class CamVidDataset(BaseSegDataset):
         if missing:
             named = ', '.join(missing[:5]) + (', ...' if len(missing) > 5 else '')
             raise FileNotFoundError(
-                f'CamVidDataset: {len(missing)} of the {len(files)} files that {self.ann_file!r} '
-                f'names are missing: {named}. {_RELEASE}'
+                f'CamVidDataset: {len(missing)} of the {len(files)} files that {self.ann_file!r} names are '
+                f'missing: {named}. {_RELEASE}'
             )
         self._check_labels(pairs[0][1])
         return [
@@ -131,8 +131,8 @@ class CamVidDataset(BaseSegDataset):
         """Paths of all images and their label images."""
         if not fileio.exists(self.ann_file, backend_args=self.backend_args):
             raise FileNotFoundError(
-                f'CamVidDataset.ann_file: no file {self.ann_file!r}. Put the data set into '
-                f'data_root ({self.data_root!r}) or correct data_root. {_RELEASE}'
+                f'CamVidDataset.ann_file: no file {self.ann_file!r}. Put the data set into data_root '
+                f'({self.data_root!r}) or correct data_root. {_RELEASE}'
             )
         lines = list_from_file(self.ann_file, backend_args=self.backend_args)
         pairs = [self._parse(line, number) for number, line in enumerate(lines, 1) if line.strip()]
@@ -154,9 +154,9 @@ class CamVidDataset(BaseSegDataset):
                 osp.join(self.data_prefix['seg_map_path'], stem + self.seg_map_suffix),
             )
         raise ValueError(
-            f'CamVidDataset.ann_file: line {number} of {self.ann_file!r} is {line.strip()!r}; '
-            "expected 'train/NAME.png trainannot/NAME.png' (an image and its label image, any "
-            "prefix) or a plain 'NAME'."
+            f'CamVidDataset.ann_file: line {number} of {self.ann_file!r} is {line.strip()!r}; expected '
+            "'train/NAME.png trainannot/NAME.png' (an image and its label image, any prefix) or a plain "
+            "'NAME'."
         )
 
     def _check_labels(self, path: str) -> None:

@@ -189,8 +189,7 @@ class NYUv2Dataset(RGBXDataset, BaseSegDataset):
         if labels.ndim != 2:
             raise ValueError(
                 f'{name}: label image {path!r} has the shape {labels.shape}, expected height x width: '
-                'labels, '
-                'not colours (data_prefix.seg_map_path)'
+                'labels, not colours (data_prefix.seg_map_path)'
             )
         allowed = {0, *range(1, count + 1)} if self.reduce_zero_label else {*range(count), 255}
         others = sorted(set(np.unique(labels).tolist()) - allowed)
@@ -202,8 +201,7 @@ class NYUv2Dataset(RGBXDataset, BaseSegDataset):
             )
             raise ValueError(
                 f'{name}: {path!r} holds the labels {others}, expected {expected}. tools/data/nyuv2.py '
-                'writes those '
-                f'of {count} classes to labels{count}/ (data_prefix.seg_map_path)'
+                f'writes those of {count} classes to labels{count}/ (data_prefix.seg_map_path)'
             )
 
 

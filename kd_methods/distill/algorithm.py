@@ -100,8 +100,7 @@ class FrozenTeacherDistill(BaseModel):
         if teacher_network is student:
             raise ValueError(
                 'model.teacher is the very network of model.architecture: freezing it would freeze the '
-                'student. Give '
-                'a copy or its config.'
+                'student. Give a copy or its config.'
             )
         frozen = FrozenTeacher(teacher_network, teacher_precision)
         if data_preprocessor is None:
@@ -135,8 +134,8 @@ class FrozenTeacherDistill(BaseModel):
         self._wire(dry_run_size)
         if not (student_trainable or any(p.requires_grad for p in self.distiller.parameters())):
             raise ValueError(
-                'model.student_trainable=False leaves nothing to train: this distiller has no layers of its '
-                'own.'
+                'model.student_trainable=False leaves nothing to train: this distiller has no layers of '
+                'its own.'
             )
         self._tie = UnusedParameterTie()
         self._disconnected: set[str] = set()
@@ -263,9 +262,9 @@ class FrozenTeacherDistill(BaseModel):
         if name not in self._disconnected:
             self._disconnected.add(name)
             print_log(
-                f'distill.{name}: no gradient can reach the student through its tap, so this loss teaches it '
-                'nothing: '
-                'the tap lies in a frozen stage, or inside re-entrant activation checkpointing (with_cp).',
+                f'distill.{name}: no gradient can reach the student through its tap, so this loss teaches '
+                'it nothing: the tap lies in a frozen stage, or inside re-entrant activation checkpointing '
+                '(with_cp).',
                 logger='current',
                 level=logging.WARNING,
             )
@@ -291,8 +290,7 @@ class FrozenTeacherDistill(BaseModel):
                 if prefix + name in base:
                     raise ValueError(
                         f'{key}: two distillers have a loss {name!r}. Give model.distiller.distillers as a '
-                        'dict, '
-                        'whose keys tell them apart.'
+                        'dict, whose keys tell them apart.'
                     )
                 base[prefix + name] = own_weight(loss)
             schedules.update({prefix + n: s for n, s in parse_schedules(leaf, key).items()})
@@ -300,8 +298,7 @@ class FrozenTeacherDistill(BaseModel):
         if auto and not (self.calculate_student_loss and self.student_trainable):
             raise ValueError(
                 f"model.distiller: loss_weight='auto' of {sorted(auto)} is measured against the task loss, "
-                'but '
-                'calculate_student_loss=False or student_trainable=False. Give a number.'
+                'but calculate_student_loss=False or student_trainable=False. Give a number.'
             )
         self.weights = LossWeights(base, schedules, auto)
         self.probes = (student, teacher)
@@ -341,8 +338,7 @@ class FrozenTeacherDistill(BaseModel):
                 guard.protect = repeat = True
                 print_log(
                     f'{side}: {guard.recorder.source!r} is changed in place after it was recorded; it is '
-                    'protected from now '
-                    'on, and this forward is repeated once.',
+                    'protected from now on, and this forward is repeated once.',
                     logger='current',
                 )
         return repeat

@@ -30,8 +30,7 @@ def check_arguments(
     if unknown:
         raise TypeError(
             f'model: FrozenTeacherDistill takes no {sorted(unknown)}. It takes architecture, teacher, '
-            'teacher_ckpt, '
-            'distiller, calculate_student_loss, teacher_precision, teacher_preprocessor, ...'
+            'teacher_ckpt, distiller, calculate_student_loss, teacher_precision, teacher_preprocessor, ...'
         )
     if teacher is None or distiller is None:
         name = 'teacher' if teacher is None else 'distiller'
@@ -41,8 +40,7 @@ def check_arguments(
     if teacher_trainable:
         raise ValueError(
             'model.teacher_trainable=True: the teacher of FrozenTeacherDistill is frozen. Train it first '
-            'with its '
-            'own config, then name its weights with teacher_ckpt.'
+            'with its own config, then name its weights with teacher_ckpt.'
         )
     if not teacher_norm_eval:
         raise ValueError(

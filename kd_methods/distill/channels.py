@@ -61,8 +61,8 @@ class ChannelLayout:
             return cfg
         if not isinstance(cfg, Mapping):
             raise TypeError(
-                f'{KEY}: expected dict(channels=dict(rgb=3, x=1)), with student and teacher if need be. Got: '
-                f'{cfg!r}'
+                f'{KEY}: expected dict(channels=dict(rgb=3, x=1)), with student and teacher if need be. '
+                f'Got: {cfg!r}'
             )
         check_names(KEY, cfg, {'channels', 'student', 'teacher'})
         if 'channels' not in cfg:
@@ -76,8 +76,7 @@ class ChannelLayout:
             if takes != self.count(side):
                 raise ValueError(
                     f'{KEY} gives the {side} {self.count(side)} channels, {self.parts[side]} of '
-                    f'{self.channels}, but '
-                    f'it takes {takes}. Correct {KEY}.channels or {KEY}.{side}'
+                    f'{self.channels}, but it takes {takes}. Correct {KEY}.channels or {KEY}.{side}'
                 )
 
     @property
@@ -165,8 +164,8 @@ def channel_layout(
     student_takes, teacher_takes = (dry_run_input(network, (8, 8)).shape[1] for network in (student, teacher))
     if student_takes != teacher_takes:
         raise ValueError(
-            f'{KEY} is missing: the student takes {student_takes} channels, the teacher {teacher_takes}. Say '
-            'which '
-            f'channels of the images each sees, e.g. inputs=dict(channels=dict(rgb=3, x={teacher_takes - 3}))'
+            f'{KEY} is missing: the student takes {student_takes} channels, the teacher {teacher_takes}. '
+            'Say which channels of the images each sees, e.g. inputs=dict(channels=dict(rgb=3, '
+            f'x={teacher_takes - 3}))'
         )
     return None

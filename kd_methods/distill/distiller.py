@@ -250,8 +250,7 @@ def build_distiller(cfg: dict, key: str = 'distiller') -> nn.Module:
     if not isinstance(cfg, Mapping) or 'type' not in cfg:
         raise TypeError(
             f'{key}: expected a dict with a type (I2CKDDistiller, MethodDistiller, '
-            'mmrazor.ConfigurableDistiller, '
-            f'...), got {cfg!r}.'
+            f'mmrazor.ConfigurableDistiller, ...), got {cfg!r}.'
         )
     cfg = copy.deepcopy(cfg)
     auto = {}

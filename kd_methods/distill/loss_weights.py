@@ -290,8 +290,7 @@ def _gradient_norm(loss: Tensor, taps: list[Tensor], scale: Tensor) -> Tensor:
             raise
         raise ValueError(
             "loss_weight='auto' cannot measure gradients through activation checkpointing that is "
-            're-entrant. Set '
-            'with_cp=False in the student, tap a later place, or give a number.'
+            're-entrant. Set with_cp=False in the student, tap a later place, or give a number.'
         ) from error
     squares = [g.detach().float().pow(2).sum() for g in grads if g is not None]
     return torch.stack(squares).sum().sqrt() / scale if squares else torch.zeros((), device=loss.device)

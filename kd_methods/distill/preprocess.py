@@ -85,8 +85,8 @@ def pair_preprocessors(
     """
     if layout is not None and any(type(p) in (BaseDataPreprocessor, type(None)) for p in (student, teacher)):
         raise ValueError(
-            'model.inputs: each network normalises its own channels, so architecture and teacher both need a '
-            'data_preprocessor in their configs'
+            'model.inputs: each network normalises its own channels, so architecture and teacher both need '
+            'a data_preprocessor in their configs'
         )
     if layout is None and (
         teacher is None
@@ -97,16 +97,16 @@ def pair_preprocessors(
         return student
     if getattr(student, 'batch_augments', None) or getattr(teacher, 'batch_augments', None):
         raise ValueError(
-            "teacher.data_preprocessor differs from the student's and one of them has batch_augments, which "
-            "would change the two networks' images differently. Remove batch_augments, or set "
+            "teacher.data_preprocessor differs from the student's and one of them has batch_augments, "
+            "which would change the two networks' images differently. Remove batch_augments, or set "
             "teacher_preprocessor='student' if the teacher may see the student's normalisation."
         )
     sizes = getattr(student, 'size', None), getattr(teacher, 'size', None)
     if sizes[0] is not None and sizes[1] is not None and tuple(sizes[0]) != tuple(sizes[1]):
         raise ValueError(
             f"teacher.data_preprocessor.size is {tuple(sizes[1])}, the student's {tuple(sizes[0])}: their "
-            'pixels '
-            f'would not correspond. Set teacher=dict(cfg_path=..., data_preprocessor=dict(size={sizes[0]})).'
+            'pixels would not correspond. Set teacher=dict(cfg_path=..., '
+            f'data_preprocessor=dict(size={sizes[0]})).'
         )
     return PairedPreprocessor(student, teacher, layout)
 

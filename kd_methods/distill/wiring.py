@@ -44,8 +44,7 @@ def check_mappings(distiller: ConfigurableDistiller, key: str) -> None:
     if unmapped:
         raise ValueError(
             f'{key}.loss_forward_mappings: no mapping for {unmapped}, so these losses would never be '
-            'computed. '
-            'Map their arguments, or remove them from distill_losses.'
+            'computed. Map their arguments, or remove them from distill_losses.'
         )
     for name, mapping in mappings.items():
         where = f'{key}.loss_forward_mappings.{name}'
@@ -63,8 +62,7 @@ def check_mappings(distiller: ConfigurableDistiller, key: str) -> None:
             )
             raise KeyError(
                 f'{where}: {type(losses[name]).__name__}.forward {problem}; its arguments are {takes}, '
-                'mapped are '
-                f'{sorted(mapping)}.'
+                f'mapped are {sorted(mapping)}.'
             )
         for argument, record in mapping.items():
             _check_record(distiller, record, f'{where}.{argument}')
@@ -108,8 +106,7 @@ def check_shapes(distiller: ConfigurableDistiller, student: Probe, teacher: Prob
                 distiller.distill_losses[name],
                 arguments,
                 message=f'{key}.distill_losses.{name} cannot be computed from what it is mapped to (adapters '
-                'included). '
-                f'Shapes of the taps: {shapes}',
+                f'included). Shapes of the taps: {shapes}',
             )
 
 
@@ -238,8 +235,7 @@ def ground_truth(data: dict[str, Any], name: str) -> Any:
         if name not in sample:
             raise KeyError(
                 f'from_data={name!r}: the data samples of this batch have {sorted(sample.keys())}. Load it '
-                'in the '
-                'training pipeline (LoadAnnotations) and keep it (PackSegInputs / PackDetInputs).'
+                'in the training pipeline (LoadAnnotations) and keep it (PackSegInputs / PackDetInputs).'
             )
         values.append(sample.get(name))
     if values and all(isinstance(value, PixelData) for value in values):
@@ -275,8 +271,7 @@ def _check_record(distiller: ConfigurableDistiller, record: dict, where: str) ->
     if not isinstance(record.get('from_student'), bool) or 'recorder' not in record:
         raise KeyError(
             f"{where}: give recorder=... and from_student=True or False, or from_data='gt_sem_seg' for "
-            'ground truth; '
-            f'got {dict(record)}.'
+            f'ground truth; got {dict(record)}.'
         )
     side = 'student' if record['from_student'] else 'teacher'
     manager = getattr(distiller, f'{side}_recorders')
@@ -305,10 +300,9 @@ def _check_classes(
     if len(set(channels.values())) > 1:
         raise ValueError(
             f'{where}: the logits of the student have {channels[True]} classes (model.architecture '
-            'decode_head.'
-            f'num_classes), those of the teacher {channels[False]} (model.teacher decode_head.num_classes). '
-            'Take a '
-            'teacher of the same classes, or a method on features, which need not agree.'
+            f'decode_head.num_classes), those of the teacher {channels[False]} (model.teacher '
+            'decode_head.num_classes). Take a teacher of the same classes, or a method on features, which '
+            'need not agree.'
         )
 
 

@@ -107,8 +107,8 @@ def read_config(args: argparse.Namespace) -> Config:
         cfg.merge_from_dict(args.cfg_options)
     if not isinstance(cfg.get('model'), dict):
         raise ValueError(
-            f'CONFIG: {args.config} has no `model`; is it a base file '
-            '(configs/_base_/...) rather than a whole config?'
+            f'CONFIG: {args.config} has no `model`; is it a base file (configs/_base_/...) rather than a '
+            'whole config?'
         )
     cfg.launcher = args.launcher
     if args.work_dir is not None:

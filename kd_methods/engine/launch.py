@@ -112,9 +112,9 @@ def read_ranks(launcher: str) -> tuple[int, int, int]:
     for name in _RANK_VARIABLES[launcher]:
         if name not in os.environ:
             raise ValueError(
-                f'--launcher {launcher}: the environment variable {name} is not set, so this '
-                f'process was not started by that launcher. Start it with {_STARTERS[launcher]}, '
-                'or leave --launcher out for a single process.'
+                f'--launcher {launcher}: the environment variable {name} is not set, so this process was '
+                f'not started by that launcher. Start it with {_STARTERS[launcher]}, or leave --launcher '
+                'out for a single process.'
             )
         values.append(int(os.environ[name]))
     return values[0], values[1], values[2]
@@ -137,9 +137,9 @@ def init_distributed(launcher: str, dist_cfg: dict | None = None) -> None:
         devices = torch.cuda.device_count() if torch.cuda.is_available() else None
         if devices is not None and local_rank >= devices:
             raise ValueError(
-                f'--launcher {launcher}: process {local_rank} of this node has no GPU, since '
-                f'{devices} are visible. Start at most {devices} processes a node (GPUS), or none '
-                'of them with a GPU (CUDA_VISIBLE_DEVICES=-1).'
+                f'--launcher {launcher}: process {local_rank} of this node has no GPU, since {devices} are '
+                f'visible. Start at most {devices} processes a node (GPUS), or none of them with a GPU '
+                '(CUDA_VISIBLE_DEVICES=-1).'
             )
         return
     dist_cfg = dist_cfg or {}
@@ -191,8 +191,8 @@ def enable_amp(cfg: Config) -> None:
         return
     if kind not in ('OptimWrapper', 'mmengine.OptimWrapper'):
         raise ValueError(
-            f"--amp: optim_wrapper.type is '{kind}'; only 'OptimWrapper' can be "
-            'switched to AmpOptimWrapper. Set the type in the config instead.'
+            f"--amp: optim_wrapper.type is '{kind}'; only 'OptimWrapper' can be switched to "
+            'AmpOptimWrapper. Set the type in the config instead.'
         )
     wrapper['type'] = 'AmpOptimWrapper'
     wrapper.setdefault('loss_scale', 'dynamic')

@@ -270,8 +270,8 @@ class BoundaryIoUMetric(BaseMetric):
         classes = (self.dataset_meta or {}).get('classes')
         if not classes:
             raise ValueError(
-                'BoundaryIoUMetric: the data set names no classes; set metainfo=dict(classes=(...)) in '
-                'its config'
+                'BoundaryIoUMetric: the data set names no classes; set metainfo=dict(classes=(...)) in its '
+                'config'
             )
         return classes
 

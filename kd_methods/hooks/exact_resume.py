@@ -64,8 +64,8 @@ class ExactResumeHook(Hook):
             self._resumed = checkpoint.get(KEY)
             if self._resumed is None:
                 runner.logger.warning(
-                    'The checkpoint holds no states of random number generators (it was written '
-                    'without ExactResumeHook): the resumed run will not equal an uninterrupted one.'
+                    'The checkpoint holds no states of random number generators (it was written without '
+                    'ExactResumeHook): the resumed run will not equal an uninterrupted one.'
                 )
 
     def before_train(self, runner) -> None:
@@ -91,9 +91,9 @@ class ExactResumeHook(Hook):
             self._workers.attach(loader)
             if runner.iter and ends and not by_epoch:
                 runner.logger.warning(
-                    f'{type(sampler).__name__} cannot be moved to where the run was stopped, so '
-                    'all data before are loaded again, and augmentations will differ from an '
-                    'uninterrupted run: use InfiniteSampler with an iteration-based loop.'
+                    f'{type(sampler).__name__} cannot be moved to where the run was stopped, so all data '
+                    'before are loaded again, and augmentations will differ from an uninterrupted run: use '
+                    'InfiniteSampler with an iteration-based loop.'
                 )
 
     def before_train_epoch(self, runner) -> None:
@@ -107,15 +107,15 @@ class ExactResumeHook(Hook):
             return
         if len(state['ranks']) != get_world_size():
             runner.logger.warning(
-                f'The checkpoint was written by {len(state["ranks"])} processes and is resumed '
-                f'with {get_world_size()}: their random number generators start anew.'
+                f'The checkpoint was written by {len(state["ranks"])} processes and is resumed with '
+                f'{get_world_size()}: their random number generators start anew.'
             )
             return
         loop = runner.train_loop
         if isinstance(loop, EpochBasedTrainLoop) and runner.iter != runner.epoch * len(loop.dataloader):
             runner.logger.warning(
-                'The checkpoint is from the middle of an epoch, which mmengine begins again: the '
-                'resumed run will not equal an uninterrupted one.'
+                'The checkpoint is from the middle of an epoch, which mmengine begins again: the resumed '
+                'run will not equal an uninterrupted one.'
             )
         set_rng_state(state['ranks'][get_rank()])
 

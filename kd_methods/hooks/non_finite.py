@@ -37,8 +37,8 @@ class NonFiniteLossHook(Hook):
             f'The loss of iteration {runner.iter + 1} is not finite:\n'
             + '\n'.join(lines)
             + '\nNo checkpoint was written with these weights; the run can be resumed from the '
-            'last one. Likely causes: a learning rate or a loss weight that is too high, no '
-            'gradient clipping (optim_wrapper.clip_grad), a label outside of the classes.'
+            'last one. Likely causes: a learning rate or a loss weight that is too high, no gradient '
+            'clipping (optim_wrapper.clip_grad), a label outside of the classes.'
         )
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
@@ -53,6 +53,6 @@ class NonFiniteLossHook(Hook):
         if bad:
             shown = ', '.join(bad[:5]) + (f', ... ({len(bad)} in all)' if len(bad) > 5 else '')
             raise FloatingPointError(
-                f'Parameters are not finite at iteration {runner.iter + 1}: {shown}. The '
-                'checkpoint was not written; the run can be resumed from the last one.'
+                f'Parameters are not finite at iteration {runner.iter + 1}: {shown}. The checkpoint was not '
+                'written; the run can be resumed from the last one.'
             )

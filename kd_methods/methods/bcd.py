@@ -70,8 +70,8 @@ def boundary_loss(
     check_numbers('BoundaryDistillLoss', pair_weight=pair_weight, gamma=gamma)
     if not feats_S or len(feats_S) != len(feats_T):
         raise ValueError(
-            'BoundaryDistillLoss: give as many maps of the student as of the teacher, one or more. '
-            f'Got: {len(feats_S)}, {len(feats_T)}'
+            'BoundaryDistillLoss: give as many maps of the student as of the teacher, one or more. Got: '
+            f'{len(feats_S)}, {len(feats_T)}'
         )
     maps: tuple[list, list] = ([], [])
     counted, pair_terms = [], []
@@ -116,8 +116,7 @@ def context_loss(
     if grid[0] * grid[1] < 2:
         raise ValueError(
             'ContextDistillLoss: the maps share a single place, which has no other to relate to. Tap an '
-            'earlier '
-            f'stage. Got: feat_S {tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}'
+            f'earlier stage. Got: feat_S {tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}'
         )
     counts = None if counts is None else counts.flatten(1)
     x_S, x_T = (x.flatten(2).mT for x in pair)
@@ -163,8 +162,7 @@ def _on_one_grid(
         if isinstance(x, Tensor) and x.dim() == 3:
             raise ValueError(
                 f'{name} must be a map N x C x H x W; tokens N x L x C do not say where they lie. Tap a '
-                'place that '
-                f'returns maps. Got: {tuple(x.shape)}'
+                f'place that returns maps. Got: {tuple(x.shape)}'
             )
         check_feature(x, feat_S, name)
     grid = common_grid(feat_S.shape[2:], feat_T.shape[2:], most)
@@ -252,8 +250,8 @@ class BoundaryDistillLoss(ValidOnlyLoss):
         names = [[f'feat_{side}_{i}' for i in range(count)] for side in 'ST']
         if not count or {*levels} != {*names[0], *names[1]}:
             raise ValueError(
-                'BoundaryDistillLoss: give pairs of maps feat_S_0, feat_T_0, feat_S_1, feat_T_1, ... '
-                f'Got: {sorted(levels)}'
+                'BoundaryDistillLoss: give pairs of maps feat_S_0, feat_T_0, feat_S_1, feat_T_1, ... Got: '
+                f'{sorted(levels)}'
             )
         feats = ([levels[name] for name in side] for side in names)
         loss, self.stats = boundary_loss(*feats, **self.options, valid=self.valid(label, img_shape, inputs))
@@ -377,15 +375,13 @@ class BCDDistiller(MethodDistiller):
         self.context = parse_loss('distiller.context', context, ContextDistillLoss, OPTIONS)
         if self.boundary is None and self.context is None:
             raise ValueError(
-                'distiller: boundary=None and context=None leave BCDDistiller nothing to distil. Give one of '
-                'them a '
-                'dict'
+                'distiller: boundary=None and context=None leave BCDDistiller nothing to distil. Give one '
+                'of them a dict'
             )
         if self.boundary is None and any(given.values()):
             raise ValueError(
-                'distiller: features are taps of the boundaries, but boundary=None. Leave them out; the tap '
-                'of the '
-                'context is context_features'
+                'distiller: features are taps of the boundaries, but boundary=None. Leave them out; the '
+                'tap of the context is context_features'
             )
         if self.context is None and context_features is not None:
             raise ValueError(

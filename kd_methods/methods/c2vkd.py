@@ -55,8 +55,8 @@ def patch_loss(feat_S: Tensor, feat_T: Tensor, gram_scale: str = 'none') -> Tens
     check_choices('patch_loss', OPTIONS, gram_scale=gram_scale)
     if feat_S.dim() != 4 or feat_S.shape != feat_T.shape:
         raise ValueError(
-            'patch_loss: feat_S and feat_T must be N x C x H x W, of one shape. '
-            f'Got: {tuple(feat_S.shape)}, {tuple(feat_T.shape)}'
+            'patch_loss: feat_S and feat_T must be N x C x H x W, of one shape. Got: '
+            f'{tuple(feat_S.shape)}, {tuple(feat_T.shape)}'
         )
     rows_S, rows_T = (_relation_rows(x) for x in (feat_S, feat_T.detach()))
     n, channels = rows_S.shape
@@ -98,8 +98,7 @@ def pdd_loss(
     if logits_S.shape[1] != logits_T.shape[1]:
         raise ValueError(
             f'PDDLoss: logits_S has {logits_S.shape[1]} classes, logits_T has {logits_T.shape[1]}. Take a '
-            'teacher of '
-            'the same classes'
+            'teacher of the same classes'
         )
     size = label.shape[-2:] if resolution == 'label' else logits_S.shape[2:]
     label, valid = fill_ignored(resize_labels(label, size), max(logits_S.shape[1], 2), ignore_index, fill=0)
@@ -236,8 +235,8 @@ class VLFDLoss(nn.Module):
         ):
             if x.dim() != 4 or x.shape[1] != channels or len(x) != len(feat_S):
                 raise ValueError(
-                    f'VLFDLoss: {name} must be N x {channels} x H x W, with one N for both. '
-                    f'Got: feat_S {tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}'
+                    f'VLFDLoss: {name} must be N x {channels} x H x W, with one N for both. Got: feat_S '
+                    f'{tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}'
                 )
         feat_T = feat_T.detach()
         terms: dict[str, Tensor] = {}
@@ -389,8 +388,8 @@ class C2VKDDistiller(MethodDistiller):
         )
         if self.vlfd is None and self.pdd is None:
             raise ValueError(
-                'distiller: vlfd=None and pdd=None leave C2VKDDistiller nothing to distil. Give one of them '
-                'a dict'
+                'distiller: vlfd=None and pdd=None leave C2VKDDistiller nothing to distil. Give one of '
+                'them a dict'
             )
         taps: dict[str, Any] = {}
         if self.vlfd is not None:
@@ -399,8 +398,8 @@ class C2VKDDistiller(MethodDistiller):
             )
         elif student_feature or teacher_feature:
             raise ValueError(
-                'distiller: student_feature and teacher_feature are taps of VLFD, but vlfd=None. Leave them '
-                'out'
+                'distiller: student_feature and teacher_feature are taps of VLFD, but vlfd=None. Leave '
+                'them out'
             )
         if self.pdd is not None:
             taps['logits'] = 'logits'

@@ -242,8 +242,8 @@ class DMKDLoss(nn.Module):
                 )
         if feat_S.shape[2:] != feat_T.shape[2:]:
             raise ValueError(
-                'DMKDLoss: the maps must be of one size: tap levels of one stride. '
-                f'Got: feat_S {tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}'
+                'DMKDLoss: the maps must be of one size: tap levels of one stride. Got: feat_S '
+                f'{tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}'
             )
 
     def extra_repr(self) -> str:
@@ -323,7 +323,7 @@ class DMKDDistiller(MethodDistiller):
         weight = share_auto(self.options['loss_weight'], len(student), 'distiller.loss_weight')
         if any(student[name].shape[2:] != teacher[name].shape[2:] for name in student):
             raise ValueError(
-                f'distiller.features: the levels of student and teacher must be of one size. Tap shapes: '
+                'distiller.features: the levels of student and teacher must be of one size. Tap shapes: '
                 f'{self.describe_taps()}. Name levels of equal strides with student_features and '
                 'teacher_features'
             )

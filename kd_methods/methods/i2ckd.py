@@ -117,8 +117,8 @@ def i2ckd_loss(
     if (fits[0] != fits[1]) if weight is None else (fits != tuple(weight.shape)):
         had = 'no projection' if weight is None else 'a projection {1} -> {0}'.format(*weight.shape)
         raise ValueError(
-            f'I2CKDLoss: feat_S has {fits[1]} channels and feat_T has {fits[0]}, with {had}. '
-            f'Set student_channels={fits[1]}, teacher_channels={fits[0]}'
+            f'I2CKDLoss: feat_S has {fits[1]} channels and feat_T has {fits[0]}, with {had}. Set '
+            f'student_channels={fits[1]}, teacher_channels={fits[0]}'
         )
     pool = dict(scope=scope, min_pixels=min_pixels, ignore_index=ignore_index)
     with torch.autocast(feat_S.device.type, enabled=False):
@@ -231,8 +231,8 @@ class I2CKDLoss(nn.Module):
             raise ValueError(f'I2CKDLoss: margin must be >= 0, min_pixels >= 1. Got: {numbers}')
         if (student_channels is None) != (teacher_channels is None):
             raise ValueError(
-                'I2CKDLoss: student_channels and teacher_channels go together. '
-                f'Got: student_channels={student_channels}, teacher_channels={teacher_channels}'
+                'I2CKDLoss: student_channels and teacher_channels go together. Got: '
+                f'student_channels={student_channels}, teacher_channels={teacher_channels}'
             )
         self.num_classes = num_classes
         self.loss_weight = loss_weight

@@ -67,8 +67,7 @@ def dwld_loss(
     if logits_T.shape[1] != classes:
         raise ValueError(
             f'DWLDLoss: logits_S has {classes} classes, logits_T has {logits_T.shape[1]}. Take a teacher of '
-            'the same '
-            'classes'
+            'the same classes'
         )
     size = label.shape[-2:] if resolution == 'label' else logits_S.shape[2:]
     label, valid = fill_ignored(resize_labels(label, size), max(classes, 2), ignore_index, fill=0)
@@ -132,8 +131,7 @@ def arfd_loss(
     if grid[0] * grid[1] < 4:
         raise ValueError(
             f'ARFDLoss: the maps share {grid[0]} x {grid[1]} places, and need 4 or more. Tap an earlier '
-            'stage. Got: '
-            f'feat_S {tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}'
+            f'stage. Got: feat_S {tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}'
         )
     with torch.autocast(feat_S.device.type, enabled=False):
         tokens = []
@@ -371,8 +369,8 @@ class LIXDistiller(MethodDistiller):
         )
         if self.dwld is None and self.arfd is None:
             raise ValueError(
-                'distiller: dwld=None and arfd=None leave LIXDistiller nothing to distil. Give one of them a '
-                'dict'
+                'distiller: dwld=None and arfd=None leave LIXDistiller nothing to distil. Give one of them '
+                'a dict'
             )
         taps: dict[str, Any] = {}
         if self.arfd is not None:
@@ -383,8 +381,7 @@ class LIXDistiller(MethodDistiller):
             if not pairs[0] or len(pairs[0]) != len(pairs[1]):
                 raise ValueError(
                     'distiller: student_features and teacher_features must name as many maps each, one or '
-                    'more. '
-                    f'Got: {pairs[0]}, {pairs[1]}'
+                    f'more. Got: {pairs[0]}, {pairs[1]}'
                 )
             taps.update({f'feature_{i}': dict(student=s, teacher=t) for i, (s, t) in enumerate(zip(*pairs))})
         elif student_features or teacher_features:

@@ -55,15 +55,14 @@ def build_pool(
     if file is None:
         raise ValueError(
             f"{where}: pool='attention' needs pool_file, a checkpoint with the attention pool of a CLIP "
-            'ResNet of the '
-            "teacher's width. A pool of random weights would teach noise; without a file take pool='gap'"
+            "ResNet of the teacher's width. A pool of random weights would teach noise; without a file "
+            "take pool='gap'"
         )
     built = AttentionPool(file, in_channels, heads, f'{where}.pool_file')
     if out_channels not in (None, built.out_channels):
         raise ValueError(
             f'{where}: pool_channels={out_channels}, but the attention pool of {file} gives '
-            f'{built.out_channels}. '
-            'Leave pool_channels out'
+            f'{built.out_channels}. Leave pool_channels out'
         )
     return built
 
@@ -133,9 +132,8 @@ class AttentionPool(nn.Module):
         self.num_heads = num_heads or max(self.in_channels // 64, 1)
         if self.in_channels % self.num_heads:
             raise ValueError(
-                f'{key}: the pool of {file} has {self.in_channels} channels, which {self.num_heads} heads do '
-                'not '
-                'divide. Set the number of heads that it was trained with.'
+                f'{key}: the pool of {file} has {self.in_channels} channels, which {self.num_heads} heads '
+                'do not divide. Set the number of heads that it was trained with.'
             )
 
     def forward(self, feature: Tensor) -> Tensor:
@@ -186,10 +184,9 @@ def read_attention_pool(
     advice = 'Give a checkpoint of plain tensors with the attention pool of a CLIP ResNet.'
     if _is_torchscript(file):
         raise ValueError(
-            f"{key}: {file} is a TorchScript archive, CLIP's own form, which holds code. Write its pool to a "
-            'plain file first: '
-            "state = torch.jit.load(FILE, 'cpu').state_dict(); "
-            "torch.save({k: v for k, v in state.items() if 'attnpool.' in k}, OUT)"
+            f"{key}: {file} is a TorchScript archive, CLIP's own form, which holds code. Write its pool to "
+            "a plain file first: state = torch.jit.load(FILE, 'cpu').state_dict(); torch.save({k: v for "
+            "k, v in state.items() if 'attnpool.' in k}, OUT)"
         )
     state = {
         name: value
@@ -213,8 +210,8 @@ def read_attention_pool(
     if in_channels not in (None, channels):
         raise ValueError(
             f"{key}: the attention pool of {file} takes {channels} channels, but the teacher's map has "
-            f'{in_channels}. '
-            "Take a pool that was trained on such a map, tap another place of the teacher, or pool='gap'."
+            f'{in_channels}. Take a pool that was trained on such a map, tap another place of the teacher, '
+            "or pool='gap'."
         )
     return weights
 

@@ -170,8 +170,7 @@ def _guess_cause(report: LoadReport, own: dict, state_dict: dict, what: str) -> 
     if prefix == STUDENT_PREFIX:
         return (
             'this looks like a full checkpoint of a distillation run (prefix "architecture."): use the '
-            'student-only file '
-            'beside it, *_student.pth or best.pth'
+            'student-only file beside it, *_student.pth or best.pth'
         )
     if prefix:
         return f'this looks like a wrapped checkpoint, prefix "{prefix}": remove the prefix from its keys'

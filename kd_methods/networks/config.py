@@ -138,8 +138,7 @@ def build_network(cfg: dict | BaseModel, key: str = 'architecture') -> BaseModel
     if isinstance(cfg, torch.nn.Module):
         raise TypeError(
             f'{key}: expected a dict or a mmengine BaseModel, got {type(cfg).__name__}: wrap it in a '
-            'BaseModel, '
-            'or give its config.'
+            'BaseModel, or give its config.'
         )
     network = MODELS.build(resolve_model_cfg(cfg, key))
     if not isinstance(network, BaseModel):

@@ -157,8 +157,8 @@ def _decode_head(probe: Probe, name: str, key: str) -> str:
     head = getattr(probe.model, 'decode_head', None)
     if head is None:
         raise ValueError(
-            f"{key}: {name!r} needs a segmentor's decode_head, and the {probe.name} has none. A detector has "
-            f"'backbone.i' and 'neck.i'; anything else by module path."
+            f"{key}: {name!r} needs a segmentor's decode_head, and the {probe.name} has none. A detector "
+            "has 'backbone.i' and 'neck.i'; anything else by module path."
         )
     path = 'decode_head'
     if isinstance(head, nn.ModuleList):
@@ -172,8 +172,8 @@ def _decode_head(probe: Probe, name: str, key: str) -> str:
         candidates = ', '.join(f'{p} ({format_shape(s)})' for p, s in maps[-8:])
         raise ValueError(
             f'{key}: {type(head).__name__} of the {probe.name} has no classifier conv_seg, so {name!r} is '
-            'not '
-            f'defined; name a module of it instead: {candidates or "none returned a map in the dry run"}.'
+            'not defined; name a module of it instead: '
+            f'{candidates or "none returned a map in the dry run"}.'
         )
     return path
 
@@ -193,14 +193,12 @@ def _select(probe: Probe, name: str, shape: Shape, index: int | None, key: str) 
                 return 0, shape[0]
             raise ValueError(
                 f'{key}: {name!r} of the {probe.name} returns {len(shape)} tensors {format_shape(shape)}: '
-                'add an '
-                f'index, {name}.0 to {name}.{len(shape) - 1}.'
+                f'add an index, {name}.0 to {name}.{len(shape) - 1}.'
             )
         if not -len(shape) <= index < len(shape):
             raise ValueError(
                 f'{key}: {name!r}: index {index} is out of range, the {probe.name} returns {len(shape)} '
-                'outputs '
-                f'there: {format_shape(shape)}.'
+                f'outputs there: {format_shape(shape)}.'
             )
         if isinstance(shape[index], tuple):
             return index % len(shape), shape[index]
@@ -214,16 +212,16 @@ def _refuse_behind_proposals(probe: Probe, source: str, key: str) -> None:
     if source.split('.')[0] == 'roi_head' and hasattr(probe.model, 'roi_head'):
         raise ValueError(
             f'{key}: {source!r} lies behind the proposals of the {probe.name}: teacher and student would '
-            'look at '
-            "different boxes there. Take a tap before them: 'neck.i', 'backbone.i' or a module of rpn_head."
+            "look at different boxes there. Take a tap before them: 'neck.i', 'backbone.i' or a module of "
+            'rpn_head.'
         )
 
 
 def _unknown(probe: Probe, path: str, key: str) -> KeyError:
     names = [name for name, _ in probe.model.named_modules() if name]
     return KeyError(
-        f'{key}: no module {path!r} in the {probe.name}.{_near(path, names)} '
-        '`python tools/check.py CONFIG --taps` lists the places of both networks.'
+        f'{key}: no module {path!r} in the {probe.name}.{_near(path, names)} `python tools/check.py CONFIG '
+        '--taps` lists the places of both networks.'
     )
 
 

@@ -14,8 +14,8 @@ def check_feature(feature: Tensor, label: Tensor, name: str = 'feature') -> None
         )
     if isinstance(label, Tensor) and label.shape[:1] != feature.shape[:1]:
         raise ValueError(
-            f'label and {name} must have the same batch size. '
-            f'Got: label {tuple(label.shape)}, {name} {tuple(feature.shape)}'
+            f'label and {name} must have the same batch size. Got: label {tuple(label.shape)}, {name} '
+            f'{tuple(feature.shape)}'
         )
 
 

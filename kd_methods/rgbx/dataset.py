@@ -46,8 +46,7 @@ class RGBXDataset:
         if check_pipeline(self.pipeline.transforms, f'{name}.pipeline') and not self.data_prefix.get(PREFIX):
             raise ValueError(
                 f'{name}: the pipeline loads X, but data_prefix={dict(self.data_prefix)} does not say where '
-                'it is. '
-                f'Set data_prefix.{PREFIX}'
+                f'it is. Set data_prefix.{PREFIX}'
             )
 
     def load_data_list(self) -> list[dict]:
@@ -60,8 +59,7 @@ class RGBXDataset:
         if '://' not in folder and not osp.isdir(folder):
             raise FileNotFoundError(
                 f'{name}: no directory {folder!r} (data_root={self.data_root!r}, data_prefix.{PREFIX}). Put '
-                'X '
-                f'there, or leave {PREFIX} out to read RGB alone.'
+                f'X there, or leave {PREFIX} out to read RGB alone.'
             )
         there = {
             osp.normpath(path)
@@ -79,9 +77,9 @@ class RGBXDataset:
         if missing:
             more = f' and {len(missing) - 1} more' if len(missing) > 1 else ''
             raise FileNotFoundError(
-                f'{name}: {len(missing)} of {len(data_list)} images have no X: no file {missing[0]!r}{more}. '
-                f'Expected below data_prefix.{PREFIX}: the name of the image with {self.x_suffix!r} '
-                f'(x_suffix) for {self.img_suffix!r}.'
+                f'{name}: {len(missing)} of {len(data_list)} images have no X: no file '
+                f'{missing[0]!r}{more}. Expected below data_prefix.{PREFIX}: the name of the image with '
+                f'{self.x_suffix!r} (x_suffix) for {self.img_suffix!r}.'
             )
         return data_list
 

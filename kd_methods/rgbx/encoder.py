@@ -78,14 +78,12 @@ class DuplexEncoder(BaseModule):
         if [s[2:] for s in shapes[0]] != [s[2:] for s in shapes[1]]:
             raise ValueError(
                 f'DuplexEncoder: the stages of rgb {shapes[0]} and of x {shapes[1]} have different sizes. '
-                'Give both '
-                'the same strides and out_indices'
+                'Give both the same strides and out_indices'
             )
         if fusion == 'sum' and shapes[0] != shapes[1]:
             raise ValueError(
                 f"DuplexEncoder: fusion='sum' needs stages of one shape. Got: rgb {shapes[0]}, x "
-                f'{shapes[1]}. Set '
-                "fusion='concat'"
+                f"{shapes[1]}. Set fusion='concat'"
             )
         if fusion == 'concat':
             self.fuse = ModuleList(nn.Conv2d(a[1] + b[1], a[1], 1) for a, b in zip(*shapes))
@@ -95,8 +93,7 @@ class DuplexEncoder(BaseModule):
         if inputs.shape[1] != self.input_channels:
             raise ValueError(
                 f'DuplexEncoder: expected {self.input_channels} channels, R, G, B and {self.x_channels} of '
-                'X. Got: '
-                f'{tuple(inputs.shape)}. Load X with LoadXFromFile and PackRGBXInputs'
+                f'X. Got: {tuple(inputs.shape)}. Load X with LoadXFromFile and PackRGBXInputs'
             )
         rgb, x = inputs[:, :3], inputs[:, 3:]
         stages_x = tuple(self.x(x.expand(-1, self.stem_channels, -1, -1)))
@@ -133,14 +130,12 @@ def _stage_modules(backbone: nn.Module, outputs: int) -> list[str]:
     else:
         raise ValueError(
             f'DuplexEncoder: {type(backbone).__name__} does not name its stages, so what is fused cannot go '
-            'on in it. '
-            "Set feed='head'"
+            "on in it. Set feed='head'"
         )
     if len(paths) != outputs:
         raise ValueError(
             f"DuplexEncoder: feed='encoder' fuses at every stage, but out_indices gives {outputs} of "
-            f'{len(paths)}. '
-            f"Set rgb.out_indices={tuple(range(len(paths)))}, or feed='head'"
+            f"{len(paths)}. Set rgb.out_indices={tuple(range(len(paths)))}, or feed='head'"
         )
     return paths
 
@@ -155,8 +150,7 @@ def _output_shapes(backbone: nn.Module, channels: int, size: int = 64) -> list[t
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
             f'DuplexEncoder: {type(backbone).__name__} does not take an image of {channels} x {size} x '
-            f'{size}, on '
-            f'which the shapes of its stages are found: {error}'
+            f'{size}, on which the shapes of its stages are found: {error}'
         ) from error
     finally:
         for module, training in flags.items():

@@ -71,9 +71,8 @@ class LateFusionHead(BaseDecodeHead):
             return
         if fusion == 'sum' and len({*channels, self.channels}) > 1:
             raise ValueError(
-                f"LateFusionHead: fusion='sum' needs heads of one width. Got: channels of rgb {channels[0]}, "
-                'of x '
-                f"{channels[1]}, of the whole {self.channels}. Set fusion='concat'"
+                "LateFusionHead: fusion='sum' needs heads of one width. Got: channels of rgb "
+                f"{channels[0]}, of x {channels[1]}, of the whole {self.channels}. Set fusion='concat'"
             )
         if fusion == 'concat':
             self.fuse = nn.Conv2d(sum(channels), self.channels, 1)

@@ -94,8 +94,8 @@ class LoadXFromFile(BaseTransform):
             raise KeyError(
                 "LoadXFromFile: no 'x_path'. Set data_prefix.x_path of a data set with X (NYUv2Dataset, "
                 'CityscapesDisparityDataset, SceneDataset, one of your own with RGBXDataset). For an image '
-                'by itself, '
-                'run the pipeline on dict(img_path=..., x_path=...) and give the result to model.test_step'
+                'by itself, run the pipeline on dict(img_path=..., x_path=...) and give the result to '
+                'model.test_step'
             )
         if 'img' not in results:
             raise KeyError('LoadXFromFile: no image. Put LoadImageFromFile before it')
@@ -103,9 +103,8 @@ class LoadXFromFile(BaseTransform):
         if raw.shape[:2] != results['img'].shape[:2]:
             raise ValueError(
                 f'LoadXFromFile: {path} is {_size(raw)}, its image {results.get("img_path")} '
-                f'{_size(results["img"])} '
-                '(height x width). X is read in the size of the image file: put LoadXFromFile right after '
-                'LoadImageFromFile, and see that the two belong together'
+                f'{_size(results["img"])} (height x width). X is read in the size of the image file: put '
+                'LoadXFromFile right after LoadImageFromFile, and see that the two belong together'
             )
         results[X], results[VALID] = self._decode(raw)
         results['x_normals'] = self.normals
@@ -225,8 +224,8 @@ def _check_together(results: dict, name: str) -> None:
     if x.shape[:2] != image.shape[:2]:
         raise ValueError(
             f'{name}: X is {_size(x)}, the image {_size(image)} (height x width): a transform of the '
-            'pipeline changed '
-            'the image and not X. Use transforms that change all of seg_fields, PadRGBX for Pad'
+            'pipeline changed the image and not X. Use transforms that change all of seg_fields, PadRGBX '
+            'for Pad'
         )
 
 

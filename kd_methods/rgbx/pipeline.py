@@ -50,15 +50,13 @@ def check_pipeline(steps: Sequence[Any], key: str) -> bool:
     if len(places) > 1:
         raise ValueError(
             f'{key}: LoadXFromFile stands {len(places)} times. X is one map of one or more channels: join '
-            'several '
-            'into one file'
+            'several into one file'
         )
     before = [type(step).__name__ for step in flat[: places[0]] if not type(step).__name__.startswith('Load')]
     if before:
         raise ValueError(
             f'{key}: LoadXFromFile stands behind {before}, which may have changed the image already. Put it '
-            'right '
-            'after LoadImageFromFile'
+            'right after LoadImageFromFile'
         )
     for step in flat[places[0] + 1 :]:
         name = type(step).__name__
@@ -73,8 +71,7 @@ def check_pipeline(steps: Sequence[Any], key: str) -> bool:
         if names.count('RandomFlip') > 1 or 'RandomRotate' in names:
             raise ValueError(
                 f'{key}: with normals=True the vectors turn with one RandomFlip, not with rotations or a '
-                'second one. '
-                f'Got: {names}'
+                f'second one. Got: {names}'
             )
     return True
 

@@ -50,9 +50,8 @@ class RGBXDataPreProcessor(SegDataPreProcessor):
             )
         if not (len(mean) == len(std) == 3 and len(x_mean) == len(x_std) >= 1):
             raise ValueError(
-                'RGBXDataPreProcessor: mean and std have 3 entries, x_mean and x_std one for each channel of '
-                'X. Got: '
-                f'mean={mean}, std={std}, x_mean={x_mean}, x_std={x_std}'
+                'RGBXDataPreProcessor: mean and std have 3 entries, x_mean and x_std one for each channel '
+                f'of X. Got: mean={mean}, std={std}, x_mean={x_mean}, x_std={x_std}'
             )
         if min(*std, *x_std) <= 0:
             raise ValueError(f'RGBXDataPreProcessor: std={std} and x_std={x_std} must be above 0')
@@ -72,8 +71,7 @@ class RGBXDataPreProcessor(SegDataPreProcessor):
         if channels != full and (training or channels != 3):
             raise ValueError(
                 f'RGBXDataPreProcessor: an image has {channels} channels, expected {full}: R, G, B and '
-                f'{full - 3} of '
-                'X (x_mean)'
+                f'{full - 3} of X (x_mean)'
                 + (
                     '. In training X must be there: load it with LoadXFromFile and PackRGBXInputs'
                     if channels == 3

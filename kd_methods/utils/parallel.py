@@ -59,8 +59,8 @@ def run_parallel(
         yield from _with_bar(results, len(jobs), title, unit)
     except BrokenProcessPool as error:
         raise BrokenProcessPool(
-            f'{title or "parallel work"}: a process was killed, most often for want of memory. Try --workers '
-            f'{workers // 2 or 1}'
+            f'{title or "parallel work"}: a process was killed, most often for want of memory. Try '
+            f'--workers {workers // 2 or 1}'
         ) from error
     finally:
         _shut_down(pool)

@@ -73,8 +73,7 @@ def browse(
     if max(width, height) >= MOST_PIXELS:
         raise ValueError(
             f'--count {count} --columns {columns}: the picture would be {width} x {height} pixels, a side '
-            'may have '
-            f'{MOST_PIXELS - 1}. Take fewer samples, or other columns'
+            f'may have {MOST_PIXELS - 1}. Take fewer samples, or other columns'
         )
     return draw.save(figure, out)
 
@@ -112,8 +111,8 @@ def contact_sheet(
     ]
     classes = Classes(getattr(dataset, 'metainfo', None) or {})
     heading = (
-        f'{Path(cfg.filename).stem if cfg.filename else "config"}: {count} of {len(dataset)} {split} samples '
-        f'({type(dataset).__name__}), as the pipeline gives them, seed {seed}'
+        f'{Path(cfg.filename).stem if cfg.filename else "config"}: {count} of {len(dataset)} {split} '
+        f'samples ({type(dataset).__name__}), as the pipeline gives them, seed {seed}'
     )
     return _page(heading, samples, classes, min(columns, count))
 
@@ -131,8 +130,7 @@ def _read(dataset: Any, index: int, key: str, steps: Sequence[Mapping], seed: Se
         found = tuple(inputs.shape) if isinstance(inputs, torch.Tensor) else type(inputs).__name__
         raise ValueError(
             f'{key}: the pipeline gives inputs of {found}, expected an image of channels x height x width, '
-            'with '
-            '1 channel, 3 or, with X, more. Only such are drawn'
+            'with 1 channel, 3 or, with X, more. Only such are drawn'
         )
     image, x = inputs[:3].float().numpy(), inputs[3:].float().numpy()
     name = Path(sample.metainfo.get('img_path') or f'sample {index}').stem

@@ -42,8 +42,7 @@ def click_pixels(image: np.ndarray, title: str) -> list[tuple[int, int]]:
         plt.close(figure)
         raise ValueError(
             f'--click: matplotlib has no toolkit to open a window with (its backend is {backend}); tkinter '
-            'or PyQt '
-            f'would be one. {cure}'
+            f'or PyQt would be one. {cure}'
         )
     ax.imshow(image, interpolation='nearest')
     ax.set_title(f'{title}\nclick one place or several, then press Enter')

@@ -43,8 +43,8 @@ def parse_beside(given: Sequence[str], taken: Sequence[str] = ()) -> dict[str, s
         name, _, path = entry.partition('=')
         if not name or not path:
             raise ValueError(
-                f'--beside {entry}: expected NAME=CKPT, a heading and a checkpoint of the same architecture, '
-                'such as alone=work_dirs/alone/best.pth'
+                f'--beside {entry}: expected NAME=CKPT, a heading and a checkpoint of the same '
+                'architecture, such as alone=work_dirs/alone/best.pth'
             )
         if name in found or name in taken:
             raise ValueError(
@@ -117,8 +117,7 @@ def check_teacher(cfg: Config) -> None:
     if MODELS.get(cfg.model.type) is not FrozenTeacherDistill:
         raise ValueError(
             f'model.type: {cfg.model.type!r} is not drawn here; its arguments are those of '
-            "'FrozenTeacherDistill': "
-            'try --cfg-options model.type=FrozenTeacherDistill.'
+            "'FrozenTeacherDistill': try --cfg-options model.type=FrozenTeacherDistill."
         )
     path = cfg.model.get('teacher_ckpt')
     cure = 'Name the file with --teacher-ckpt, or draw the student alone with its plain config, WORK_DIR/student_config.py.'

@@ -58,8 +58,8 @@ def test_data(cfg: Config) -> Config:
     """
     if not isinstance((cfg.get('test_dataloader') or {}).get('dataset'), Mapping):
         raise ValueError(
-            f'CONFIG has no {KEY}, of which the images and their pipeline are taken. Inherit a data set with '
-            '_base_.'
+            f'CONFIG has no {KEY}, of which the images and their pipeline are taken. Inherit a data set '
+            'with _base_.'
         )
     cfg = copy.deepcopy(cfg)
     layout = ChannelLayout.parse(cfg.model.get('inputs'))
@@ -79,8 +79,8 @@ def test_data(cfg: Config) -> Config:
     if teacher is None or not _loads_x(_leaf(teacher)):
         raise ValueError(
             f'{KEY}: its pipeline loads no X, which the teacher sees (model.inputs), and the teacher has no '
-            'config '
-            'that says how. Put LoadXFromFile and PackRGBXInputs into that pipeline, with data_prefix.x_path.'
+            'config that says how. Put LoadXFromFile and PackRGBXInputs into that pipeline, with '
+            'data_prefix.x_path.'
         )
     leaf.pipeline = _leaf(teacher).pipeline
     leaf.data_prefix.x_path = _leaf(teacher).data_prefix.x_path
@@ -100,8 +100,7 @@ def pictures_by_index(cfg: Config, indices: Sequence[int]) -> list[Picture]:
     if wrong:
         raise ValueError(
             f'--index {" ".join(map(str, wrong))}: the test data set ({type(dataset).__name__}) has '
-            f'{len(dataset)} '
-            f'images, 0 to {len(dataset) - 1}.'
+            f'{len(dataset)} images, 0 to {len(dataset) - 1}.'
         )
     scaled = _scales_truth(_leaf(cfg.test_dataloader.dataset).get('pipeline') or [])
     indices = list(dict.fromkeys(indices))
@@ -127,8 +126,7 @@ def pictures_of_files(cfg: Config, paths: Sequence[str]) -> list[Picture]:
     if _loads_x(dict(pipeline=steps)):
         raise ValueError(
             '--image: a network of this config sees X beside the image, and a file alone has none. Take '
-            'images of the '
-            'data set with --index, or draw the student alone with its plain config, '
+            'images of the data set with --index, or draw the student alone with its plain config, '
             'WORK_DIR/student_config.py.'
         )
     pipeline = Compose([step for step in steps if 'Annotations' not in str(step.get('type'))])
@@ -169,8 +167,8 @@ def check_pixels(pixels: Sequence[tuple[int, int]], pictures: Sequence[Picture])
         for x, y in pixels:
             if not (0 <= x < width and 0 <= y < height):
                 raise ValueError(
-                    f'--pixel {x} {y}: {picture.path} is {width} pixels wide and {height} high, so X is 0 to '
-                    f'{width - 1} and Y 0 to {height - 1}.'
+                    f'--pixel {x} {y}: {picture.path} is {width} pixels wide and {height} high, so X is 0 '
+                    f'to {width - 1} and Y 0 to {height - 1}.'
                 )
 
 

@@ -123,8 +123,7 @@ def predicted_panel(
         return Panel(picture, picture.shape[:2], f'objects with score ≥ {score:g}: {len(boxes)}', boxes)
     raise ValueError(
         '--what prediction: only label maps, boxes and masks are drawn, and this network predicts '
-        f'{sample.keys()}. '
-        'Leave it out: --what boundary relation feature.'
+        f'{sample.keys()}. Leave it out: --what boundary relation feature.'
     )
 
 

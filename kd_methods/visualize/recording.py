@@ -157,8 +157,7 @@ def _as_map(data: Tensor, padded: tuple[int, int], what: str) -> Tensor:
         if data.shape[1] % height:
             raise ValueError(
                 f'--taps: {what} has {data.shape[1]} tokens, which are no grid of the form of its input, '
-                f'{padded[0]} '
-                f'x {padded[1]} pixels. Take a tap that is a map.'
+                f'{padded[0]} x {padded[1]} pixels. Take a tap that is a map.'
             )
         data = data.transpose(1, 2).unflatten(2, (height, -1))
     if data.dim() != 4:

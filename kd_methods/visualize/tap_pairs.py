@@ -69,9 +69,8 @@ def named_places(names: Sequence[str], student: Probe, teacher: Probe | None) ->
             if not is_map(tap.shape):
                 raise ValueError(
                     f'{OPTION}: {tap.name!r} of the {probe.name} is {format_shape(tap.shape)}, no map N x C '
-                    'x H x W '
-                    'of several places. `python tools/check.py CONFIG --taps` lists all places with their '
-                    'shapes.'
+                    'x H x W of several places. `python tools/check.py CONFIG --taps` lists all places '
+                    'with their shapes.'
                 )
         places.append(Place(*taps))
     return _unique(places)

@@ -17,9 +17,9 @@ BN = dict(type='BN')
 LOSSES = {
     name: {}
     for name in (
-        'ABLoss ATLoss ActivationLoss AngleWiseRKD ChannelWiseDivergence CrossEntropyLoss DISTLoss '
-        'DKDLoss DistanceWiseRKD FBKDLoss FTLoss InformationEntropyLoss KDSoftCELoss KLDivergence '
-        'L1Loss L2Loss MGDLoss OFDLoss OnehotLikeLoss PKDLoss WSLD'
+        'ABLoss ATLoss ActivationLoss AngleWiseRKD ChannelWiseDivergence CrossEntropyLoss DISTLoss DKDLoss '
+        'DistanceWiseRKD FBKDLoss FTLoss InformationEntropyLoss KDSoftCELoss KLDivergence L1Loss L2Loss '
+        'MGDLoss OFDLoss OnehotLikeLoss PKDLoss WSLD'
     ).split()
 } | {'CRDLoss': dict(neg_num=4, sample_n=8, dim_out=4)}
 CONNECTORS = {
@@ -155,8 +155,8 @@ def algorithm(name: str, net: str) -> dict:
 
 
 ALGORITHMS = (
-    'SingleTeacherDistill FpnTeacherDistill SelfDistill OverhaulFeatureDistillation '
-    'DataFreeDistillation DAFLDataFreeDistillation'
+    'SingleTeacherDistill FpnTeacherDistill SelfDistill OverhaulFeatureDistillation DataFreeDistillation '
+    'DAFLDataFreeDistillation'
 ).split()
 
 

@@ -282,8 +282,8 @@ def test_a_few_unknown_colours_become_void(tmp_path):
     assert outcome.exit_code == 0
     said = '\n'.join(outcome.notes)
     assert (
-        f"{name}_L.png: 2 of 1200 pixels have colours that are no label's, such as (26, 26, 26); they become "
-        'void' in said
+        f"{name}_L.png: 2 of 1200 pixels have colours that are no label's, such as (26, 26, 26); they "
+        'become void' in said
     )
 
 

@@ -37,8 +37,8 @@ def test_every_key_takes_an_override(small, wrong, quick):
     (text,) = wrong(small.cfg)
     assert text.startswith(
         'model.decode_head.0.num_classes=2 and model.auxiliary_head.0.num_classes=2, but '
-        'train_dataloader.dataset and '
-        'val_dataloader.dataset (BaseSegDataset) have 3 classes. Set --cfg-options '
+        'train_dataloader.dataset and val_dataloader.dataset (BaseSegDataset) have 3 classes. Set '
+        '--cfg-options '
     )
     options = text.split('--cfg-options ')[1].split(';')[0].split()
     small.cfg.merge_from_dict({key: int(value) for key, value in (option.split('=') for option in options)})

@@ -57,8 +57,8 @@ def test_other_settings_start_anew(stage):
 def test_an_interrupted_stage_goes_on_from_its_checkpoint(stage):
     leave = (
         'import pathlib, sys, signal; pathlib.Path(sys.argv[1], '
-        '"last_checkpoint").write_text("work/iter_7.pth"); '
-        'signal.signal(signal.SIGINT, signal.SIG_DFL); signal.raise_signal(signal.SIGINT)'
+        '"last_checkpoint").write_text("work/iter_7.pth"); signal.signal(signal.SIGINT, signal.SIG_DFL); '
+        'signal.raise_signal(signal.SIGINT)'
     )
     with pytest.raises(KeyboardInterrupt):
         stage('a', code=leave)
@@ -119,9 +119,9 @@ def test_silence_is_broken(tmp_path, monkeypatch):
     'line, words',
     [
         (
-            '11/21 01:02:03 - mmengine - INFO - Iter(train) [  50/1500]  base_lr: 4.0000e-03 lr: 4.0000e-03  '
-            'eta: 0:04:50  '
-            'time: 0.2001  data_time: 0.0061  loss: 1.2345  decode.loss_ce: 1.2345',
+            '11/21 01:02:03 - mmengine - INFO - Iter(train) [  50/1500]  base_lr: 4.0000e-03 lr: '
+            '4.0000e-03  eta: 0:04:50  time: 0.2001  data_time: 0.0061  loss: 1.2345  decode.loss_ce: '
+            '1.2345',
             'iteration 50/1500, loss 1.234, 04:50 left',
         ),
         (

@@ -110,9 +110,8 @@ def test_missing_data_says_how_to_make_it(tiny_config, tools, tmp_path):
     with pytest.raises(
         FileNotFoundError,
         match=(
-            'train_dataloader.dataset: SceneDataset finds no .*nowhere.*'
-            'tools/data/make_scenes.py --out .*nowhere; .*--cfg-options '
-            'train_dataloader.dataset.data_root=DIR'
+            'train_dataloader.dataset: SceneDataset finds no .*nowhere.*tools/data/make_scenes.py --out '
+            '.*nowhere; .*--cfg-options train_dataloader.dataset.data_root=DIR'
         ),
     ):
         tools.train(

@@ -60,8 +60,8 @@ def main(argv: list[str] | None = None) -> int:
     start = time.time()
     if write_scenes(**vars(args)):
         print(
-            f'{args.out}: {args.train} train and {args.val} val scenes of {args.size} x '
-            f'{args.size} in {time.time() - start:.0f} s'
+            f'{args.out}: {args.train} train and {args.val} val scenes of {args.size} x {args.size} in '
+            f'{time.time() - start:.0f} s'
         )
     else:
         print(f'{args.out}: these scenes are there already, nothing to do')
