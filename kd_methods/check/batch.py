@@ -11,6 +11,7 @@ from mmengine.structures import PixelData
 from torch import Tensor, nn
 
 from kd_methods.data_check.paths import check_places
+from kd_methods.networks.heads import class_count, is_detector
 from kd_methods.networks.probe import dry_run_input
 
 FALLBACK_SIZE = (512, 512)
@@ -78,7 +79,7 @@ def synthetic_batch(
                 )
             )
         return dict(inputs=images, data_samples=samples)
-    if classes and _is_detector(network):
+    if classes and is_detector(network):
         from mmdet.testing import demo_mm_inputs
 
         masks = getattr(getattr(network, 'roi_head', None), 'with_mask', False) or hasattr(
@@ -89,26 +90,6 @@ def synthetic_batch(
         f'--no-data: what a {type(network).__name__} is trained on is not known here, so no batch can be '
         'made up. Check it with its data.'
     )
-
-
-def class_count(network: nn.Module) -> int | None:
-    """Number of classes that a network tells apart; None where its head does not say."""
-    for path in ('decode_head', 'bbox_head', 'roi_head.bbox_head', 'panoptic_head', 'mask_head'):
-        head: Any = network
-        for name in path.split('.'):
-            head = getattr(head, name, None)
-            head = head[-1] if isinstance(head, nn.ModuleList) and len(head) else head
-        classes = getattr(head, 'num_classes', None)
-        if isinstance(classes, int):
-            return classes
-    return None
-
-
-def ignored_label(network: nn.Module) -> int:
-    """Label that a segmentor's head ignores."""
-    head = getattr(network, 'decode_head', None)
-    head = head[-1] if isinstance(head, nn.ModuleList) else head
-    return getattr(head, 'ignore_index', 255)
 
 
 def dataset_classes(dataset: Any) -> int | None:
@@ -150,7 +131,3 @@ def config_size(cfg: Config, network: BaseModel) -> tuple[int, int]:
         if isinstance(size, (list, tuple)) and len(size) == 2 and all(isinstance(n, int) for n in size):
             return tuple(size)
     return FALLBACK_SIZE
-
-
-def _is_detector(network: nn.Module) -> bool:
-    return any(hasattr(network, name) for name in ('bbox_head', 'roi_head', 'panoptic_head'))

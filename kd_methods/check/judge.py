@@ -43,7 +43,7 @@ def judge_losses(step: Step, weights: LossWeights) -> list[str]:
 
 def scale_of(loss: LossUse, weights: LossWeights) -> float | None:
     """Factor that the run puts on a loss beside its own weight, as this step would find it."""
-    auto = weights.auto[loss.name.replace('.', '/')] if loss.name.replace('.', '/') in weights.auto else None
+    auto = weights.auto_of(loss.name)
     if auto is None:
         return 1.0
     return auto.ratio * loss.task / loss.grad if loss.task is not None and loss.grad else None
@@ -81,7 +81,7 @@ def _judge(loss: LossUse, weights: LossWeights) -> str:
         )
     if loss.grad == 0:
         return f'{loss.name} is {loss.value:.3g}, but its gradient at {where} is exactly 0: it teaches the student nothing.'
-    if loss.task == 0 and loss.name.replace('.', '/') in weights.auto:
+    if loss.task == 0 and weights.auto_of(loss.name) is not None:
         return f"{loss.name}: loss_weight='auto' finds 0, since the task loss has no gradient at {where}. Give a number."
     ratio = ratio_of(loss, weights)
     if ratio is not None and not RATIO_RANGE[0] <= ratio <= RATIO_RANGE[1]:

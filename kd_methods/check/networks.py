@@ -15,23 +15,16 @@ from torch import Tensor, nn
 from kd_methods.check.batch import label_map
 from kd_methods.distill.preprocess import PairedPreprocessor, same_preprocessing
 from kd_methods.networks.config import build_network, clear_pretrained, reads_weights, resolve_model_cfg
-from kd_methods.networks.probe import dry_run_input, dry_run_samples, tensors_of
+from kd_methods.networks.heads import decode_head, part_of
+from kd_methods.networks.probe import dry_run_input, dry_run_samples
+from kd_methods.networks.recording import tensors_of
 
 
 def describe(network: BaseModel) -> str:
     """Types of a network and of its parts, e.g. ``EncoderDecoder: ResNetV1c + PSPHead``."""
-    parts = [
-        getattr(network, name, None)
-        for name in ('backbone', 'neck', 'decode_head', 'rpn_head', 'bbox_head', 'roi_head')
-    ]
-    parts = [
-        part[-1] if isinstance(part, nn.ModuleList) else part for part in parts if isinstance(part, nn.Module)
-    ]
-    return (
-        f'{type(network).__name__}: {" + ".join(type(part).__name__ for part in parts)}'
-        if parts
-        else type(network).__name__
-    )
+    names = ('backbone', 'neck', 'decode_head', 'rpn_head', 'bbox_head', 'roi_head')
+    parts = [type(part).__name__ for name in names if (part := part_of(network, name)) is not None]
+    return f'{type(network).__name__}: {" + ".join(parts)}' if parts else type(network).__name__
 
 
 def parameter_count(module: nn.Module) -> int:
@@ -168,9 +161,11 @@ def segmentation_quality(
 ) -> Quality | None:
     """Judge a segmentor with a softmax classifier on a preprocessed batch; None for anything else."""
     labels = label_map(samples)
-    head = getattr(network, 'decode_head', None)
-    head = head[-1] if isinstance(head, nn.ModuleList) else head
-    if labels is None or not hasattr(network, 'encode_decode') or not hasattr(head, 'conv_seg'):
+    if (
+        labels is None
+        or not hasattr(network, 'encode_decode')
+        or not hasattr(decode_head(network), 'conv_seg')
+    ):
         return None
     with torch.no_grad():
         logits = network.encode_decode(inputs, [sample.metainfo for sample in samples])

@@ -17,21 +17,14 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import set_random_seed
 
 from kd_methods.check import judge, sections
-from kd_methods.check.batch import (
-    class_count,
-    config_size,
-    dataset_classes,
-    ignored_label,
-    largest_label,
-    real_batch,
-    synthetic_batch,
-)
+from kd_methods.check.batch import config_size, dataset_classes, largest_label, real_batch, synthetic_batch
 from kd_methods.check.networks import plain_network, segmentation_quality, skip_downloads
 from kd_methods.check.step import run_step
 from kd_methods.check.tap_list import describe_places
 from kd_methods.distill.algorithm import FrozenTeacherDistill
 from kd_methods.engine.launch import fit_to_device
 from kd_methods.networks.config import build_network, is_distillation
+from kd_methods.networks.heads import class_count, ignored_label
 from kd_methods.utils.report import Report
 
 

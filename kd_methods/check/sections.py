@@ -4,7 +4,6 @@ from typing import Any
 
 from mmengine.model import BaseModel
 
-from kd_methods.check.batch import class_count
 from kd_methods.check.judge import ratio_of, scale_of
 from kd_methods.check.networks import (
     Quality,
@@ -15,10 +14,13 @@ from kd_methods.check.networks import (
     plain_network,
 )
 from kd_methods.check.step import Step
+from kd_methods.distill.connection import SIDES
 from kd_methods.distill.loss_weights import LossSchedule
 from kd_methods.networks.config import reads_weights
+from kd_methods.networks.heads import class_count
 from kd_methods.networks.probe import format_shape
 from kd_methods.utils.report import count, number, pairs, table
+from kd_methods.utils.text import first_few
 
 
 def networks(
@@ -81,26 +83,22 @@ def teacher(model: Any, quality: Quality | None, trusted: bool, wrong: list[str]
 
 
 def _stop(model: Any) -> str:
-    frozen = model.teacher
-    if frozen._stop is None:
-        return f'never: runs whole, mode={frozen.mode!r}'
-    path = next(
-        name
-        for name, module in frozen.model.named_modules()
-        if any(getattr(hook, '__self__', None) is frozen._stop for hook in module._forward_hooks.values())
+    recorder, firings = model.teacher.recorder, model.probes[1].firings
+    if not recorder.stop:
+        return f'never: runs whole, mode={model.teacher.mode!r}'
+    ends = {
+        (firings[path][call].order, path, call)
+        for (_, path), calls in recorder.places.items()
+        for call in calls
+    }
+    end, path, call = max(ends)
+    parents = {name.rpartition('.')[0] for name in firings}
+    layers = [f.order for name, fs in firings.items() if name not in parents for f in fs]
+    skipped = sum(order > end for order in layers)
+    number = f', call {call + 1}' if call else ''
+    return (
+        f'after {path}{number} (mode={model.teacher.mode!r}), skipping {skipped} of {len(layers)} layer calls'
     )
-    firings = model.probes[1].firings
-    calls = frozen._stop.calls
-    end = firings[path][calls - 1].order
-    leaves = [
-        f.order
-        for name, fs in firings.items()
-        for f in fs
-        if not any(True for _ in frozen.model.get_submodule(name).children())
-    ]
-    skipped = sum(order > end for order in leaves)
-    call = f', call {calls}' if calls > 1 else ''
-    return f'after {path}{call} (mode={frozen.mode!r}), skipping {skipped} of {len(leaves)} layer calls'
 
 
 def taps(model: Any, step: Step, notes: list[str]) -> str:
@@ -117,19 +115,16 @@ def taps(model: Any, step: Step, notes: list[str]) -> str:
         )
         for tap in sorted(step.taps, key=lambda tap: tap.name.split(' = ')[0])
     ]
-    for prefix, leaf in model._named_leaves():
-        mapped = {
-            (r['from_student'], r['recorder'])
-            for m in leaf.loss_forward_mappings.values()
-            for r in m.values()
-            if 'recorder' in r
-        }
-        for student, manager in ((True, leaf.student_recorders), (False, leaf.teacher_recorders)):
-            unread = [repr(prefix + name) for name in manager.recorders if (student, name) not in mapped]
+    for connection in model.connections:
+        for side in SIDES:
+            read = {
+                connection.mappings[loss][a]['recorder']
+                for loss in connection.mappings
+                for a in connection.recorded(loss, side)
+            }
+            unread = [repr(connection.name + name) for name in sorted(connection.recorder_names(side) - read)]
             if unread:
-                notes.append(
-                    f'No loss reads {", ".join(unread)} of the {"student" if student else "teacher"}.'
-                )
+                notes.append(f'No loss reads {", ".join(unread)} of the {side}.')
     return table(rows, ('', 'network', 'place', 'fires', 'dry run', 'this batch', 'in place'), right=(3,))
 
 
@@ -161,10 +156,9 @@ def losses(model: Any, step: Step, notes: list[str]) -> str:
     """Each loss beside the task loss at the same tap."""
     weights, rows = model.weights, []
     for loss in step.losses:
-        key = loss.name.replace('.', '/')
         scale = scale_of(loss, weights)
         schedule = weights.schedules.get(loss.name)
-        auto = number(scale) if key in weights.auto else '-'
+        auto = '-' if weights.auto_of(loss.name) is None else number(scale)
         weighted = None if loss.grad is None or scale is None else loss.grad * scale
         rows.append(
             (
@@ -229,6 +223,5 @@ def step(result: Step, notes: list[str]) -> str:
             )
         )
         if unreached:
-            more = f', ... ({len(unreached)} in all)' if len(unreached) > 4 else ''
-            notes.append(f'No loss depends on {", ".join(unreached[:4])}{more}.')
+            notes.append(f'No loss depends on {first_few(unreached)}.')
     return pairs(rows)

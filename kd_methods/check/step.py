@@ -1,18 +1,19 @@
 """One training step, watched: gradients at the taps, what was recorded, which parameters were reached."""
 
-import math
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
 
-import torch
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor
 
-from kd_methods.distill import wiring
-from kd_methods.networks.probe import Shape, shapes_of, tensors_of
-from kd_methods.networks.taps import INPUTS, OUTPUTS
+from kd_methods.compat.razor_recording import recorder_kind
+from kd_methods.distill.algorithm import FrozenTeacherDistill
+from kd_methods.distill.connection import Connection, StepRecords, side_of
+from kd_methods.distill.loss_weights import gradient_norm
+from kd_methods.networks.probe import Shape, shapes_of
+from kd_methods.networks.recording import INPUTS, tensors_of
 
 
 @dataclass
@@ -82,23 +83,18 @@ def run_step(model: BaseModel, batch: dict, optim_wrapper: OptimWrapper) -> Step
         optim_wrapper (OptimWrapper): Its optimizer.
     """
     step = Step(reached={name: False for name, p in model.named_parameters() if p.requires_grad})
-
-    def note_gradient(name: str):
-        def note(parameter: Tensor) -> None:
-            step.reached[name] = True
-
-        return note
-
     handles = [
-        p.register_post_accumulate_grad_hook(note_gradient(name))
+        p.register_post_accumulate_grad_hook(partial(_note_gradient, step, name))
         for name, p in model.named_parameters()
         if p.requires_grad
     ]
-    watch = _Watch(model, step) if hasattr(model, 'distiller') else None
     model.train()
     start = time.perf_counter()
     try:
-        logged = model.train_step(batch, optim_wrapper)
+        if _distils(model):
+            logged = _distill_step(model, batch, optim_wrapper, step)
+        else:
+            logged = model.train_step(batch, optim_wrapper)
         step.logged = {name: float(value) for name, value in logged.items()}
     except Exception as error:
         step.error = error
@@ -106,133 +102,97 @@ def run_step(model: BaseModel, batch: dict, optim_wrapper: OptimWrapper) -> Step
         step.seconds = time.perf_counter() - start
         for handle in handles:
             handle.remove()
-        if watch is not None:
-            watch.remove()
-            for name in (name for names in model._tie._unused.values() for name in names):
-                step.reached[name] = False  # tied with a gradient of zero
+    for name in model.tie.tied if _distils(model) else ():
+        step.reached[name] = False  # tied with a gradient of zero
     return step
 
 
-class _Watch:
-    """Measures inside a distillation step, between the forward passes and the losses, where the records are.
+def _distils(model: BaseModel) -> bool:
+    return isinstance(model, FrozenTeacherDistill)
+
+
+def _note_gradient(step: Step, name: str, parameter: Tensor) -> None:
+    step.reached[name] = True
+
+
+def _distill_step(
+    model: FrozenTeacherDistill, batch: dict, optim_wrapper: OptimWrapper, step: Step
+) -> dict[str, Tensor]:
+    """``train_step``, with measurements between the passes and the update.
 
     Losses that a schedule has off at the first iteration are computed as well, so that they can be measured.
     """
-
-    def __init__(self, model: Any, step: Step) -> None:
-        self.model, self.step = model, step
-        self.run_student, self.distill_losses = model._run_student, model._distill_losses
-        self.task: Tensor | None = None
-        model._run_student = self.student
-        model._distill_losses = self.distill
-        model.weights.active = lambda: [name for name, weight in model.weights.base.items() if weight != 0]
-
-    def remove(self) -> None:
-        del self.model._run_student, self.model._distill_losses, self.model.weights.active
-
-    def student(self, *args: Any) -> dict[str, Any]:
-        losses = self.run_student(*args)
-        self.task = self.model.parse_losses(losses)[0]
-        return losses
-
-    def distill(self, active: list[str], data: dict[str, Any], task: Tensor | None) -> dict[str, Tensor]:
-        for prefix, leaf in self.model._named_leaves():
-            self.step.taps += self._taps(prefix, leaf)
-            names = [name for name in leaf.distill_losses.keys() if prefix + name in active]
-            for name, value in _compute(leaf, names, data).items():
-                self.step.losses.append(self._measure(prefix + name, value, leaf, name))
-        return self.distill_losses(active, data, task)
-
-    def _measure(self, full_name: str, value: Tensor, leaf: Any, name: str) -> LossUse:
-        places, tensors = [], []
-        for record in _records(leaf, name):
-            if record['from_student']:
-                places.append(
-                    _place(leaf.student_recorders.recorders[record['recorder']], record['data_idx'])
-                )
-                tensors += tensors_of(leaf.get_record(**record))
-        attached = [t for t in tensors if t.requires_grad]
-        return LossUse(
-            full_name,
-            float(value.detach()),
-            list(dict.fromkeys(places)),
-            _gradient_norm(value, attached),
-            _gradient_norm(self.task, attached),
-            bool(tensors) and not attached,
-        )
-
-    def _taps(self, prefix: str, leaf: Any) -> list[TapUse]:
-        protected = {
-            id(g.recorder): g.protect for g in self.model._student_guards + self.model._teacher_guards
-        }
-        uses, seen = [], set()
-        for name in leaf.loss_forward_mappings:
-            for record in _records(leaf, name):
-                key = tuple(record.items())
-                if key in seen:
-                    continue
-                seen.add(key)
-                side = 'student' if record['from_student'] else 'teacher'
-                recorder = getattr(leaf, f'{side}_recorders').recorders[record['recorder']]
-                uses.append(
-                    TapUse(
-                        _tap_name(prefix, leaf, side, record),
-                        side,
-                        _place(recorder, record['data_idx']),
-                        len(getattr(recorder, 'data_buffer', [])),
-                        wiring.recorded_shape(leaf, record, *self.model.probes),
-                        shapes_of(leaf.get_record(**record)),
-                        protected.get(id(recorder), False),
-                    )
-                )
-        return uses
+    with optim_wrapper.optim_context(model):
+        data = model.data_preprocessor(batch, True)
+        counting = [name for name, weight in model.weights.base.items() if weight != 0]
+        records = model.record(**data, every=bool(counting))
+        if counting:
+            _measure(model, records, counting, step)
+        losses = model.finish(model.losses(records, counting))
+    total, logged = model.parse_losses(losses)
+    optim_wrapper.update_params(total)
+    return logged
 
 
-def _compute(leaf: Any, names: list[str], data: dict[str, Any]) -> dict[str, Tensor]:
+def _measure(model: FrozenTeacherDistill, records: StepRecords, counting: list[str], step: Step) -> None:
+    task = model.parse_losses(records.task)[0]
+    for connection in model.connections:
+        step.taps += _taps(model, connection, records)
     try:
-        return wiring.compute_losses(leaf, names, data)
+        values = model.distill_losses(records, counting)
     except KeyError:
-        return {}  # the step itself is about to say what is missing
+        return  # the step itself is about to say what is missing
+    for name, value in values.items():
+        connection = model.owners.get(name)
+        if connection is None:
+            continue
+        loss = name.removeprefix(connection.name)
+        tensors, places = [], []
+        for argument in connection.recorded(loss, 'student'):
+            tensors += tensors_of(connection.record(loss, argument, records))
+            places.append(_place(connection, loss, argument))
+        attached = [t for t in tensors if t.requires_grad]
+        norms = (gradient_norm(term, attached) for term in (value, task))
+        grad, at_task = (None if norm is None else float(norm) for norm in norms)
+        frozen = bool(tensors) and not attached
+        places = list(dict.fromkeys(places))
+        step.losses.append(LossUse(name, float(value.detach()), places, grad, at_task, frozen))
 
 
-def _records(leaf: Any, name: str) -> list[dict]:
-    """The records that a loss reads, as arguments of ``get_record`` without any adapter."""
-    return [
-        dict(
-            recorder=r['recorder'],
-            from_student=r['from_student'],
-            record_idx=r.get('record_idx') or 0,
-            data_idx=r.get('data_idx'),
-        )
-        for r in leaf.loss_forward_mappings.get(name, {}).values()
-        if 'recorder' in r
-    ]
+def _taps(model: FrozenTeacherDistill, connection: Connection, records: StepRecords) -> list[TapUse]:
+    uses: dict[tuple, TapUse] = {}
+    for loss, mapping in connection.mappings.items():
+        for argument in mapping:
+            if 'recorder' not in mapping[argument]:
+                continue
+            tap, side = connection.taps[loss].get(argument), side_of(mapping[argument])
+            real = shapes_of(connection.record(loss, argument, records))
+            name, place = _tap_name(connection, loss, argument), _place(connection, loss, argument)
+            fires, dry, cloned = 1, None, False
+            if tap is not None:
+                recorder = model.recorder if side == 'student' else model.teacher.recorder
+                fires, dry, cloned = tap.fires, tap.shape, tap.place in recorder.clone
+            uses.setdefault((side, name, place), TapUse(name, side, place, fires, dry, real, cloned))
+    return list(uses.values())
 
 
-def _tap_name(prefix: str, leaf: Any, side: str, record: dict) -> str:
-    name = record['recorder']
-    tap = getattr(leaf, 'taps', {}).get(name, {}).get(side)
-    name = prefix + (name if tap in (None, name) else f'{name} = {tap}')
-    if tap is None and record['record_idx']:
-        name += f', call {record["record_idx"]}'
-    return name if tap or record['data_idx'] is None else f'{name}[{record["data_idx"]}]'
+def _tap_name(connection: Connection, loss: str, argument: str) -> str:
+    """How the config names what a loss reads: a tap, or a recorder with its call and its tensor."""
+    entry = connection.mappings[loss][argument]
+    name, side = entry['recorder'], side_of(entry)
+    pair = getattr(connection.distiller, 'taps', {}).get(name)
+    if pair is not None:
+        return connection.name + (name if pair[side] == name else f'{name} = {pair[side]}')
+    name = connection.name + name + (f', call {entry["record_idx"]}' if entry.get('record_idx') else '')
+    return name if entry.get('data_idx') is None else f'{name}[{entry["data_idx"]}]'
 
 
-def _place(recorder: Any, data_idx: int | None) -> str:
-    kind = wiring.recorder_kind(recorder)
-    index = '' if data_idx is None or kind != OUTPUTS else f'[{data_idx}]'
-    return (
-        getattr(recorder, 'source', '?')
-        + index
-        + {OUTPUTS: '', INPUTS: ' (its input)'}.get(kind, f' ({kind})')
-    )
-
-
-def _gradient_norm(loss: Tensor | None, tensors: list[Tensor]) -> float | None:
-    """Norm of a loss's gradient at some tensors; None where none of them leads to it."""
-    if loss is None or not loss.requires_grad or not tensors:
-        return None
-    grads = [
-        g for g in torch.autograd.grad(loss, tensors, retain_graph=True, allow_unused=True) if g is not None
-    ]
-    return math.sqrt(sum(float(g.detach().double().pow(2).sum()) for g in grads)) if grads else None
+def _place(connection: Connection, loss: str, argument: str) -> str:
+    """Module path of what a loss reads, with the index of the tensor."""
+    entry, tap = connection.mappings[loss][argument], connection.taps[loss].get(argument)
+    if tap is None:
+        recorder = connection.razor[side_of(entry)].recorders[entry['recorder']]
+        return f'{recorder.source} ({recorder_kind(recorder)})'
+    if tap.kind == INPUTS:
+        return f'{tap.source} (its input)'
+    return tap.source + ('' if tap.data_idx is None else f'[{tap.data_idx}]')

@@ -3,7 +3,8 @@
 from mmengine.model import BaseModel
 
 from kd_methods.networks.probe import Probe, format_shape, probe_network
-from kd_methods.networks.taps import INPUTS, resolve_tap
+from kd_methods.networks.recording import INPUTS
+from kd_methods.networks.taps import resolve_tap
 from kd_methods.utils.report import table
 
 

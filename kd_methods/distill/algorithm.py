@@ -1,9 +1,10 @@
 """One training step of distillation: teacher, student, losses."""
 
+import contextlib
 import logging
 import warnings
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -12,24 +13,18 @@ from mmengine.model import BaseModel
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from kd_methods.distill import wiring
 from kd_methods.distill.arguments import check_arguments
 from kd_methods.distill.channels import channel_layout
-from kd_methods.distill.distiller import (
-    ComposedDistiller,
-    MethodDistiller,
-    build_distiller,
-    loss_statistics,
-    parse_schedules,
-)
-from kd_methods.distill.guards import RecordGuard
+from kd_methods.distill.check_connection import check_names, check_shapes
+from kd_methods.distill.connection import Connection, StepRecords, build_recorder, recording
+from kd_methods.distill.distiller import ComposedDistiller, build_distiller
 from kd_methods.distill.inherit import inherit_parts, parts_to_inherit
-from kd_methods.distill.loss_weights import LossWeights, own_weight, statistic_name, sum_losses
+from kd_methods.distill.loss_weights import LossWeights, fixed_weight, statistic_name, sum_losses
 from kd_methods.distill.preprocess import pair_preprocessors
 from kd_methods.distill.teacher import FrozenTeacher
 from kd_methods.distill.unused_parameters import UnusedParameterTie
 from kd_methods.networks.config import build_network
-from kd_methods.networks.probe import Probe, probe_network
+from kd_methods.networks.probe import probe_network
 
 
 @MODELS.register_module()
@@ -131,13 +126,13 @@ class FrozenTeacherDistill(BaseModel):
                 stacklevel=2,
             )
         self.distiller = build_distiller(distiller, 'model.distiller')
-        self._wire(dry_run_size)
+        self._connect(dry_run_size)
         if not (student_trainable or any(p.requires_grad for p in self.distiller.parameters())):
             raise ValueError(
                 'model.student_trainable=False leaves nothing to train: this distiller has no layers of '
                 'its own.'
             )
-        self._tie = UnusedParameterTie()
+        self.tie = UnusedParameterTie()
         self._disconnected: set[str] = set()
 
     @property
@@ -145,14 +140,12 @@ class FrozenTeacherDistill(BaseModel):
         """The network that is trained."""
         return self.architecture
 
-    @property
-    def _leaves(self) -> list[nn.Module]:
-        """The distillers themselves, without a composition around them."""
-        return (
-            list(self.distiller.distillers)
-            if isinstance(self.distiller, ComposedDistiller)
-            else [self.distiller]
-        )
+    def named_distillers(self) -> dict[str, nn.Module]:
+        """The distillers, without a composition around them, by name (a number where they have none)."""
+        composed = isinstance(self.distiller, ComposedDistiller)
+        parts = self.distiller.distillers if composed else [self.distiller]
+        names = self.distiller.names if composed else ['']
+        return {name or str(i): part for i, (name, part) in enumerate(zip(names, parts))}
 
     def forward(
         self,
@@ -161,7 +154,9 @@ class FrozenTeacherDistill(BaseModel):
         mode: str = 'tensor',
         teacher_inputs: Tensor | None = None,
     ) -> Any:
-        """Losses of a training step (``mode='loss'``), or the student's own ``'predict'`` and ``'tensor'``."""
+        """Losses of a training step (``mode='loss'``), or what the student gives in ``'predict'`` and
+        ``'tensor'``.
+        """
         if mode == 'loss':
             return self.loss(inputs, data_samples, teacher_inputs)
         return self.architecture(inputs, data_samples, mode=mode)
@@ -169,30 +164,82 @@ class FrozenTeacherDistill(BaseModel):
     def loss(
         self, inputs: Tensor, data_samples: list | None = None, teacher_inputs: Tensor | None = None
     ) -> dict[str, Any]:
-        """All losses of one batch: ``student.*`` and ``distill.*``."""
-        active = [] if self.distillation_stopped else self.weights.active()
-        if active:
-            for leaf in self._leaves:
-                leaf.deliveries.override_data = False
-            self._run_teacher(inputs if teacher_inputs is None else teacher_inputs, data_samples)
-            for leaf in self._leaves:
-                leaf.deliveries.override_data = True
-        student_losses = self._run_student(inputs, data_samples, bool(active))
+        """All losses of one batch, ``student.*`` and ``distill.*``, and one iteration on."""
+        return self.finish(self.losses(self.record(inputs, data_samples, teacher_inputs)))
+
+    def record(
+        self,
+        inputs: Tensor,
+        data_samples: list | None = None,
+        teacher_inputs: Tensor | None = None,
+        every: bool = False,
+    ) -> StepRecords:
+        """Run both networks on a preprocessed batch, and record what the losses read.
+
+        Args:
+            inputs (Tensor): The student's images, (N, C, H, W).
+            data_samples (list | None): Their annotations. Defaults to None.
+            teacher_inputs (Tensor | None): The teacher's images. Defaults to None: the student's.
+            every (bool): Record although no loss counts at this iteration. Defaults to False.
+        """
+        step = StepRecords(dict(inputs=inputs, data_samples=data_samples))
+        with contextlib.ExitStack() as stack:
+            if every or self.active_losses():
+                seen = inputs if teacher_inputs is None else teacher_inputs
+                watched = recording(self.connections, 'teacher', self.teacher.recorder)
+                step.teacher = self.teacher.run(seen, data_samples, watched)
+                step.student = stack.enter_context(recording(self.connections, 'student', self.recorder))
+            trained = self.student_trainable and torch.is_grad_enabled()
+            stack.enter_context(torch.set_grad_enabled(trained))
+            step.task = self.student(inputs, data_samples, mode='loss')
+        return step
+
+    def losses(self, step: StepRecords, names: Collection[str] | None = None) -> dict[str, Any]:
+        """All losses of a recorded step, weighted as they count at this iteration, and what is logged.
+
+        Args:
+            step (StepRecords): The step, with a pass of the teacher where a loss is computed.
+            names (Collection[str] | None): Distillation losses to compute. Defaults to None: those that count.
+        """
         losses: dict[str, Any] = {}
         if self.calculate_student_loss:
-            losses.update({f'student.{name}': value for name, value in student_losses.items()})
-        if active:
-            task = sum_losses(student_losses) if self.calculate_student_loss else None
-            distill = self._distill_losses(active, dict(inputs=inputs, data_samples=data_samples), task)
-            losses.update({f'distill.{name}': value for name, value in distill.items()})
-            for leaf in self._leaves:
-                wiring.clear_records(leaf)
+            losses.update({f'student.{name}': value for name, value in step.task.items()})
+        names = self.active_losses() if names is None else names
+        if names:
+            task = sum_losses(step.task) if self.calculate_student_loss else None
+            for name, value in self.distill_losses(step, names).items():
+                scaled = self._scale(name, value, task, step)
+                losses.update({f'distill.{key}': figure for key, figure in scaled.items()})
+            for connection in self.connections:
+                connection.clear()
         for name in self.weights.idle():  # else the log would keep showing the last weight that it had
-            losses[f'distill.{statistic_name(name, "weight")}'] = inputs.new_zeros(())
-        if self.training and torch.is_grad_enabled():
-            self.weights.advance()
-            losses = self._tie(losses, self, (tuple(active), self.calculate_student_loss))
+            losses[f'distill.{statistic_name(name, "weight")}'] = step.data['inputs'].new_zeros(())
         return losses
+
+    def finish(self, losses: dict[str, Any]) -> dict[str, Any]:
+        """Count a training step, and give each trainable parameter that its losses do not reach a gradient of
+        zero (:class:`~kd_methods.distill.unused_parameters.UnusedParameterTie`).
+        """
+        if self.training and torch.is_grad_enabled():
+            kind = tuple(self.active_losses()), self.calculate_student_loss
+            self.weights.advance()
+            losses = self.tie(losses, self, kind)
+        return losses
+
+    def distill_losses(self, step: StepRecords, names: Collection[str]) -> dict[str, Tensor]:
+        """Distillation losses of a recorded step by name, without schedules and weights that are found.
+
+        A distiller with a computation of its own may add values under names that are no losses of the config.
+        """
+        values: dict[str, Tensor] = {}
+        for c in self.connections:
+            computed = c.compute([name for name in c.losses.keys() if c.name + name in names], step)
+            values.update({c.name + name: value for name, value in computed.items()})
+        return {n: v for n, v in values.items() if n in names or n not in self.weights.base}
+
+    def active_losses(self) -> list[str]:
+        """Names of the distillation losses that count at this iteration."""
+        return [] if self.distillation_stopped else self.weights.active()
 
     def init_weights(self) -> None:
         """Initialise the student (from parts of the teacher if it inherits) and the adapters; the teacher
@@ -202,9 +249,8 @@ class FrozenTeacherDistill(BaseModel):
             self.teacher.model.init_weights()
         super().init_weights()
         inherit_parts(self.inherit, self.student, self.teacher.model)
-        for leaf in self._leaves:
-            wiring.init_adapters(leaf)
-            self._prepare_ofd(leaf)
+        for connection in self.connections:
+            connection.init_weights()
 
     def train(self, mode: bool = True) -> 'FrozenTeacherDistill':
         """Switch to training; a student that is not trained stays in eval mode, batch statistics included."""
@@ -213,49 +259,20 @@ class FrozenTeacherDistill(BaseModel):
             self.architecture.eval()
         return self
 
-    def _run_teacher(self, inputs: Tensor, data_samples: list | None) -> None:
-        managers = [m for leaf in self._leaves for m in (leaf.teacher_recorders, leaf.deliveries)]
-        self.teacher.run(inputs, data_samples, wiring.recording(*managers))
-        if self._protect(self._teacher_guards, 'teacher'):
-            self.teacher.run(inputs, data_samples, wiring.recording(*managers))
-
-    def _run_student(self, inputs: Tensor, data_samples: list | None, recorded: bool) -> dict[str, Any]:
-        managers = (
-            [m for leaf in self._leaves for m in (leaf.student_recorders, leaf.deliveries)]
-            if recorded
-            else []
-        )
-        with (
-            wiring.recording(*managers),
-            torch.set_grad_enabled(self.student_trainable and torch.is_grad_enabled()),
-        ):
-            losses = self.student(inputs, data_samples, mode='loss')
-        if recorded and self._protect(self._student_guards, 'student'):
-            return self._run_student(inputs, data_samples, recorded)
-        return losses
-
-    def _distill_losses(
-        self, active: list[str], data: dict[str, Any], task: Tensor | None
-    ) -> dict[str, Tensor]:
-        results: dict[str, Tensor] = {}
-        for prefix, leaf in self._named_leaves():
-            names = [name for name in leaf.distill_losses.keys() if prefix + name in active]
-            if isinstance(leaf, MethodDistiller) or not wiring.overrides_computation(leaf):
-                losses = wiring.compute_losses(leaf, names, data)
-            else:
-                losses = leaf.compute_distill_losses()
-            for name, value in losses.items():
-                if prefix + name not in self.weights.base:
-                    results[prefix + name] = value
-                    continue
-                if prefix + name not in active:  # computed all the same by a distiller with a way of its own
-                    continue
-                taps = wiring.student_tensors(leaf, name)
-                if not taps and self.student_trainable and torch.is_grad_enabled():
-                    self._warn_disconnected(prefix + name)
-                results.update(self.weights.scale(prefix + name, value, task, taps))
-                results.update(loss_statistics(prefix + name, leaf.distill_losses[name]))
-        return results
+    def _scale(self, name: str, value: Tensor, task: Tensor | None, step: StepRecords) -> dict[str, Tensor]:
+        """A loss with its schedule and the weight that is found, and its statistics, all by name."""
+        if name not in self.weights.base:
+            return {name: value}
+        connection = self.owners[name]
+        loss = name.removeprefix(connection.name)
+        taps = connection.student_tensors(loss, step)
+        if not taps and self.student_trainable and torch.is_grad_enabled():
+            self._warn_disconnected(name)
+        statistics = getattr(connection.losses[loss], 'stats', {})
+        return {
+            **self.weights.scale(name, value, task, taps),
+            **{statistic_name(name, key): figure for key, figure in statistics.items()},
+        }
 
     def _warn_disconnected(self, name: str) -> None:
         """Say once that a loss reaches no trainable part of the student."""
@@ -269,92 +286,60 @@ class FrozenTeacherDistill(BaseModel):
                 level=logging.WARNING,
             )
 
-    def _wire(self, size: tuple[int, int]) -> None:
-        """Dry-run both networks, build the distiller on what was found, check it, and arm the early stop."""
-        student = probe_network(self.student, 'student', size)
-        teacher = probe_network(self.teacher.model, 'teacher', size)
+    def _connect(self, size: tuple[int, int]) -> None:
+        """Dry-run both networks, build the distillers on what was found, check them, and place the hooks."""
+        self.probes = (
+            probe_network(self.student, 'student', size),
+            probe_network(self.teacher.model, 'teacher', size),
+        )
         composed = isinstance(self.distiller, ComposedDistiller)
-        base: dict[str, float] = {}
+        self.connections: list[Connection] = []
+        self.owners: dict[str, Connection] = {}
         schedules, auto = {}, {}
-        for i, (prefix, leaf) in enumerate(self._named_leaves()):
-            key = 'model.distiller' + (f'.distillers.{prefix[:-1] or i}' if composed else '')
-            if isinstance(leaf, MethodDistiller):
-                leaf.prepare(student, teacher, key)
-            wiring.check_recorders(leaf, student, teacher, key)
-            wiring.check_mappings(leaf, key)
-            leaf.prepare_from_student(self.student)
-            leaf.prepare_from_teacher(self.teacher.model)
-            self._prepare_ofd(leaf)
-            wiring.check_shapes(leaf, student, teacher, key)
-            for name, loss in leaf.distill_losses.items():
-                if prefix + name in base:
+        for name, distiller in self.named_distillers().items():
+            key = f'model.distiller.distillers.{name}' if composed else 'model.distiller'
+            prefix = f'{name}.' if composed and name in self.distiller.names else ''
+            connection = Connection(prefix, distiller, *self.probes, key)
+            check_names(connection)
+            connection.connect()
+            check_shapes(connection)
+            for loss in connection.losses.keys():
+                if prefix + loss in self.owners:
                     raise ValueError(
-                        f'{key}: two distillers have a loss {name!r}. Give model.distiller.distillers as a '
+                        f'{key}: two distillers have a loss {loss!r}. Give model.distiller.distillers as a '
                         'dict, whose keys tell them apart.'
                     )
-                base[prefix + name] = own_weight(loss)
-            schedules.update({prefix + n: s for n, s in parse_schedules(leaf, key).items()})
-            auto.update({prefix + n: a for n, a in getattr(leaf, 'auto_weights', {}).items()})
+                self.owners[prefix + loss] = connection
+            schedules.update({prefix + n: s for n, s in connection.schedules.items()})
+            auto.update({prefix + n: a for n, a in connection.auto_weights.items()})
+            self.connections.append(connection)
         if auto and not (self.calculate_student_loss and self.student_trainable):
             raise ValueError(
                 f"model.distiller: loss_weight='auto' of {sorted(auto)} is measured against the task loss, "
                 'but calculate_student_loss=False or student_trainable=False. Give a number.'
             )
+        base = {n: fixed_weight(c.losses[n.removeprefix(c.name)]) for n, c in self.owners.items()}
         self.weights = LossWeights(base, schedules, auto)
-        self.probes = (student, teacher)
-        self._student_guards = wiring.guard_records(self._leaves, 'student', student)
-        self._teacher_guards = wiring.guard_records(self._leaves, 'teacher', teacher)
-        self._arm_early_stop(teacher)
-
-    def _prepare_ofd(self, leaf: nn.Module) -> None:
-        """MMRazor's OFD distiller takes the margins of its adapters from the teacher's batch norms."""
-        if hasattr(leaf, 'init_ofd_connectors'):
-            leaf.init_ofd_connectors(self.teacher.model)
-
-    def _arm_early_stop(self, probe: Probe) -> None:
-        """Find the last call that anything reads, and let the teacher stop there; or run it whole where that
-        is unknown.
-        """
-        last, beyond = wiring.last_read_call(self._leaves, probe)
+        beyond = [text for connection in self.connections for text in connection.beyond()]
         if beyond:
             self.teacher.mode = 'loss'
             warnings.warn(
                 "The teacher runs in mode='loss', heads, targets and losses included, at every step, because "
-                f'{", ".join(beyond)} '
-                "is not reached by a plain forward (mode='tensor'). That can cost many times the time of a "
-                'forward.',
+                f"{', '.join(beyond)} is not reached by a plain forward (mode='tensor'). That can cost many "
+                'times the time of a forward.',
                 stacklevel=2,
             )
-        elif last is not None:
-            self.teacher.stop_after(*last)
-
-    def _protect(self, guards: list[RecordGuard], side: str) -> bool:
-        """Turn on protection where a record was just changed in place; True if that forward has to be
-        repeated.
-        """
-        repeat = False
-        for guard in guards:
-            if guard.changed() and not guard.protect:
-                guard.protect = repeat = True
-                print_log(
-                    f'{side}: {guard.recorder.source!r} is changed in place after it was recorded; it is '
-                    'protected from now on, and this forward is repeated once.',
-                    logger='current',
-                )
-        return repeat
-
-    def _named_leaves(self) -> Iterator[tuple[str, nn.Module]]:
-        names = self.distiller.names if isinstance(self.distiller, ComposedDistiller) else ['']
-        return zip([f'{name}.' if name else '' for name in names], self._leaves)
+        self.recorder = build_recorder(self.connections, 'student')
+        self.teacher.recorder = build_recorder(self.connections, 'teacher', stop=not beyond)
 
     def _apply(self, fn: Any, recurse: bool = True) -> nn.Module:
-        if (
-            self.teacher.holder() is self
-        ):  # .to(), .cuda(), .half(): the teacher follows, unless this is a copy of its holder
+        # .to(), .cuda(), .half(): torch calls this. The teacher follows, unless this is a copy of its holder.
+        if self.teacher.holder() is self:
             self.teacher.model._apply(fn, recurse)
         return super()._apply(fn, recurse)
 
     def _set_device(self, device: torch.device) -> None:
+        # mmengine's: the device that preprocessors move data to
         if self.teacher.holder() is self:
             self.teacher.model._set_device(device)
         super()._set_device(device)

@@ -1,4 +1,4 @@
-"""Which channels of a batch each network sees: an RGB-X teacher and an RGB student are fed by one dataloader."""
+"""Which channels of a batch each network sees: one dataloader feeds an RGB-X teacher and an RGB student."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -7,22 +7,22 @@ from typing import Any
 
 from mmengine.model import BaseModule, ModuleList
 from mmengine.registry import MODELS
-from mmrazor.models.distillers import ConfigurableDistiller
-from mmrazor.models.task_modules import RecorderManager
-from torch import Tensor, nn
+from mmrazor.models.task_modules import DistillDeliveryManager, RecorderManager
+from torch import nn
 
-from kd_methods.distill.loss_weights import AutoWeight, LossSchedule, statistic_name
+from kd_methods.distill.loss_weights import AutoWeight, LossSchedule
+from kd_methods.networks.heads import decode_head
 from kd_methods.networks.probe import Probe, format_shape
 from kd_methods.networks.taps import Tap, resolve_tap
 
 
 @MODELS.register_module()
-class MethodDistiller(ConfigurableDistiller):
+class MethodDistiller(BaseModule):
     """A distiller that is wired by taps, and knows the networks' shapes before it builds its losses.
 
-    It is MMRazor's ``ConfigurableDistiller`` with four additions: recorders given as taps (see
-    :mod:`kd_methods.networks.taps`), ground truth as an argument of a loss, schedules, and weights that find
-    themselves. It can be used from a config as it is:
+    It takes the arguments of MMRazor's ``ConfigurableDistiller``, with four additions: recorders given as
+    taps (see :mod:`kd_methods.networks.taps`), ground truth as an argument of a loss, schedules, and weights
+    that find themselves. It can be used from a config as it is:
 
     .. code-block:: python
 
@@ -73,13 +73,15 @@ class MethodDistiller(ConfigurableDistiller):
         loss_schedules: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        super().__init__(distill_deliveries=distill_deliveries, init_cfg=init_cfg)
+        super().__init__(init_cfg)
         self.taps = {name: self._tap_pair(name, tap) for name, tap in (taps or {}).items()}
         self.student_taps: dict[str, Tap] = {}
         self.teacher_taps: dict[str, Tap] = {}
-        self._recorder_cfgs = dict(
-            student=dict(student_recorders or {}), teacher=dict(teacher_recorders or {})
-        )
+        with mmrazor_scope():
+            self.student_recorders = RecorderManager(student_recorders)
+            self.teacher_recorders = RecorderManager(teacher_recorders)
+            self.deliveries = DistillDeliveryManager(distill_deliveries)
+        self.connectors, self.distill_losses = nn.ModuleDict(), nn.ModuleDict()
         self._connector_cfgs = dict(connectors or {})
         self._loss_cfgs = {name: dict(cfg) for name, cfg in (distill_losses or {}).items()}
         self.loss_forward_mappings = {name: dict(m) for name, m in (loss_forward_mappings or {}).items()}
@@ -127,8 +129,7 @@ class MethodDistiller(ConfigurableDistiller):
         Raises:
             ValueError: The student has none.
         """
-        head = getattr(self.student_network, 'decode_head', None)
-        head = head[-1] if isinstance(head, nn.ModuleList) else head
+        head = decode_head(self.student_network)
         if not hasattr(head, 'num_classes'):
             raise ValueError(
                 f'distiller: {type(self).__name__} needs a segmentor with a decode_head, the student is a '
@@ -173,32 +174,13 @@ class MethodDistiller(ConfigurableDistiller):
 
     def _build(self, key: str) -> None:
         """Build what the configs say, after :meth:`configure` has added to them."""
-        for side, taps in (('student', self.student_taps), ('teacher', self.teacher_taps)):
-            recorders = {**self._recorder_cfgs[side], **{name: tap.recorder() for name, tap in taps.items()}}
-            setattr(self, f'{side}_recorders', RecorderManager(recorders))
-        self.loss_forward_mappings = {
-            name: {argument: self._complete(record) for argument, record in mapping.items()}
-            for name, mapping in self.loss_forward_mappings.items()
-        }
         cfgs = copy.deepcopy(self._loss_cfgs)
         self.auto_weights = take_auto_weights(cfgs, key)
-        self.connectors = self.build_connectors(self._connector_cfgs)
-        self.distill_losses = self.build_distill_losses(cfgs)
-
-    def compute_distill_losses(self) -> dict[str, Tensor]:
-        """Not used: the algorithm computes the losses, since it knows the batch and which of them count."""
-        raise NotImplementedError(
-            'FrozenTeacherDistill computes the losses of a MethodDistiller; use it as the algorithm.'
-        )
-
-    def _complete(self, record: Mapping) -> dict:
-        """A mapping entry whose recorder is a tap: which call and which tensor is the tap's to say."""
-        record = dict(record)
-        taps = self.student_taps if record.get('from_student') else self.teacher_taps
-        if record.get('recorder') in taps and 'record_idx' not in record and 'data_idx' not in record:
-            tap = taps[record['recorder']]
-            record.update(record_idx=tap.record_idx, data_idx=tap.data_idx)
-        return record
+        for name, cfg in self._connector_cfgs.items():
+            several = isinstance(cfg, (list, tuple))
+            self.connectors[name] = nn.Sequential(*map(MODELS.build, cfg)) if several else MODELS.build(cfg)
+        for name, cfg in cfgs.items():
+            self.distill_losses[name] = MODELS.build(cfg)
 
     @staticmethod
     def _tap_pair(name: str, tap: str | Mapping) -> dict[str, str]:
@@ -297,11 +279,6 @@ def parse_schedules(distiller: nn.Module, key: str) -> dict[str, LossSchedule]:
             f'{sorted(distiller.distill_losses.keys())}.'
         )
     return {name: LossSchedule.parse(cfg, f'{key}.loss_schedules.{name}') for name, cfg in schedules.items()}
-
-
-def loss_statistics(name: str, loss: nn.Module) -> dict[str, Any]:
-    """What a loss module wants logged beside its value (its attribute ``stats``)."""
-    return {statistic_name(name, statistic): value for statistic, value in getattr(loss, 'stats', {}).items()}
 
 
 class _Hidden:

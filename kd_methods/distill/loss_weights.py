@@ -150,14 +150,15 @@ class AutoWeight(nn.Module):
 
     def measure(self, task_loss: Tensor, loss: Tensor, taps: list[Tensor], name: str) -> None:
         """Add the gradient norms of one iteration at the student's taps."""
-        norms = torch.stack(
-            [_gradient_norm(value, taps, scale) for value, scale in zip((task_loss, loss), self.scales)]
-        )
+        norms = torch.zeros_like(self.norms)
+        for i, value in enumerate((task_loss, loss)):
+            norm = gradient_norm(value, taps, self.scales[i])
+            if norm is not None:
+                norms[i] = norm
         all_reduce(norms, op='mean')
         finite = torch.isfinite(norms)
-        self.scales *= torch.where(
-            finite, 1.0, 2.0**-8
-        )  # too large for the tap's precision: less from the next iteration on
+        # Too large for the tap's precision: less from the next iteration on.
+        self.scales *= torch.where(finite, 1.0, 2.0**-8)
         self.norms += torch.where(finite.all(), norms, 0.0)
         self.measured += 1
         self.count += 1
@@ -213,9 +214,10 @@ class LossWeights(nn.Module):
         """Factor of the schedule at this iteration."""
         return self.schedules[name].factor(self.step) if name in self.schedules else 1.0
 
-    def finding(self, name: str) -> bool:
-        """Whether the weight of a loss is still being found."""
-        return _key(name) in self.auto and not self.auto[_key(name)].found
+    def auto_of(self, name: str) -> AutoWeight | None:
+        """The weight of a loss that finds itself; None for a loss with a number."""
+        key = _key(name)
+        return self.auto[key] if key in self.auto else None
 
     def scale(
         self, name: str, loss: Tensor, task_loss: Tensor | None, taps: list[Tensor]
@@ -223,8 +225,8 @@ class LossWeights(nn.Module):
         """Scale one loss; the result also has the weight in use, to be logged, where it is not constant."""
         factor = self.factor(name)
         out = {}
-        if _key(name) in self.auto:
-            auto = self.auto[_key(name)]
+        auto = self.auto_of(name)
+        if auto is not None:
             if not auto.found and loss.requires_grad and task_loss is not None:
                 auto.measure(task_loss, loss, taps, name)
             weight = auto.weight()
@@ -252,13 +254,13 @@ def statistic_name(loss: str, statistic: str) -> str:
     return f'{loss.replace("loss_", "").replace("loss", "")}_{statistic}'.strip('_')
 
 
-def own_weight(loss: nn.Module) -> float:
+def fixed_weight(loss: nn.Module) -> float:
     """A loss's own fixed weight, under the name that MMRazor's losses and this project's use."""
     weight = getattr(loss, 'loss_weight', 1.0)
     return float(weight) if isinstance(weight, (int, float)) else 1.0
 
 
-def share_auto(weight: Any, count: int, key: str = 'loss_weight') -> Any:
+def split_auto_weight(weight: Any, count: int, key: str = 'loss_weight') -> Any:
     """A weight for one of ``count`` losses of a kind: of one that finds itself an equal part of its ratio,
     else as it is.
     """
@@ -280,11 +282,21 @@ def sum_losses(losses: dict[str, Any]) -> Tensor:
     return sum(terms)
 
 
-def _gradient_norm(loss: Tensor, taps: list[Tensor], scale: Tensor) -> Tensor:
-    if not taps or not loss.requires_grad:
-        return torch.zeros((), device=loss.device)
+def gradient_norm(loss: Tensor | None, tensors: list[Tensor], scale: Tensor | float = 1.0) -> Tensor | None:
+    """Norm of a loss's gradient at some tensors; None where none of them leads to it.
+
+    Args:
+        loss (Tensor | None): The loss, scalar.
+        tensors (list[Tensor]): Tensors with a gradient.
+        scale (Tensor | float): Factor during the way back, against rounding to 0 in float16. Defaults to 1.0.
+
+    Raises:
+        ValueError: The way leads through re-entrant activation checkpointing.
+    """
+    if loss is None or not loss.requires_grad or not tensors:
+        return None
     try:
-        grads = torch.autograd.grad(loss.float() * scale, taps, retain_graph=True, allow_unused=True)
+        grads = torch.autograd.grad(loss.float() * scale, tensors, retain_graph=True, allow_unused=True)
     except RuntimeError as error:
         if 'checkpoint' not in str(error).lower():
             raise
@@ -293,7 +305,7 @@ def _gradient_norm(loss: Tensor, taps: list[Tensor], scale: Tensor) -> Tensor:
             're-entrant. Set with_cp=False in the student, tap a later place, or give a number.'
         ) from error
     squares = [g.detach().float().pow(2).sum() for g in grads if g is not None]
-    return torch.stack(squares).sum().sqrt() / scale if squares else torch.zeros((), device=loss.device)
+    return torch.stack(squares).sum().sqrt() / scale if squares else None
 
 
 def _key(name: str) -> str:

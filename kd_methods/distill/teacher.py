@@ -9,7 +9,6 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from kd_methods.distill.guards import EarlyStop
 from kd_methods.networks.checkpoint import (
     STUDENT_PREFIX,
     LoadReport,
@@ -18,6 +17,7 @@ from kd_methods.networks.checkpoint import (
     safe_load,
     student_state_dict,
 )
+from kd_methods.networks.recording import CallRecorder, Records
 
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
@@ -44,10 +44,9 @@ class FrozenTeacher:
         self.model = model.eval().requires_grad_(False)
         self.precision = precision
         self.mode = 'tensor'
-        self.holder: weakref.ref | None = (
-            None  # the algorithm that it moves with; copies of that (EMA) only share it
-        )
-        self._stop: EarlyStop | None = None
+        # The algorithm that it moves with; copies of that (EMA) only share it.
+        self.holder: weakref.ref | None = None
+        self.recorder: CallRecorder | None = None  # set once the taps are known
 
     def __deepcopy__(self, memo: dict) -> 'FrozenTeacher':
         return self
@@ -62,21 +61,26 @@ class FrozenTeacher:
         if not any(k.startswith(STUDENT_PREFIX) for k in own):
             state = student_state_dict(state)
         report = load_strict(self.model, state, 'teacher', path)
-        self.model._is_init = True
+        self.model._is_init = True  # mmengine's: init_weights leaves it alone from now on
         return report
 
-    def stop_after(self, source: str, calls: int) -> None:
-        """Let every run end at the ``calls``-th call of the module at path ``source``. Register recorders
-        before this.
-        """
-        self._stop = EarlyStop(self.model.get_submodule(source), calls)
+    def run(
+        self, inputs: Tensor, data_samples: list | None, watched: AbstractContextManager[Records]
+    ) -> Records:
+        """Run the teacher without gradients.
 
-    def run(self, inputs: Tensor, data_samples: list | None, recorders: AbstractContextManager) -> None:
-        """Run the teacher under recorders, without gradients; what they recorded is the result."""
+        Args:
+            inputs (Tensor): Its images.
+            data_samples (list | None): Their annotations.
+            watched (AbstractContextManager): What records the pass, and may end it early.
+
+        Returns:
+            Records: What was recorded.
+        """
         self.model.eval()
-        stop = self._stop if self._stop is not None else contextlib.nullcontext()
-        with recorders, torch.no_grad(), self._autocast(inputs), stop:
+        with torch.no_grad(), self._autocast(inputs), watched as records:
             self.model(inputs, data_samples, mode=self.mode)
+        return records
 
     def val_step(self, data: Any) -> list:
         """Predict with the teacher's own preprocessor (for validation loops that also test the teacher)."""

@@ -24,6 +24,11 @@ class UnusedParameterTie:
     def __init__(self) -> None:
         self._unused: dict[Hashable, list[str]] = {}
 
+    @property
+    def tied(self) -> set[str]:
+        """Names of all parameters that were tied so far."""
+        return {name for names in self._unused.values() for name in names}
+
     def __call__(self, losses: dict[str, Any], module: nn.Module, kind: Hashable) -> dict[str, Any]:
         """Return the losses, one of them tied.
 

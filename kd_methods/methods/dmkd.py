@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from kd_methods.distill.distiller import MethodDistiller
 from kd_methods.distill.levels import check_features, pair_levels
 from kd_methods.distill.loss_config import parse_loss
-from kd_methods.distill.loss_weights import share_auto
+from kd_methods.distill.loss_weights import split_auto_weight
 from kd_methods.networks.probe import Probe
 from kd_methods.networks.taps import Tap
 from kd_methods.ops.grids import valid_area
@@ -320,7 +320,7 @@ class DMKDDistiller(MethodDistiller):
         super().prepare(student, teacher, key)
 
     def configure(self, student: dict[str, Tap], teacher: dict[str, Tap]) -> None:
-        weight = share_auto(self.options['loss_weight'], len(student), 'distiller.loss_weight')
+        weight = split_auto_weight(self.options['loss_weight'], len(student), 'distiller.loss_weight')
         if any(student[name].shape[2:] != teacher[name].shape[2:] for name in student):
             raise ValueError(
                 'distiller.features: the levels of student and teacher must be of one size. Tap shapes: '

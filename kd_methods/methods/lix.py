@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from kd_methods.distill.distiller import MethodDistiller
 from kd_methods.distill.loss_config import NO_CHANGES, parse_loss
-from kd_methods.distill.loss_weights import share_auto
+from kd_methods.distill.loss_weights import split_auto_weight
 from kd_methods.networks.taps import Tap
 from kd_methods.ops.alignment import OPTIONS as ALIGNMENT
 from kd_methods.ops.alignment import cka, kernel_regression, standardise
@@ -404,7 +404,7 @@ class LIXDistiller(MethodDistiller):
             cfg = dict(self.arfd, type='ARFDLoss')
             schedule = cfg.pop('schedule', None)
             maps = [tap for tap in student if tap != 'logits']
-            weight = share_auto(cfg.get('loss_weight', 1.0), len(maps), 'distiller.arfd.loss_weight')
+            weight = split_auto_weight(cfg.get('loss_weight', 1.0), len(maps), 'distiller.arfd.loss_weight')
             cfg['loss_weight'] = weight / len(maps) if isinstance(weight, (int, float)) else weight
             for i, tap in enumerate(maps):
                 name = 'loss_arfd' if len(maps) == 1 else f'loss_arfd_{i}'

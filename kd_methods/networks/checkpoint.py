@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from kd_methods.compat import safe_globals
+from kd_methods.utils.text import first_few
 
 #: Where a distillation run keeps its student in a full checkpoint.
 STUDENT_PREFIX = 'architecture.'
@@ -191,7 +192,10 @@ def _guess_cause(report: LoadReport, own: dict, state_dict: dict, what: str) -> 
     if heads and heads <= {'auxiliary_head'} and not (report.unexpected or report.mismatched):
         return f'the file has no auxiliary head: set {what}.auxiliary_head=None'
     if report.mismatched or report.unexpected:
-        return f'the file belongs to another network (depth, width or heads): check {what}.cfg_path against the file'
+        return (
+            'the file belongs to another network (depth, width or heads): check '
+            f'{what}.cfg_path against the file'
+        )
     return ''
 
 
@@ -216,11 +220,8 @@ def _strip(state: dict, prefix: str) -> dict:
     return out
 
 
-def _listing(title: str, names: list[str], most: int = 8) -> list[str]:
-    if not names:
-        return []
-    rest = f', ... ({len(names) - most} more)' if len(names) > most else ''
-    return [f'  {title}: {", ".join(names[:most])}{rest}']
+def _listing(title: str, names: list[str]) -> list[str]:
+    return [f'  {title}: {first_few(names, 8)}'] if names else []
 
 
 def _first_line(error: Exception) -> str:

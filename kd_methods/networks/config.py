@@ -11,9 +11,7 @@ Keys beside ``cfg_path`` are merged deeply into that ``model``.
 """
 
 import copy
-import difflib
 import importlib
-import inspect
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 
 from kd_methods.utils.paths import REPO_ROOT
+from kd_methods.utils.text import constructor_arguments, did_you_mean
 
 #: Keys beside ``cfg_path`` that are about the look-up and not about the model.
 _LOOKUP_KEYS = ('cfg_path', 'pretrained', 'downloads')
@@ -62,8 +61,7 @@ def load_config(path: str | Path, key: str = 'cfg_path') -> Config:
             return Config.fromfile(str(candidate))
     folders = [c.parent for c in candidates if c.parent.is_dir()]
     names = sorted({f.name for folder in folders for f in folder.glob('*.py')})
-    near = difflib.get_close_matches(Path(path).name, names, n=3)
-    hint = f' Did you mean {" or ".join(repr(n) for n in near)}?' if near else ''
+    hint = did_you_mean(Path(path).name, names)
     places = ' and '.join(dict.fromkeys(map(str, (Path.cwd(), REPO_ROOT))))
     raise FileNotFoundError(f'{key}: no config file {path!r} (looked in {places}).{hint}')
 
@@ -116,7 +114,7 @@ def resolve_model_cfg(cfg: dict, key: str = 'architecture') -> ConfigDict:
     overrides = {k: v for k, v in cfg.items() if k not in _LOOKUP_KEYS}
     _check_overrides(overrides, model, key, model.get('_scope_'))
     try:
-        model = ConfigDict(Config._merge_a_into_b(overrides, model))
+        model = ConfigDict(Config._merge_a_into_b(overrides, model))  # mmengine's own merge of _base_
     except TypeError as error:
         raise TypeError(
             f'{key}: cannot merge the overrides {sorted(overrides)} into the model of {path!r}: {error}'
@@ -161,22 +159,22 @@ def reads_weights(init: Any) -> bool:
     return isinstance(init, dict) and (init.get('type') == 'Pretrained' or 'checkpoint' in init)
 
 
-def clear_pretrained(model: dict) -> None:
+def clear_pretrained(model: Any) -> None:
     """Remove, in place, every ``init_cfg`` / ``pretrained`` that would read weights from a file or URL."""
-    for name, value in list(model.items()):
+    if isinstance(model, (list, tuple)):
+        for entry in model:
+            clear_pretrained(entry)
+    if not isinstance(model, dict):
+        return
+    for name, value in model.items():
         if name == 'init_cfg':
             entries = value if isinstance(value, (list, tuple)) else [value]
-            kept = [e for e in entries if not reads_weights(e)]
-            if len(kept) != len(entries):
-                model[name] = kept or None
+            if any(map(reads_weights, entries)):
+                model[name] = [entry for entry in entries if not reads_weights(entry)] or None
         elif name == 'pretrained' and isinstance(value, str):
             model[name] = None
-        elif isinstance(value, dict):
+        else:
             clear_pretrained(value)
-        elif isinstance(value, (list, tuple)):
-            for entry in value:
-                if isinstance(entry, dict):
-                    clear_pretrained(entry)
 
 
 def _renamed_in_package(path: str) -> str | None:
@@ -224,36 +222,18 @@ def _check_overrides(overrides: dict, base: dict, key: str, scope: str | None) -
             accepted = _constructor_keys(overrides.get('type', base.get('type')), scope)
         if accepted and name not in accepted:
             known: list[str] = sorted(accepted | set(base))
-            near = difflib.get_close_matches(name, known, n=3)
-            hint = f' Did you mean {" or ".join(repr(n) for n in near)}?' if near else f' It takes {known}.'
+            hint = did_you_mean(name, known) or f' It takes {known}.'
             raise KeyError(f'{where}: {base.get("type")} takes no {name!r}.{hint}')
 
 
 def _constructor_keys(type_: Any, scope: str | None) -> set[str]:
     """Names that a registered class takes, through its bases; empty if that cannot be told."""
-    if type_ is None:
-        return set()
     try:
         if isinstance(type_, str):
-            with MODELS.switch_scope_and_registry(scope or _current_scope()) as registry:
-                cls = registry.get(type_)
-        else:
-            cls = type_
-        keys: set[str] = set()
-        for base in inspect.getmro(cls):
-            if '__init__' not in vars(base) or base is object:
-                continue
-            parameters = inspect.signature(base.__init__).parameters.values()
-            keys |= {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)} - {
-                'self'
-            }
-            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-                return keys
-        return set()
+            current = DefaultScope.get_current_instance()
+            with MODELS.switch_scope_and_registry(scope or current and current.scope_name) as registry:
+                type_ = registry.get(type_)
+        names, complete = constructor_arguments(type_)
+        return set(names) if complete else set()
     except Exception:  # a type from elsewhere: its constructor will say what it does not take
         return set()
-
-
-def _current_scope() -> str | None:
-    scope = DefaultScope.get_current_instance()
-    return scope.scope_name if scope else None

@@ -5,12 +5,16 @@ Everything that has to be known before training starts comes from here: the shap
 a shared head fires, where the teacher may stop, and which tensors are changed in place after a module
 returned them."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
+
+from kd_methods.networks.recording import INPUTS, OUTPUTS, CallRecorder, Records, StopForward
 
 Shape = Any  # nested tuples / dicts of shapes, as the module returned its tensors
 
@@ -59,16 +63,6 @@ class Probe:
         # a copy of a network's holder (EMA makes one) must not copy the network once more through here
         return self
 
-    def table(self, tensors_only: bool = True) -> str:
-        """All module paths that fired, with firings and output shape, in the order of firing."""
-        rows = sorted(self.firings.items(), key=lambda item: item[1][0].order)
-        lines = [f'{self.name}:']
-        for path, calls in rows:
-            shape = calls[0].outputs
-            if path and not (tensors_only and shape is None):
-                lines.append(f'  {path}  x{len(calls)}  {format_shape(shape)}')
-        return '\n'.join(lines)
-
 
 def probe_network(model: BaseModel, role: str = 'student', size: tuple[int, int] = (128, 128)) -> Probe:
     """Run a network once on zeros in ``mode='tensor'`` and note every call of every module.
@@ -84,28 +78,33 @@ def probe_network(model: BaseModel, role: str = 'student', size: tuple[int, int]
         size (tuple[int, int]): Height and width of the input in pixels. Defaults to (128, 128).
     """
     probe = Probe(model, role)
-    flags = {module: module.training for module in model.modules()}
-    recorder = _CallRecorder(probe)
-    handles = []
-    for path, module in model.named_modules():
-        if path.startswith('roi_head.'):
-            handles.append(module.register_forward_pre_hook(_stop_at_proposals))
-        handles.append(module.register_forward_pre_hook(recorder.before))
-        handles.append(module.register_forward_hook(recorder.hook(path)))
+    paths = [path for path, _ in model.named_modules()]
+    ends = [
+        module.register_forward_pre_hook(_stop_at_proposals)
+        for path, module in model.named_modules()
+        if path.startswith('roi_head.')
+    ]
+    places = {(kind, path): None for path in paths for kind in (INPUTS, OUTPUTS)}
+    recorder = CallRecorder(model, places, probe.name, strict=False)
+    records = Records()
     try:
-        model.eval()
-        with torch.random.fork_rng(devices=_cuda_devices(model)), torch.no_grad():
+        with eval_mode(model, dropout_in_place=True), torch.no_grad(), _kept_seed(model), recorder as records:
             model(dry_run_input(model, size), dry_run_samples(model, size), mode='tensor')
-    except _ProposalsReached:
-        pass
     except Exception as error:  # a head that wants real annotations: what fired before it is still known
         probe.error = error.with_traceback(None)  # whose frames would keep the run's tensors
     finally:
-        for handle in handles:
+        recorder.remove()
+        for handle in ends:
             handle.remove()
-        for module, training in flags.items():
-            module.training = training
-    recorder.compare_versions()
+    for path in paths:
+        # A call that an error ended has inputs alone: zip leaves it out.
+        calls = zip(*(records.calls.get((kind, path), {}).values() for kind in (INPUTS, OUTPUTS)))
+        firings = [
+            Firing(out.order, shapes_of(got.data), shapes_of(out.data), got.changed, out.changed)
+            for got, out in calls
+        ]
+        if firings:
+            probe.firings[path] = firings
     return probe
 
 
@@ -153,17 +152,6 @@ def shapes_of(data: Any) -> Shape:
     return None
 
 
-def tensors_of(data: Any) -> list[Tensor]:
-    """All tensors in nested tuples, lists and dicts."""
-    if isinstance(data, Tensor):
-        return [data]
-    if isinstance(data, (list, tuple)):
-        return [tensor for item in data for tensor in tensors_of(item)]
-    if isinstance(data, dict):
-        return [tensor for item in data.values() for tensor in tensors_of(item)]
-    return []
-
-
 def format_shape(shape: Shape) -> str:
     """A shape for people: ``1x64x16x16``, and ``(.., ..)`` for several."""
     if isinstance(shape, tuple):
@@ -175,41 +163,31 @@ def format_shape(shape: Shape) -> str:
     return '-'
 
 
-def _cuda_devices(model: nn.Module) -> list[int]:
-    return sorted({p.device.index or 0 for p in model.parameters() if p.device.type == 'cuda'})
+@contextlib.contextmanager
+def eval_mode(model: nn.Module, dropout_in_place: bool = False) -> Iterator[None]:
+    """Put a network in eval mode for a while; each module's own flag comes back.
+
+    Args:
+        model (nn.Module): The network.
+        dropout_in_place (bool): Leave out dropout in place, which changes its input in training alone, and
+            could not be seen. Defaults to False.
+    """
+    flags = {module: module.training for module in model.modules()}
+    model.eval()
+    for module in flags:
+        if dropout_in_place and 'Dropout' in type(module).__name__ and getattr(module, 'inplace', False):
+            module.training = True
+    try:
+        yield
+    finally:
+        for module, training in flags.items():
+            module.training = training
 
 
-class _ProposalsReached(Exception):
-    """Ends the dry run of a two-stage detector."""
+def _kept_seed(model: nn.Module) -> contextlib.AbstractContextManager:
+    devices = {p.device.index or 0 for p in model.parameters() if p.device.type == 'cuda'}
+    return torch.random.fork_rng(devices=sorted(devices))
 
 
 def _stop_at_proposals(module: nn.Module, inputs: tuple) -> None:
-    raise _ProposalsReached
-
-
-class _CallRecorder:
-    """Hooks of the dry run: note shapes at each call, and tensor versions to see later in-place changes."""
-
-    def __init__(self, probe: Probe) -> None:
-        self.probe = probe
-        self.count = 0
-        self.pending: list[list[tuple[Tensor, int]]] = []
-        self.seen: list[tuple[Firing, list[tuple[Tensor, int]], list[tuple[Tensor, int]]]] = []
-
-    def before(self, module: nn.Module, inputs: tuple) -> None:
-        self.pending.append([(t, t._version) for t in tensors_of(inputs)])
-
-    def hook(self, path: str):
-        def after(module: nn.Module, inputs: tuple, outputs: Any) -> None:
-            firing = Firing(self.count, shapes_of(inputs), shapes_of(outputs))
-            self.count += 1
-            self.probe.firings.setdefault(path, []).append(firing)
-            self.seen.append((firing, self.pending.pop(), [(t, t._version) for t in tensors_of(outputs)]))
-
-        return after
-
-    def compare_versions(self) -> None:
-        for firing, inputs, outputs in self.seen:
-            firing.inputs_changed = any(t._version != version for t, version in inputs)
-            firing.outputs_changed = any(t._version != version for t, version in outputs)
-        self.seen.clear()
+    raise StopForward

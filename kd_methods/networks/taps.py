@@ -2,24 +2,24 @@
 
 A tap names a place by its role, so that a config needs no knowledge of module paths:
 
-============================  ===================================================================================
-``backbone.2``, ``neck.-1``   an output of the backbone or neck, counted from 0, or from the end
-``features``                  the decode head's map right before dropout and classifier
-``logits``                    the output of the decode head's classifier, before any resize
-``decode_head.bottleneck``    the output of the module at that path; with a trailing index, one of its outputs
-``module:neck.0``             a module path, where a role has the same name
-============================  ===================================================================================
+===========================  ==============================================================================
+``backbone.2``, ``neck.-1``  an output of the backbone or neck, counted from 0, or from the end
+``features``                 the decode head's map right before dropout and classifier
+``logits``                   the output of the decode head's classifier, before any resize
+``decode_head.bottleneck``   the output of the module at that path; with an index behind it, one of them
+``module:neck.0``            a module path, where a role has the same name
+===========================  ==============================================================================
 """
 
-import difflib
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
+from kd_methods.networks.heads import decode_head
 from kd_methods.networks.probe import Firing, Probe, Shape, format_shape
-
-OUTPUTS = 'ModuleOutputs'
-INPUTS = 'ModuleInputs'
+from kd_methods.networks.recording import INPUTS, OUTPUTS, Place, Records
+from kd_methods.utils.text import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -49,15 +49,14 @@ class Tap:
         """Number of channels of a map N x C x H x W (or N x L x C tokens)."""
         return self.shape[1] if len(self.shape) == 4 else self.shape[-1]
 
-    def recorder(self) -> dict:
-        """Config of the MMRazor recorder of this place."""
-        return dict(type=self.kind, source=self.source)
+    @property
+    def place(self) -> Place:
+        """Kind and module path."""
+        return self.kind, self.source
 
-    def record(self, recorder: str, from_student: bool) -> dict:
-        """Entry of a ``loss_forward_mappings`` that reads this place from a recorder."""
-        return dict(
-            recorder=recorder, from_student=from_student, record_idx=self.record_idx, data_idx=self.data_idx
-        )
+    def read(self, records: Records) -> Any:
+        """What was recorded here in a forward pass."""
+        return records.read(self.place, self.record_idx, self.data_idx)
 
 
 def resolve_tap(probe: Probe, name: str, key: str = 'distiller') -> Tap:
@@ -154,15 +153,14 @@ def _features(probe: Probe, name: str, key: str) -> Tap:
 
 def _decode_head(probe: Probe, name: str, key: str) -> str:
     """Path of the decode head with a classifier ``conv_seg``; of a cascade, the last one."""
-    head = getattr(probe.model, 'decode_head', None)
+    head, path = decode_head(probe.model), 'decode_head'
     if head is None:
         raise ValueError(
             f"{key}: {name!r} needs a segmentor's decode_head, and the {probe.name} has none. A detector "
             "has 'backbone.i' and 'neck.i'; anything else by module path."
         )
-    path = 'decode_head'
-    if isinstance(head, nn.ModuleList):
-        path, head = f'decode_head.{len(head) - 1}', head[-1]
+    if head is not probe.model.decode_head:
+        path = f'decode_head.{len(probe.model.decode_head) - 1}'
     if not isinstance(getattr(head, 'conv_seg', None), nn.Module):
         maps = [
             (p, calls[0].outputs)
@@ -226,11 +224,8 @@ def _unknown(probe: Probe, path: str, key: str) -> KeyError:
 
 
 def _near(name: str, names: list[str]) -> str:
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    if not near:
-        near = sorted({n.split('.')[0] for n in names})
-        return f' Its parts are {near}.'
-    return f' Did you mean {" or ".join(repr(n) for n in near)}?'
+    parts = sorted({n.split('.')[0] for n in names})
+    return did_you_mean(name, names, cutoff=0.5) or f' Its parts are {parts}.'
 
 
 def because(probe: Probe) -> str:

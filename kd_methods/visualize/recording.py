@@ -10,8 +10,8 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from kd_methods.distill.channels import ChannelLayout
-from kd_methods.distill.guards import StopForward
-from kd_methods.networks.taps import INPUTS, Tap
+from kd_methods.networks.recording import CallRecorder, Place
+from kd_methods.networks.taps import Tap
 from kd_methods.visualize.geometry import Frame
 
 
@@ -98,56 +98,21 @@ def read_taps(
 
 def record(network: BaseModel, inputs: Tensor, samples: list | None, taps: Sequence[Tap]) -> dict[Tap, Any]:
     """What a network's modules got or returned at some taps, in a forward without gradients that ends at the
-    last of them.
-
-    Each record is a copy made as the module is called: what a later layer does in place does not change it.
+    last of them. What a later layer does in place does not change it.
 
     Raises:
-        RuntimeError: The network never came to a tap.
+        ValueError: The network never came to a tap.
     """
-    run = _Run(taps)
-    handles = [
-        run.watch(network, kind, source)
-        for kind, source in dict.fromkeys((tap.kind, tap.source) for tap in taps)
-    ]
+    calls: dict[Place, set[int]] = {}
+    for tap in taps:
+        calls.setdefault(tap.place, set()).add(tap.record_idx)
+    recorder = CallRecorder(network, calls, type(network).__name__, stop=True, clone=calls)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), recorder as records:
             network.eval()(inputs, samples, mode='tensor')
-    except StopForward:
-        pass
     finally:
-        for handle in handles:
-            handle.remove()
-    if run.missing:
-        raise RuntimeError(
-            f'{[tap.name for tap in run.missing]} did not fire on this image as often as in the dry run.'
-        )
-    return run.found
-
-
-class _Run:
-    """Hooks of one forward."""
-
-    def __init__(self, taps: Sequence[Tap]) -> None:
-        self.missing = set(taps)
-        self.found: dict[Tap, Any] = {}
-        self.calls: dict[tuple[str, str], int] = {}
-
-    def watch(self, network: nn.Module, kind: str, source: str) -> Any:
-        module = network.get_submodule(source)
-        if kind == INPUTS:
-            return module.register_forward_pre_hook(lambda module, inputs: self.note((kind, source), inputs))
-        return module.register_forward_hook(
-            lambda module, inputs, outputs: self.note((kind, source), outputs)
-        )
-
-    def note(self, key: tuple[str, str], data: Any) -> None:
-        call = self.calls[key] = self.calls.get(key, -1) + 1
-        for tap in [tap for tap in self.missing if (tap.kind, tap.source, tap.record_idx) == (*key, call)]:
-            self.found[tap] = (data if tap.data_idx is None else data[tap.data_idx]).detach().clone()
-            self.missing.remove(tap)
-        if not self.missing:
-            raise StopForward
+        recorder.remove()
+    return {tap: tap.read(records) for tap in taps}
 
 
 def _as_map(data: Tensor, padded: tuple[int, int], what: str) -> Tensor:

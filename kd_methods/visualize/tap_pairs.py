@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
 
-from torch import nn
-
-from kd_methods.distill import wiring
 from kd_methods.distill.algorithm import FrozenTeacherDistill
+from kd_methods.distill.connection import Connection
 from kd_methods.networks.probe import Probe, Shape, format_shape
-from kd_methods.networks.taps import INPUTS, OUTPUTS, Tap, resolve_tap
+from kd_methods.networks.taps import Tap, resolve_tap
 
 OPTION = '--taps'
 
@@ -108,13 +106,18 @@ def distiller_places(model: FrozenTeacherDistill) -> list[Place]:
     They come in the order in which the student (where it has no part, the teacher) computes them.
     """
     places: list[Place] = []
-    for _, leaf in model._named_leaves():
-        for mapping in leaf.loss_forward_mappings.values():
-            taps: dict[bool, list[Tap]] = {True: [], False: []}
-            for record in mapping.values():
-                if 'recorder' in record:
-                    taps[record['from_student']] += _taps_of(leaf, record, model.probes)
-            places += [Place(*pair) for pair in zip_longest(taps[True], taps[False])]
+    for connection in model.connections:
+        for loss, taps in connection.taps.items():
+            sides = (
+                [
+                    tap
+                    for a in connection.recorded(loss, side)
+                    if a in taps
+                    for tap in _maps_of(connection, side, taps[a])
+                ]
+                for side in ('student', 'teacher')
+            )
+            places += [Place(*pair) for pair in zip_longest(*sides)]
 
     def order(place: Place) -> tuple[bool, int, int]:
         tap, probe = (place.student, model.probes[0]) if place.student else (place.teacher, model.probes[1])
@@ -162,19 +165,13 @@ def _split(name: str) -> list[str]:
     return parts
 
 
-def _taps_of(leaf: nn.Module, record: dict, probes: tuple[Probe, Probe]) -> list[Tap]:
-    """The maps of a mapping's record. A recorder of MMRazor may hold several."""
-    side = 'student' if record['from_student'] else 'teacher'
-    recorder = getattr(leaf, f'{side}_recorders').recorders[record['recorder']]
-    kind = wiring.recorder_kind(recorder)
-    if kind not in (INPUTS, OUTPUTS):
-        return []
-    shape = wiring.recorded_shape(leaf, record, *probes)
-    index = record.get('data_idx')
-    name = getattr(leaf, 'taps', {}).get(record['recorder'], {}).get(side)
-    name = name or recorder.source + ('' if index is None else f'.{index}')
-    tap = Tap(name, kind, recorder.source, record.get('record_idx') or 0, index, shape)
-    taps = [tap]
-    if isinstance(shape, list):
-        taps = [replace(tap, name=f'{name}.{i}', data_idx=i, shape=s) for i, s in enumerate(shape)]
+def _maps_of(connection: Connection, side: str, tap: Tap) -> list[Tap]:
+    """The maps at a tap that a loss reads, named as in the config. A recorder of MMRazor may hold several."""
+    pair = getattr(connection.distiller, 'taps', {}).get(tap.name)
+    name = pair[side] if pair else tap.name
+    if not pair and tap.name in connection.razor[side].modules:
+        name = tap.source + ('' if tap.data_idx is None else f'.{tap.data_idx}')
+    taps = [replace(tap, name=name)]
+    if isinstance(tap.shape, list):
+        taps = [replace(tap, name=f'{name}.{i}', data_idx=i, shape=s) for i, s in enumerate(tap.shape)]
     return [tap for tap in taps if is_map(tap.shape)]

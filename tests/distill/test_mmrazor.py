@@ -59,9 +59,9 @@ def test_a_shipped_recipe_builds_after_changing_its_type_alone(path, full_size):
     with DefaultScope.overwrite_default_scope(cfg.default_scope):
         built = MODELS.build(model)
     assert set(built.weights.active()) == set(cfg.model.distiller.distill_losses)
-    assert (
-        built.teacher.mode == 'tensor' and built.teacher._stop is not None
-    )  # no recipe needs the teacher's losses
+    assert built.teacher.mode == 'tensor' and built.teacher.recorder.stop, (
+        "no recipe needs the teacher's losses"
+    )
 
 
 def cwd_recipe(segmentor, algorithm, **keys):

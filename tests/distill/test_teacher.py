@@ -117,7 +117,7 @@ def test_stopping_early_changes_no_record(distill, batch, losses_of):
     model = distill()
     model.student.eval()  # no dropout
     early = losses_of(model, batch())['distill.loss_kd']
-    model.teacher._stop = None
+    model.teacher.recorder.stop = False
     assert torch.equal(losses_of(model, batch())['distill.loss_kd'], early)
 
 

@@ -45,7 +45,7 @@ def test_either_loss_alone(batch, only):
     losses[f'distill.loss_{only}'].backward()
     assert model.architecture.backbone.stem[0].weight.grad.abs().sum() > 0
     assert all(p.grad is None for p in model.teacher.model.parameters())
-    assert len(model.distiller.teacher_recorders.recorders) == (4 if only == 'boundary' else 1)
+    assert len(model.distiller.teacher_taps) == (4 if only == 'boundary' else 1)
 
 
 @pytest.mark.parametrize(

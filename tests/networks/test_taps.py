@@ -3,7 +3,8 @@ import torch
 from mmengine.registry import MODELS
 
 from kd_methods.networks.probe import probe_network
-from kd_methods.networks.taps import INPUTS, OUTPUTS, resolve_tap
+from kd_methods.networks.recording import INPUTS, OUTPUTS
+from kd_methods.networks.taps import resolve_tap
 
 
 @pytest.fixture
@@ -63,11 +64,10 @@ def test_records_are_the_tensors_of_the_head(distill, batch, distiller_cfg):
     head = model.student.decode_head
     head.dropout.register_forward_hook(lambda m, i, o: seen.update(features=i[0]))
     head.conv_seg.register_forward_hook(lambda m, i, o: seen.update(logits=o))
-    recorders = model.distiller.student_recorders
-    with recorders:
+    with model.recorder as records:
         model.student(torch.rand(2, 3, 64, 64), mode='tensor')
-    assert recorders.get_recorder('f').get_record_data(0, 0) is seen['features']
-    assert recorders.get_recorder('l').get_record_data(0) is seen['logits']
+    taps = model.distiller.student_taps
+    assert taps['f'].read(records) is seen['features'] and taps['l'].read(records) is seen['logits']
 
 
 def test_module_paths_and_indices(probe):

@@ -1,0 +1,140 @@
+"""Checks of a distiller's wiring before training, with errors that name the config key."""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from kd_methods.compat.razor_recording import recorder_kind
+from kd_methods.distill.connection import SIDES, Connection, side_of
+from kd_methods.networks.probe import Shape, eval_mode, format_shape
+from kd_methods.networks.recording import INPUTS, OUTPUTS
+from kd_methods.networks.taps import check_source
+
+
+def check_names(connection: Connection) -> None:
+    """Check that recorders, mappings, losses and connectors name one another and places that exist.
+
+    Raises:
+        ValueError: A declared loss without mapping.
+        KeyError: A recorder of no module; a mapping of no loss; an argument that the loss does not take; one
+            that it needs and does not get; a recorder or connector that does not exist.
+    """
+    for side in SIDES:
+        for name, recorder in connection.razor[side].recorders.items():
+            kind = recorder_kind(recorder)
+            if kind in (OUTPUTS, INPUTS, 'Parameter'):
+                where = f'{connection.key}.{side}_recorders.{name}'
+                check_source(connection.probes[side], kind, recorder.source, where)
+    key = f'{connection.key}.loss_forward_mappings'
+    unmapped = [name for name in connection.losses.keys() if name not in connection.mappings]
+    if unmapped:
+        raise ValueError(
+            f'{key}: no mapping for {unmapped}, so these losses would never be computed. Map their '
+            'arguments, or remove them from distill_losses.'
+        )
+    for name, mapping in connection.mappings.items():
+        if name not in connection.losses:
+            raise KeyError(
+                f'{key}.{name}: there is no such loss; distill_losses has {sorted(connection.losses.keys())}.'
+            )
+        _check_arguments(connection.losses[name], mapping, f'{key}.{name}')
+        for argument, entry in mapping.items():
+            _check_entry(connection, entry, f'{key}.{name}.{argument}')
+
+
+def check_shapes(connection: Connection) -> None:
+    """Try every adapter, and every loss without ground truth, on zeros of the shapes that the dry run found.
+
+    Raises:
+        ValueError: An adapter does not fit its tap, a loss does not take the shapes that it gets, or logits
+            differ in their number of classes; the message has the shapes of both networks.
+    """
+    key, distiller = connection.key, connection.distiller
+    for name, mapping in connection.mappings.items():
+        taps = {a: tap for a, tap in connection.taps[name].items() if tap.shape is not None}
+        found = {f'{side_of(mapping[a])} {tap.source!r}': format_shape(tap.shape) for a, tap in taps.items()}
+        shapes = ', '.join(f'{place} {shape}' for place, shape in found.items())
+        shapes += ' (of a dry run on an image of model.dry_run_size)'
+        _check_classes(connection, name)
+        arguments = {argument: _zeros(tap.shape) for argument, tap in taps.items()}
+        for argument in arguments:
+            connector = mapping[argument].get('connector')
+            if connector:
+                message = f'{key}.connectors.{connector} does not fit the tap it adapts. Shapes: {shapes}'
+                adapted = _try(distiller.connectors[connector], message, arguments[argument])
+                index = mapping[argument].get('connector_idx')
+                arguments[argument] = adapted if index is None else adapted[index]
+        if len(arguments) == len(mapping):
+            message = (
+                f'{key}.distill_losses.{name} cannot be computed from what it is mapped to (adapters '
+                f'included). Shapes of the taps: {shapes}'
+            )
+            _try(connection.losses[name], message, **arguments)
+
+
+def _check_arguments(loss: nn.Module, mapping: Mapping, where: str) -> None:
+    parameters = inspect.signature(loss.forward).parameters.values()
+    takes = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    needs = [p.name for p in parameters if p.default is p.empty and p.name in takes]
+    free = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    extra = [] if free else [argument for argument in mapping if argument not in takes]
+    missing = [argument for argument in needs if argument not in mapping]
+    if extra or missing:
+        problems = [f'takes no {extra}'] * bool(extra) + [f'needs {missing}'] * bool(missing)
+        raise KeyError(
+            f'{where}: {type(loss).__name__}.forward {" and ".join(problems)}; its arguments are {takes}, '
+            f'mapped are {sorted(mapping)}.'
+        )
+
+
+def _check_entry(connection: Connection, entry: Mapping, where: str) -> None:
+    if 'from_data' in entry:
+        return
+    if not isinstance(entry.get('from_student'), bool) or 'recorder' not in entry:
+        raise KeyError(
+            f"{where}: give recorder=... and from_student=True or False, or from_data='gt_sem_seg' for "
+            f'ground truth; got {dict(entry)}.'
+        )
+    side = side_of(entry)
+    known = connection.recorder_names(side)
+    if entry['recorder'] not in known:
+        raise KeyError(f"{where}: no recorder {entry['recorder']!r} among the {side}'s {sorted(known)}.")
+    connectors = connection.distiller.connectors
+    if entry.get('connector') and entry['connector'] not in connectors:
+        raise KeyError(f'{where}: no connector {entry["connector"]!r} among {sorted(connectors.keys())}.')
+
+
+def _check_classes(connection: Connection, loss: str) -> None:
+    classes: dict[str, int] = {}
+    for argument, tap in connection.taps[loss].items():
+        entry = connection.mappings[loss][argument]
+        is_classifier = tap.kind == OUTPUTS and tap.source.endswith('conv_seg') and not entry.get('connector')
+        if is_classifier and isinstance(tap.shape, tuple) and len(tap.shape) == 4:
+            classes[side_of(entry)] = tap.channels
+    if len(set(classes.values())) > 1:
+        raise ValueError(
+            f'{connection.key}.loss_forward_mappings.{loss}: the logits of the student have '
+            f'{classes["student"]} classes (model.architecture decode_head.num_classes), those of the '
+            f'teacher {classes["teacher"]} (model.teacher decode_head.num_classes). Take a teacher of the '
+            'same classes, or a method on features, which need not agree.'
+        )
+
+
+def _zeros(shape: Shape) -> Any:
+    if isinstance(shape, tuple):
+        return torch.zeros(shape)
+    if isinstance(shape, list):
+        return [_zeros(item) for item in shape]
+    return {key: _zeros(item) for key, item in shape.items()} if isinstance(shape, dict) else None
+
+
+def _try(module: nn.Module, message: str, *args: Any, **kwargs: Any) -> Any:
+    """Call a module on dry-run tensors, without a trace in its training state."""
+    try:
+        with eval_mode(module), torch.no_grad(), torch.random.fork_rng(devices=[]):
+            return module(*args, **kwargs)
+    except Exception as error:
+        raise ValueError(f'{message}. {type(error).__name__}: {str(error) or "a check failed"}') from error

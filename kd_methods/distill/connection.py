@@ -1,0 +1,267 @@
+"""A distiller between two networks: what it reads of them in a step, and the losses that it makes of that."""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from mmengine.structures import PixelData
+from torch import Tensor, nn
+
+from kd_methods.compat.razor_recording import RazorRecorders, computes_alone, prepare_alone, take_margins
+from kd_methods.distill.distiller import MethodDistiller, parse_schedules
+from kd_methods.networks.probe import Probe
+from kd_methods.networks.recording import INPUTS, OUTPUTS, CallRecorder, Place, Records, tensors_of
+from kd_methods.networks.taps import Tap
+
+SIDES = ('student', 'teacher')
+
+
+def side_of(entry: Mapping) -> str:
+    """Which network an entry of a mapping reads."""
+    return 'student' if entry.get('from_student') else 'teacher'
+
+
+@dataclass
+class StepRecords:
+    """A batch, and what both networks did with it.
+
+    Attributes:
+        data (dict): ``inputs`` and ``data_samples``, as the student gets them.
+        student (Records): What was recorded of the student.
+        teacher (Records | None): What was recorded of the teacher; None where it was not run.
+        task (dict): The student's own losses.
+    """
+
+    data: dict[str, Any]
+    student: Records = field(default_factory=Records)
+    teacher: Records | None = None
+    task: dict[str, Any] = field(default_factory=dict)
+
+
+class Connection:
+    """One distiller between two networks; serves this package's distillers and MMRazor's alike.
+
+    Args:
+        name (str): Prefix of its losses' names, ``''`` or ``'name.'``.
+        distiller (nn.Module): A :class:`~kd_methods.distill.distiller.MethodDistiller`, which is prepared
+            here, or one of MMRazor.
+        student (Probe): Dry run of the student.
+        teacher (Probe): Dry run of the teacher.
+        key (str): Config key, for messages.
+
+    Attributes:
+        losses (nn.ModuleDict): Its losses, by name without the prefix.
+        taps (dict[str, dict[str, Tap]]): By loss and argument, what is read of a module. MMRazor's module
+            recorders are taps like others.
+    """
+
+    def __init__(self, name: str, distiller: nn.Module, student: Probe, teacher: Probe, key: str) -> None:
+        self.name, self.distiller, self.key = name, distiller, key
+        self.probes = dict(student=student, teacher=teacher)
+        self.native = isinstance(distiller, MethodDistiller)
+        if self.native:
+            distiller.prepare(student, teacher, key)
+        self.losses: nn.ModuleDict = distiller.distill_losses
+        self.mappings: dict[str, dict[str, dict]] = distiller.loss_forward_mappings
+        self.schedules = parse_schedules(distiller, key)
+        self.auto_weights = getattr(distiller, 'auto_weights', {})
+        self.razor = {
+            side: RazorRecorders(
+                getattr(distiller, f'{side}_recorders'), distiller.deliveries, side == 'student'
+            )
+            for side in SIDES
+        }
+        self.taps: dict[str, dict[str, Tap]] = {}
+
+    def connect(self) -> None:
+        """Find what each loss reads, once the names in the mappings are known to be right."""
+        networks = [self.probes[side].model for side in SIDES]
+        for side, network in zip(SIDES, networks):
+            self.razor[side].initialize(network)
+        prepare_alone(self.distiller, *networks)
+        take_margins(self.distiller, networks[1])
+        for loss, mapping in self.mappings.items():
+            taps = {argument: self._tap(entry) for argument, entry in mapping.items()}
+            self.taps[loss] = {argument: tap for argument, tap in taps.items() if tap is not None}
+
+    def places(self, side: str) -> dict[Place, set[int] | None]:
+        """Which calls of which modules of a network have to be recorded; None: all."""
+        taps = list(self._own_taps(side).values())
+        taps += [
+            self.taps[loss][a]
+            for loss in self.taps
+            for a in self.recorded(loss, side)
+            if a in self.taps[loss]
+        ]
+        places: dict[Place, set[int] | None] = {}
+        for tap in taps:
+            places.setdefault(tap.place, set()).add(tap.record_idx)
+        # Which calls a distiller of MMRazor reads is for it to say: all are kept.
+        return {**places, **dict.fromkeys(self.razor[side].modules.values())}
+
+    def beyond(self) -> list[str]:
+        """What reads something of the teacher that a plain forward (``mode='tensor'``) does not come to, or
+        that no dry run can tell.
+        """
+        firings = self.probes['teacher'].firings
+        razor = self.razor['teacher']
+        found = [f'delivery {name!r}' for name in self.distiller.deliveries.deliveries]
+        found += [
+            f'recorder {name!r} ({kind} of {source!r})'
+            for name, (kind, source) in razor.modules.items()
+            if source not in firings
+        ]
+        return found + [
+            f'recorder {name!r} ({type(r).__name__.replace("Recorder", "")} of {r.source!r})'
+            for name, r in razor.others.items()
+            if type(r).__name__ != 'ParameterRecorder'
+        ]
+
+    def compute(self, names: Iterable[str], step: StepRecords) -> dict[str, Tensor]:
+        """Some of the losses, their own weights included, by name without the prefix. A distiller with a
+        computation of its own gives all that it has.
+        """
+        if computes_alone(self.distiller):
+            for side in SIDES:
+                self.razor[side].fill(getattr(step, side))
+            return self.distiller.compute_distill_losses()
+        return {
+            name: self.losses[name](**{a: self.read(name, a, step) for a in self.mappings[name]})
+            for name in names
+        }
+
+    def read(self, loss: str, argument: str, step: StepRecords) -> Any:
+        """The value of an argument of a loss: a record, adapted if a connector is named, or a part of the
+        batch.
+        """
+        entry = self.mappings[loss][argument]
+        if 'from_data' in entry:
+            return ground_truth(step.data, entry['from_data'])
+        value = self.record(loss, argument, step)
+        if entry.get('connector'):
+            value = self.distiller.connectors[entry['connector']](value)
+        return value if entry.get('connector_idx') is None else value[entry['connector_idx']]
+
+    def record(self, loss: str, argument: str, step: StepRecords) -> Any:
+        """What an argument of a loss reads of a network, before any adapter."""
+        entry = self.mappings[loss][argument]
+        tap = self.taps[loss].get(argument)
+        return (
+            self.razor[side_of(entry)].read(entry) if tap is None else tap.read(getattr(step, side_of(entry)))
+        )
+
+    def recorded(self, loss: str, side: str) -> list[str]:
+        """The arguments of a loss that read one of the networks."""
+        return [a for a, e in self.mappings.get(loss, {}).items() if 'recorder' in e and side_of(e) == side]
+
+    def recorder_names(self, side: str) -> set[str]:
+        """Names that a mapping may read of one network: taps and recorders."""
+        return {*self._own_taps(side), *self.razor[side].recorders}
+
+    def student_tensors(self, loss: str, step: StepRecords) -> list[Tensor]:
+        """The student's recorded tensors with a gradient that a loss reads, before any adapter."""
+        values = [self.record(loss, argument, step) for argument in self.recorded(loss, 'student')]
+        return [t for value in values for t in tensors_of(value) if t.requires_grad]
+
+    def init_weights(self) -> None:
+        """Initialise connectors and losses, whose plain containers do not pass it on."""
+        for module in (*self.distiller.connectors.values(), *self.losses.values()):
+            if hasattr(module, 'init_weights'):
+                module.init_weights()
+        take_margins(self.distiller, self.probes['teacher'].model)
+
+    def clear(self) -> None:
+        """Let go of what MMRazor's recorders hold."""
+        for razor in self.razor.values():
+            razor.clear()
+
+    def _own_taps(self, side: str) -> dict[str, Tap]:
+        return getattr(self.distiller, f'{side}_taps') if self.native else {}
+
+    def _tap(self, entry: Mapping) -> Tap | None:
+        """The tap that an entry of a mapping reads; None for ground truth, and for what MMRazor records."""
+        if 'recorder' not in entry:
+            return None
+        side, name = side_of(entry), entry['recorder']
+        tap = self._own_taps(side).get(name)
+        if tap is not None and not {'record_idx', 'data_idx'} & set(entry):
+            return tap
+        kind, source = tap.place if tap is not None else self.razor[side].modules.get(name, (None, None))
+        if kind is None:
+            return None
+        return self._recorded_tap(self.probes[side], name, kind, source, entry)
+
+    def _recorded_tap(self, probe: Probe, name: str, kind: str, source: str, entry: Mapping) -> Tap:
+        """A tap by the indices of MMRazor's mappings, with its shape where the dry run came to it."""
+        firings = probe.firings.get(source, [])
+        call, index, shape = entry.get('record_idx') or 0, entry.get('data_idx'), None
+        call = call % len(firings) if -len(firings) <= call < 0 else call
+        if call < len(firings):
+            shape = firings[call].outputs if kind == OUTPUTS else firings[call].inputs
+        if index is not None and isinstance(shape, list):
+            if not -len(shape) <= index < len(shape):
+                raise ValueError(
+                    f'recorder {name!r}: data_idx={index} is out of range, {source!r} of the {probe.name} '
+                    f'returns {len(shape)} tensors.'
+                )
+            shape = shape[index]
+        return Tap(name, kind, source, call, index, shape, len(firings))
+
+
+def build_recorder(connections: Iterable[Connection], side: str, stop: bool = False) -> CallRecorder:
+    """A recorder of all that the distillers read of one network.
+
+    Args:
+        connections (Iterable[Connection]): The distillers.
+        side (str): ``'student'`` or ``'teacher'``.
+        stop (bool): End each pass after the last call that the dry run came to. Defaults to False.
+    """
+    connections = list(connections)
+    probe = connections[0].probes[side]
+    places: dict[Place, set[int] | None] = {}
+    for connection in connections:
+        for place, calls in connection.places(side).items():
+            known = places.get(place, set())
+            places[place] = None if calls is None or known is None else known | calls
+    if stop:
+        every = {place: range(len(probe.firings.get(place[1], []))) for place in places}
+        places = {place: every[place] if calls is None else calls for place, calls in places.items()}
+    changed = [
+        (kind, path)
+        for kind, path in places
+        if any(f.inputs_changed if kind == INPUTS else f.outputs_changed for f in probe.firings.get(path, []))
+    ]
+    return CallRecorder(probe.model, places, probe.name, stop and bool(places), changed)
+
+
+@contextlib.contextmanager
+def recording(connections: Iterable[Connection], side: str, recorder: CallRecorder) -> Iterator[Records]:
+    """Record one network, MMRazor's recorders and deliveries included, while it runs inside of this."""
+    with contextlib.ExitStack() as stack:
+        for connection in connections:
+            stack.enter_context(connection.razor[side].running())
+        yield stack.enter_context(recorder)
+
+
+def ground_truth(data: dict[str, Any], name: str) -> Any:
+    """A part of the batch by name: ``inputs``, or a field of its data samples.
+
+    Pixel maps come as one tensor N x H x W (a single channel is dropped) or N x C x H x W, anything else as a
+    list.
+    """
+    if name == 'inputs':
+        return data['inputs']
+    values = []
+    for sample in data.get('data_samples') or []:
+        if name not in sample:
+            raise KeyError(
+                f'from_data={name!r}: the data samples of this batch have {sorted(sample.keys())}. Load it '
+                'in the training pipeline (LoadAnnotations) and keep it (PackSegInputs / PackDetInputs).'
+            )
+        values.append(sample.get(name))
+    if values and all(isinstance(value, PixelData) for value in values):
+        maps = torch.stack([value.data for value in values])
+        return maps[:, 0] if maps.dim() == 4 and maps.size(1) == 1 else maps
+    return values
