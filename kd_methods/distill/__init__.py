@@ -1,22 +1,6 @@
-"""What all methods share: the training step, the frozen teacher, taps, the base distiller."""
+"""Two networks: the training step, the frozen teacher, the distillers and the weights of their losses."""
 
 from kd_methods.distill.algorithm import FrozenTeacherDistill
 from kd_methods.distill.distiller import ComposedDistiller, MethodDistiller
-from kd_methods.distill.loss_weights import AutoWeight, LossSchedule, LossWeights
-from kd_methods.distill.teacher import FrozenTeacher
-from kd_methods.networks.probe import Probe, probe_network
-from kd_methods.networks.taps import Tap, resolve_tap
 
-__all__ = [
-    'AutoWeight',
-    'ComposedDistiller',
-    'FrozenTeacher',
-    'FrozenTeacherDistill',
-    'LossSchedule',
-    'LossWeights',
-    'MethodDistiller',
-    'Probe',
-    'Tap',
-    'probe_network',
-    'resolve_tap',
-]
+__all__ = ['ComposedDistiller', 'FrozenTeacherDistill', 'MethodDistiller']

@@ -87,15 +87,14 @@ class FrozenTeacherDistill(BaseModel):
         teacher_module_inplace: bool = False,
         **unknown: Any,
     ) -> None:
-        check_arguments(
-            teacher, distiller, teacher_trainable, teacher_norm_eval, teacher_preprocessor, unknown
-        )
+        given = dict(teacher=teacher, distiller=distiller, teacher_preprocessor=teacher_preprocessor)
+        given.update(teacher_trainable=teacher_trainable, teacher_norm_eval=teacher_norm_eval)
+        check_arguments(given, unknown)
         student = build_network(architecture, 'model.architecture')
         teacher_network = build_network(teacher, 'model.teacher')
         if teacher_network is student:
             raise ValueError(
-                'model.teacher is the very network of model.architecture: freezing it would freeze the '
-                'student. Give a copy or its config.'
+                'model.teacher is the very network of model.architecture. Give a copy or its config.'
             )
         frozen = FrozenTeacher(teacher_network, teacher_precision)
         if data_preprocessor is None:
@@ -120,17 +119,13 @@ class FrozenTeacherDistill(BaseModel):
             report = frozen.load(teacher_ckpt, teacher_ckpt_trusted)
             print_log(f'Teacher weights from {teacher_ckpt}: {report}', logger='current')
         else:
-            warnings.warn(
-                'model.teacher_ckpt is not set: the teacher has only what its init_cfg loads, or random '
-                'weights.',
-                stacklevel=2,
-            )
+            message = 'the teacher has only what its init_cfg loads, or random weights.'
+            warnings.warn(f'model.teacher_ckpt is not set: {message}', stacklevel=2)
         self.distiller = build_distiller(distiller, 'model.distiller')
         self._connect(dry_run_size)
         if not (student_trainable or any(p.requires_grad for p in self.distiller.parameters())):
             raise ValueError(
-                'model.student_trainable=False leaves nothing to train: this distiller has no layers of '
-                'its own.'
+                'model.student_trainable=False leaves nothing to train: the distiller has no layers.'
             )
         self.tie = UnusedParameterTie()
         self._disconnected: set[str] = set()
@@ -199,7 +194,7 @@ class FrozenTeacherDistill(BaseModel):
 
         Args:
             step (StepRecords): The step, with a pass of the teacher where a loss is computed.
-            names (Collection[str] | None): Distillation losses to compute. Defaults to None: those that count.
+            names (Collection[str] | None): Distillation losses to compute. Defaults to None, all that count.
         """
         losses: dict[str, Any] = {}
         if self.calculate_student_loss:

@@ -37,17 +37,13 @@ class ChannelLayout:
         teacher: str | Sequence[str] | None = None,
     ) -> None:
         if not isinstance(channels, Mapping) or not channels:
-            raise TypeError(
-                f'{KEY}.channels: expected channels by name, such as dict(rgb=3, x=1). Got: {channels!r}'
-            )
+            raise TypeError(f'{KEY}.channels: expected names, such as dict(rgb=3, x=1). Got: {channels!r}')
         if any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in channels.values()):
             raise ValueError(f'{KEY}.channels: every part has 1 channel or more. Got: {dict(channels)}')
         self.channels = dict(channels)
         self.parts: dict[str, list[str]] = {}
-        for side, given, default in (
-            ('student', student, list(channels)[:1]),
-            ('teacher', teacher, list(channels)),
-        ):
+        for side, given in (('student', student), ('teacher', teacher)):
+            default = list(channels)[: 1 if side == 'student' else None]
             names = default if given is None else [given] if isinstance(given, str) else list(given)
             unknown = [name for name in names if name not in channels]
             if unknown or not names:
@@ -60,10 +56,7 @@ class ChannelLayout:
         if cfg is None or isinstance(cfg, cls):
             return cfg
         if not isinstance(cfg, Mapping):
-            raise TypeError(
-                f'{KEY}: expected dict(channels=dict(rgb=3, x=1)), with student and teacher if need be. '
-                f'Got: {cfg!r}'
-            )
+            raise TypeError(f'{KEY}: expected dict(channels=dict(rgb=3, x=1), ...). Got: {cfg!r}')
         check_names(KEY, cfg, {'channels', 'student', 'teacher'})
         if 'channels' not in cfg:
             raise KeyError(f'{KEY}: channels is missing, e.g. channels=dict(rgb=3, x=1)')
@@ -158,7 +151,7 @@ def channel_layout(
         layout.check(dict(student=student, teacher=teacher))
         if teacher_preprocessor != 'own':
             raise ValueError(
-                f"{KEY} gives the networks different channels, so teacher_preprocessor must be 'own'"
+                f"{KEY} gives the networks different channels: teacher_preprocessor must be 'own'"
             )
         return layout
     student_takes, teacher_takes = (dry_run_input(network, (8, 8)).shape[1] for network in (student, teacher))

@@ -3,7 +3,6 @@
 import contextlib
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from mmengine.model import BaseModule, ModuleList
 from mmengine.registry import MODELS
@@ -164,11 +163,12 @@ class MethodDistiller(BaseModule):
         for name, pair in self.taps.items():
             self.student_taps[name] = resolve_tap(student, pair['student'], f'{key}.taps.{name}')
             self.teacher_taps[name] = resolve_tap(teacher, pair['teacher'], f'{key}.taps.{name}')
-        self.student_network, self.teacher_network = _Hidden(student.model), _Hidden(teacher.model)
+        # Not by assignment, which would make the networks sub-modules.
+        self.__dict__.update(student_network=student.model, teacher_network=teacher.model)
         try:
             self.configure(self.student_taps, self.teacher_taps)
         finally:
-            self.student_network = self.teacher_network = None
+            self.__dict__.update(student_network=None, teacher_network=None)
         with mmrazor_scope():
             self._build(key)
 
@@ -188,10 +188,8 @@ class MethodDistiller(BaseModule):
             return dict(student=tap, teacher=tap)
         if isinstance(tap, Mapping) and set(tap) == {'student', 'teacher'}:
             return dict(tap)
-        raise TypeError(
-            f'distiller.taps.{name}: give a tap for both networks or dict(student=..., teacher=...), got '
-            f'{tap!r}.'
-        )
+        form = 'a tap for both networks or dict(student=..., teacher=...)'
+        raise TypeError(f'distiller.taps.{name}: give {form}, got {tap!r}.')
 
 
 @MODELS.register_module()
@@ -206,15 +204,10 @@ class ComposedDistiller(BaseModule):
     def __init__(self, distillers: Sequence[dict] | dict[str, dict]) -> None:
         super().__init__()
         named = isinstance(distillers, Mapping) and 'type' not in distillers
-        if (
-            not named
-            and (not isinstance(distillers, Sequence) or isinstance(distillers, str))
-            or not distillers
-        ):
-            raise TypeError(
-                'distiller.distillers: expected a non-empty list or dict of distiller configs, got '
-                f'{distillers!r}.'
-            )
+        listed = isinstance(distillers, Sequence) and not isinstance(distillers, str)
+        if not (named or listed) or not distillers:
+            what = 'a non-empty list or dict of distiller configs'
+            raise TypeError(f'distiller.distillers: expected {what}, got {distillers!r}.')
         cfgs = list(distillers.values()) if named else list(distillers)
         self.names: list[str] = list(distillers) if named else [''] * len(cfgs)
         self.distillers = ModuleList(  # mmengine's: it initialises its members
@@ -274,18 +267,6 @@ def parse_schedules(distiller: nn.Module, key: str) -> dict[str, LossSchedule]:
     schedules = getattr(distiller, 'loss_schedules', {})
     unknown = sorted(set(schedules) - set(distiller.distill_losses.keys()))
     if unknown:
-        raise KeyError(
-            f'{key}.loss_schedules: no loss {unknown}; distill_losses has '
-            f'{sorted(distiller.distill_losses.keys())}.'
-        )
+        known = sorted(distiller.distill_losses.keys())
+        raise KeyError(f'{key}.loss_schedules: no loss {unknown}; distill_losses has {known}.')
     return {name: LossSchedule.parse(cfg, f'{key}.loss_schedules.{name}') for name, cfg in schedules.items()}
-
-
-class _Hidden:
-    """A network in an attribute of a module, without becoming a part of it."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self.__dict__['network'] = network
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.__dict__['network'], name)

@@ -6,6 +6,7 @@ from mmengine.logging import print_log
 from torch import nn
 
 from kd_methods.networks.checkpoint import load_strict
+from kd_methods.utils.text import first_few
 
 ALL_BUT_BACKBONE = 'all_but_backbone'
 
@@ -30,19 +31,13 @@ def parts_to_inherit(
     if inherit is None:
         return []
     if inherit == ALL_BUT_BACKBONE:
-        parts = {
-            name: part
-            for name, part in student.named_children()
-            if name not in ('backbone', 'data_preprocessor')
-        }
-        inherit = [name for name, part in parts.items() if part.state_dict()]
+        others = ('backbone', 'data_preprocessor')
+        inherit = [n for n, part in student.named_children() if n not in others and part.state_dict()]
     elif isinstance(inherit, str):
         inherit = [inherit]
     if not isinstance(inherit, Sequence) or not all(isinstance(name, str) for name in inherit):
-        raise TypeError(
-            f"{key}: give names of parts, e.g. ('neck', 'bbox_head'), or {ALL_BUT_BACKBONE!r}. Got: "
-            f'{inherit!r}'
-        )
+        example = f"('neck', 'bbox_head'), or {ALL_BUT_BACKBONE!r}"
+        raise TypeError(f'{key}: give names of parts, e.g. {example}. Got: {inherit!r}')
     for name in inherit:
         for side, network in (('student', student), ('teacher', teacher)):
             if not name or name not in dict(network.named_modules()):
@@ -59,12 +54,8 @@ def inherit_parts(names: Sequence[str], student: nn.Module, teacher: nn.Module) 
     if names:
         print_log(f"The student starts from its teacher's {', '.join(names)}.", logger='current')
     for name in names:
-        load_strict(
-            student.get_submodule(name),
-            teacher.get_submodule(name).state_dict(),
-            f"student's {name}",
-            'the teacher',
-        )
+        state = teacher.get_submodule(name).state_dict()
+        load_strict(student.get_submodule(name), state, f"student's {name}", 'the teacher')
 
 
 def _check_shapes(name: str, student: nn.Module, teacher: nn.Module, key: str) -> None:
@@ -73,14 +64,12 @@ def _check_shapes(name: str, student: nn.Module, teacher: nn.Module, key: str) -
         for network in (student, teacher)
     )
     differing = [
-        f'{name}.{k}: student {own.get(k, "-")}, teacher {given.get(k, "-")}'
+        f'{name}.{k} (student {own.get(k, "-")}, teacher {given.get(k, "-")})'
         for k in dict.fromkeys([*own, *given])
         if own.get(k) != given.get(k)
     ]
     if differing:
-        more = f', ... ({len(differing) - 4} more)' if len(differing) > 4 else ''
         raise ValueError(
-            f"{key}: {name!r} of the student is not shaped as the teacher's: "
-            f'{"; ".join(differing[:4])}{more}. '
-            'Inherit only parts of one shape: necks of equal width, heads of equal width and classes'
+            f"{key}: {name!r} of the student is not shaped as the teacher's: {first_few(differing)}. Inherit "
+            'only parts of one shape: necks of equal width, heads of equal width and classes'
         )

@@ -1,5 +1,6 @@
 """How much each distillation loss counts at an iteration: schedules and weights that find themselves."""
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -44,32 +45,30 @@ class LossSchedule:
         if unknown:
             raise KeyError(f'{key}: a schedule has no {unknown}; it takes {known}.')
         schedule = cls(**cfg)
-        if schedule.decay not in DECAYS:
-            raise ValueError(f'{key}.decay: {schedule.decay!r} is none of {list(DECAYS)}.')
-        if schedule.decay != 'none' and schedule.end is None:
-            raise ValueError(
-                f'{key}.decay={schedule.decay!r} needs `end`, the iteration at which the loss is gone.'
-            )
-        if schedule.begin < 0 or schedule.warmup < 0:
-            raise ValueError(
-                f'{key}: begin and warmup count iterations and cannot be negative, got {schedule}.'
-            )
-        if schedule.end is not None and schedule.end < schedule.begin + schedule.warmup:
-            raise ValueError(
-                f'{key}: end={schedule.end} lies before begin + warmup = {schedule.begin + schedule.warmup}.'
-            )
-        if schedule.decay_begin is not None:
-            if schedule.decay == 'none':
-                raise ValueError(
-                    f"{key}.decay_begin={schedule.decay_begin} has no effect without decay='linear' or "
-                    "'cosine'."
-                )
-            if not schedule.begin + schedule.warmup <= schedule.decay_begin < schedule.end:
-                raise ValueError(
-                    f'{key}.decay_begin={schedule.decay_begin} has to lie from the end of the warm-up, '
-                    f'{schedule.begin + schedule.warmup}, to before end={schedule.end}.'
-                )
+        problem = schedule.problem()
+        if problem:
+            raise ValueError(f'{key}{problem}')
         return schedule
+
+    def problem(self) -> str:
+        """What does not fit together, as the end of a sentence that begins with the config key; '' if all
+        does.
+        """
+        top = self.begin + self.warmup
+        if self.decay not in DECAYS:
+            return f'.decay: {self.decay!r} is none of {list(DECAYS)}.'
+        if self.decay != 'none' and self.end is None:
+            return f'.decay={self.decay!r} needs `end`, the iteration at which the loss is gone.'
+        if self.begin < 0 or self.warmup < 0:
+            return f': begin and warmup count iterations and cannot be negative, got {self}.'
+        if self.end is not None and self.end < top:
+            return f': end={self.end} lies before begin + warmup = {top}.'
+        if self.decay_begin is not None and self.decay == 'none':
+            return f".decay_begin={self.decay_begin} has no effect without decay='linear' or 'cosine'."
+        if self.decay_begin is not None and not top <= self.decay_begin < self.end:
+            allowed = f'from the end of the warm-up, {top}, to before end={self.end}'
+            return f'.decay_begin={self.decay_begin} has to lie {allowed}.'
+        return ''
 
     def factor(self, step: int) -> float:
         """The factor at an iteration, counted from 0."""
@@ -102,9 +101,8 @@ class AutoWeight(nn.Module):
     def __init__(self, ratio: float = 0.3, iters: int = 100) -> None:
         super().__init__()
         if ratio <= 0 or iters < 1:
-            raise ValueError(
-                f"loss_weight=dict(type='auto', ...): ratio must be > 0 and iters >= 1, got {ratio}, {iters}."
-            )
+            problem = f'ratio must be > 0 and iters >= 1, got {ratio}, {iters}.'
+            raise ValueError(f"loss_weight=dict(type='auto', ...): {problem}")
         self.ratio = ratio
         self.iters = iters
         self.count = 0
@@ -126,14 +124,10 @@ class AutoWeight(nn.Module):
             raise ValueError(f"{key}: {weight!r} is neither a number nor 'auto'.")
         given = dict(weight) if isinstance(weight, Mapping) else dict(type=weight)
         options = {name: value for name, value in given.items() if name != 'type'}
-        numbers = all(
-            isinstance(value, (int, float)) and not isinstance(value, bool) for value in options.values()
-        )
+        numbers = all(type(value) in (int, float) for value in options.values())
         if given.get('type') != 'auto' or not set(options) <= {'ratio', 'iters'} or not numbers:
-            raise ValueError(
-                f"{key}: expected a number, 'auto' or dict(type='auto', ratio=0.3, iters=100), got "
-                f'{weight!r}.'
-            )
+            form = "a number, 'auto' or dict(type='auto', ratio=0.3, iters=100)"
+            raise ValueError(f'{key}: expected {form}, got {weight!r}.')
         return options
 
     @property
@@ -144,9 +138,8 @@ class AutoWeight(nn.Module):
     def weight(self) -> Tensor:
         """The current weight, on the device of the networks."""
         task, loss = self.norms
-        return torch.where(
-            loss > 0, self.ratio * task / loss.clamp_min(torch.finfo(loss.dtype).tiny), 0.0
-        ).float()
+        ratio = self.ratio * task / loss.clamp_min(torch.finfo(loss.dtype).tiny)
+        return torch.where(loss > 0, ratio, 0.0).float()
 
     def measure(self, task_loss: Tensor, loss: Tensor, taps: list[Tensor], name: str) -> None:
         """Add the gradient norms of one iteration at the student's taps."""
@@ -164,17 +157,11 @@ class AutoWeight(nn.Module):
         self.count += 1
         if self.found:  # the one host sync, once a run
             value = float(self.weight())
-            print_log(
-                f'{name}: auto weight fixed at {value:.6g} after {self.iters} iterations (gradient ratio '
-                f'{self.ratio})',
-                logger='current',
-            )
+            how = f'after {self.iters} iterations (gradient ratio {self.ratio})'
+            print_log(f'{name}: auto weight fixed at {value:.6g} {how}', 'current')
             if value == 0:
-                print_log(
-                    f'{name}: its gradient at the tap was 0 in all of them, so it stays without effect.',
-                    'current',
-                    30,
-                )
+                message = 'its gradient at the tap was 0 in all of them, so it stays without effect.'
+                print_log(f'{name}: {message}', 'current', logging.WARNING)
 
     def _load_from_state_dict(self, *args, **kwargs) -> None:
         super()._load_from_state_dict(*args, **kwargs)
@@ -265,21 +252,15 @@ def split_auto_weight(weight: Any, count: int, key: str = 'loss_weight') -> Any:
     else as it is.
     """
     options = AutoWeight.parse(weight, key)
-    return (
-        weight
-        if options is None
-        else dict(options, type='auto', ratio=options.get('ratio', AutoWeight().ratio) / count)
-    )
+    if options is None:
+        return weight
+    return dict(options, type='auto', ratio=options.get('ratio', AutoWeight().ratio) / count)
 
 
 def sum_losses(losses: dict[str, Any]) -> Tensor:
     """The task's objective, as mmengine sums it up."""
-    terms = [
-        v.mean() if isinstance(v, Tensor) else sum(t.mean() for t in v)
-        for k, v in losses.items()
-        if 'loss' in k
-    ]
-    return sum(terms)
+    terms = [value for name, value in losses.items() if 'loss' in name]
+    return sum(v.mean() if isinstance(v, Tensor) else sum(t.mean() for t in v) for v in terms)
 
 
 def gradient_norm(loss: Tensor | None, tensors: list[Tensor], scale: Tensor | float = 1.0) -> Tensor | None:

@@ -1,4 +1,4 @@
-"""The teacher's own preprocessing beside the student's."""
+"""One raw batch, preprocessed for each of the two networks in its own way."""
 
 import copy
 from typing import Any
@@ -10,16 +10,8 @@ from torch import nn
 from kd_methods.distill.channels import ChannelLayout
 
 #: Attributes that decide what a preprocessor of mmengine, mmseg or mmdet makes of an image.
-_ATTRIBUTES = (
-    '_enable_normalize',
-    '_channel_conversion',
-    'bgr_to_rgb',
-    'pad_size_divisor',
-    'pad_value',
-    'size',
-    'size_divisor',
-    'pad_val',
-)
+_ATTRIBUTES = ('_enable_normalize', '_channel_conversion', 'bgr_to_rgb')
+_ATTRIBUTES += ('pad_size_divisor', 'pad_value', 'size', 'size_divisor', 'pad_val')
 
 
 class PairedPreprocessor(BaseDataPreprocessor):
@@ -54,21 +46,17 @@ class PairedPreprocessor(BaseDataPreprocessor):
         if teacher_inputs.shape[-2:] != result['inputs'].shape[-2:]:
             raise ValueError(
                 f'teacher.data_preprocessor pads this batch to {tuple(teacher_inputs.shape[-2:])}, the '
-                "student's to "
-                f'{tuple(result["inputs"].shape[-2:])}, so their pixels would not correspond. Give both the '
-                'same size and '
-                'size_divisor, e.g. teacher=dict(cfg_path=..., data_preprocessor=dict(size=...)), or set '
-                "teacher_preprocessor='student'."
+                f"student's to {tuple(result['inputs'].shape[-2:])}, so their pixels would not correspond. "
+                'Give both the same size and size_divisor, e.g. teacher=dict(cfg_path=..., '
+                "data_preprocessor=dict(size=...)), or set teacher_preprocessor='student'."
             )
         result['teacher_inputs'] = teacher_inputs
         return result
 
     def _of(self, side: str, data: Any, given: bool = False) -> Any:
-        return (
-            data
-            if self.layout is None
-            else dict(data, inputs=self.layout.select(data['inputs'], side, given))
-        )
+        if self.layout is None:
+            return data
+        return dict(data, inputs=self.layout.select(data['inputs'], side, given))
 
 
 def pair_preprocessors(
@@ -88,13 +76,10 @@ def pair_preprocessors(
             'model.inputs: each network normalises its own channels, so architecture and teacher both need '
             'a data_preprocessor in their configs'
         )
-    if layout is None and (
-        teacher is None
-        or student is None
-        or type(teacher) is BaseDataPreprocessor
-        or same_preprocessing(student, teacher)
-    ):
-        return student
+    if layout is None:
+        nothing = teacher is None or student is None or type(teacher) is BaseDataPreprocessor
+        if nothing or same_preprocessing(student, teacher):
+            return student
     if getattr(student, 'batch_augments', None) or getattr(teacher, 'batch_augments', None):
         raise ValueError(
             "teacher.data_preprocessor differs from the student's and one of them has batch_augments, "

@@ -4,7 +4,8 @@ Distributed training with ``find_unused_parameters=False``, the fast way, waits 
 parameter. A parameter may have none at a step: an adapter whose loss is scheduled off, an auxiliary head
 while the task loss is not used. Such parameters are tied to the objective with a gradient of exactly zero:
 they stand still but for what the optimizer does without a gradient (weight decay, what is left of momentum),
-on one process as on many."""
+on one process as on many.
+"""
 
 from collections.abc import Hashable, Iterable
 from typing import Any
@@ -89,9 +90,5 @@ def _unreached(roots: Iterable[Tensor], module: nn.Module) -> list[str]:
 
 
 def _tensors(values: Iterable[Any]) -> list[Tensor]:
-    return [
-        t
-        for value in values
-        for t in (value if isinstance(value, (list, tuple)) else [value])
-        if isinstance(t, Tensor)
-    ]
+    flat = [t for value in values for t in (value if isinstance(value, (list, tuple)) else [value])]
+    return [t for t in flat if isinstance(t, Tensor)]

@@ -12,7 +12,13 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
 from kd_methods.export.plain_config import plain_config, plain_metainfo
-from kd_methods.networks.checkpoint import extract_state_dict, load_strict, safe_load, student_state_dict
+from kd_methods.networks.checkpoint import (
+    extract_state_dict,
+    load_strict,
+    safe_load,
+    student_state_dict,
+    with_versions,
+)
 from kd_methods.networks.config import build_network, load_config
 from kd_methods.utils.files import write_file
 
@@ -47,10 +53,7 @@ def student_checkpoint(checkpoint: dict, cfg: Config | None = None, cfg_text: st
     """
     state = student_state_dict(extract_state_dict(checkpoint))
     weights = OrderedDict((name, _alone(value)) for name, value in state.items())
-    if (
-        getattr(state, '_metadata', None) is not None
-    ):  # module versions, by which some layers rename their keys
-        weights._metadata = state._metadata
+    weights = with_versions(weights, state)
     given = checkpoint.get('meta') or {}
     meta = dict(mmengine_version=mmengine_version)
     package = (cfg.get('default_scope') if cfg is not None else None) or 'mmseg'

@@ -149,9 +149,7 @@ def load_strict(
         if k in own and isinstance(v, torch.Tensor) and v.shape != own[k].shape
     ]
     wrong = {name for name, _, _ in report.mismatched}
-    fitting = OrderedDict((k, v) for k, v in state_dict.items() if k not in wrong)
-    if hasattr(state_dict, '_metadata'):  # module versions: some layers rename their keys by it
-        fitting._metadata = state_dict._metadata
+    fitting = with_versions(OrderedDict((k, v) for k, v in state_dict.items() if k not in wrong), state_dict)
     keys = model.load_state_dict(fitting, strict=False)
     report.missing = [
         k for k in keys.missing_keys if k not in wrong and not k.endswith('num_batches_tracked')
@@ -212,12 +210,22 @@ def _wrapping_prefix(inner: dict, outer: dict) -> str | None:
 
 def _strip(state: dict, prefix: str) -> dict:
     out = OrderedDict((k[len(prefix) :], v) for k, v in state.items() if k.startswith(prefix))
-    metadata = getattr(state, '_metadata', None)
-    if metadata is not None:
-        out._metadata = OrderedDict(
-            (k[len(prefix) :], v) for k, v in metadata.items() if k.startswith(prefix)
-        )
-    return out
+    return with_versions(out, state, prefix)
+
+
+def with_versions(state: OrderedDict, source: dict, prefix: str = '') -> OrderedDict:
+    """Give weights the module versions of those that they were made of: some layers rename their keys by them.
+
+    Args:
+        state (OrderedDict): The weights.
+        source (dict): The weights that they were made of.
+        prefix (str): What was taken away from the names. Defaults to ``''``.
+    """
+    versions = getattr(source, '_metadata', None)  # torch's; it has no public name
+    if versions is not None:
+        kept = {k[len(prefix) :]: v for k, v in versions.items() if k.startswith(prefix)}
+        setattr(state, '_metadata', OrderedDict(kept))  # noqa: B010 (as above)
+    return state
 
 
 def _listing(title: str, names: list[str]) -> list[str]:

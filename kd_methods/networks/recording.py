@@ -38,9 +38,8 @@ class Call:
     @property
     def changed(self) -> bool:
         """Whether one of the tensors was changed in place after the call."""
-        return any(
-            t._version != version for t, version in self.versions
-        )  # torch's count; it has no public name
+        # torch's count of in-place changes has no public name
+        return any(t._version != version for t, version in self.versions)
 
 
 @dataclass

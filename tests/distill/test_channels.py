@@ -83,7 +83,7 @@ def test_own_channels_alone_pass_only_where_they_may():
     [
         (4, TypeError, r'model.inputs: expected dict\(channels='),
         (dict(), KeyError, 'channels is missing'),
-        (dict(channels=4), TypeError, 'model.inputs.channels: expected channels by name'),
+        (dict(channels=4), TypeError, 'model.inputs.channels: expected names'),
         (dict(channels=dict(rgb=0)), ValueError, '1 channel or more'),
         (dict(channels=dict(rgb=True)), ValueError, '1 channel'),
         (
