@@ -52,15 +52,15 @@ def scale_of(loss: LossUse, weights: LossWeights) -> float | None:
 def ratio_of(loss: LossUse, weights: LossWeights) -> float | None:
     """Gradient norm of a weighted loss relative to the task's at the same tap."""
     scale = scale_of(loss, weights)
-    return (
-        loss.grad * scale / loss.task if loss.grad is not None and loss.task and scale is not None else None
-    )
+    known = loss.grad is not None and loss.task and scale is not None
+    return loss.grad * scale / loss.task if known else None
 
 
 def _judge(loss: LossUse, weights: LossWeights) -> str:
     where = ', '.join(loss.places) or 'its tap'
     if not math.isfinite(loss.value):
-        return f'{loss.name} is {loss.value} on this batch. Check its inputs: temperature, norms, logarithms, labels.'
+        check = 'Check its inputs: temperature, norms, logarithms, labels.'
+        return f'{loss.name} is {loss.value} on this batch. {check}'
     if loss.frozen:
         return (
             f'{loss.name}: {where} of the student needs no gradient, so this loss cannot teach it anything: '
@@ -73,16 +73,19 @@ def _judge(loss: LossUse, weights: LossWeights) -> str:
             'loss_forward_mappings (from_student) and whether the loss detaches its input.'
         )
     if not math.isfinite(loss.grad):
-        return f'{loss.name}: its gradient at {where} is {loss.grad}. Check the loss where its inputs are equal or 0.'
+        check = 'Check the loss where its inputs are equal or 0.'
+        return f'{loss.name}: its gradient at {where} is {loss.grad}. {check}'
     if loss.value == 0:
         return (
             f'{loss.name} is exactly 0 on this batch: it teaches nothing. Same tensors on both sides, a '
             'margin that is met already, or no valid label?'
         )
     if loss.grad == 0:
-        return f'{loss.name} is {loss.value:.3g}, but its gradient at {where} is exactly 0: it teaches the student nothing.'
+        value = f'{loss.name} is {loss.value:.3g}'
+        return f'{value}, but its gradient at {where} is exactly 0: it teaches the student nothing.'
     if loss.task == 0 and weights.auto_of(loss.name) is not None:
-        return f"{loss.name}: loss_weight='auto' finds 0, since the task loss has no gradient at {where}. Give a number."
+        why = f'since the task loss has no gradient at {where}. Give a number.'
+        return f"{loss.name}: loss_weight='auto' finds 0, {why}"
     ratio = ratio_of(loss, weights)
     if ratio is not None and not RATIO_RANGE[0] <= ratio <= RATIO_RANGE[1]:
         small = ratio < 1
@@ -90,8 +93,7 @@ def _judge(loss: LossUse, weights: LossWeights) -> str:
         hint = f', or about {fitting:.2g} for a ratio of 0.3' if fitting else ''
         return (
             f'{loss.name} is out of proportion: its gradient at {where} is {ratio:.3g} times the task '
-            "loss's, so "
-            f'{"it hardly has an effect" if small else "the task hardly counts"}. Set its '
+            f"loss's, so {'it hardly has an effect' if small else 'the task hardly counts'}. Set its "
             f"loss_weight='auto'{hint}."
         )
     return ''

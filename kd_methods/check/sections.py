@@ -32,18 +32,10 @@ def networks(
         flops, why = count_flops(plain_network(cfgs[name], f'model ({name})'), size)
         if flops is None:
             notes.append(f'The FLOPs of the {name} could not be counted: {why}')
-        rows.append(
-            (
-                name,
-                describe(network),
-                class_count(network) or '-',
-                count(parameter_count(network)),
-                count(flops),
-            )
-        )
-    return table(
-        rows, ('', '', 'classes', 'parameters', f'multiply-adds at {size[0]}x{size[1]}'), right=(2, 3, 4)
-    )
+        classes, parameters = class_count(network) or '-', count(parameter_count(network))
+        rows.append((name, describe(network), classes, parameters, count(flops)))
+    header = ('', '', 'classes', 'parameters', f'multiply-adds at {size[0]}x{size[1]}')
+    return table(rows, header, right=(2, 3, 4))
 
 
 def teacher(model: Any, quality: Quality | None, trusted: bool, wrong: list[str], notes: list[str]) -> str:
@@ -55,66 +47,43 @@ def teacher(model: Any, quality: Quality | None, trusted: bool, wrong: list[str]
         weights = f'init_cfg of the model: {frozen.model.init_cfg["checkpoint"]}'
     else:
         weights = 'none'
-        wrong.append(
-            'The teacher is not loaded: model.teacher_ckpt is not set, so it teaches what random weights '
-            'say. Train it with its own config and name the file.'
-        )
+        cure = 'so it teaches what random weights say. Train it with its own config and name the file.'
+        wrong.append(f'The teacher is not loaded: model.teacher_ckpt is not set, {cure}')
     how, differences = describe_preprocessing(model)
     if differences and not how.startswith('its own'):
-        notes.append(
-            f"teacher_preprocessor='student': the teacher sees another normalisation than in its training "
-            f'({"; ".join(differences)}).'
-        )
-    rows = [
-        ('weights', weights),
-        ('stops', _stop(model)),
-        ('precision', frozen.precision),
-        ('preprocessing', '\n'.join([how, *differences])),
-    ]
+        sees = 'the teacher sees another normalisation than in its training'
+        notes.append(f"teacher_preprocessor='student': {sees} ({'; '.join(differences)}).")
+    rows = [('weights', weights), ('stops', _stop(model)), ('precision', frozen.precision)]
+    rows.append(('preprocessing', '\n'.join([how, *differences])))
     if quality is not None:
-        rows.append(
-            (
-                'on this batch',
-                f'cross-entropy {quality.loss:.3g} (equal probabilities: {quality.chance:.3g}), pixel '
-                f'accuracy {quality.accuracy:.3f} (always the commonest class: {quality.commonest:.3f})',
-            )
-        )
+        text = f'cross-entropy {quality.loss:.3g} (equal probabilities: {quality.chance:.3g}), '
+        text += f'pixel accuracy {quality.accuracy:.3f} (always the commonest class: {quality.commonest:.3f})'
+        rows.append(('on this batch', text))
     return pairs(rows)
 
 
 def _stop(model: Any) -> str:
-    recorder, firings = model.teacher.recorder, model.probes[1].firings
-    if not recorder.stop:
-        return f'never: runs whole, mode={model.teacher.mode!r}'
-    ends = {
-        (firings[path][call].order, path, call)
-        for (_, path), calls in recorder.places.items()
-        for call in calls
-    }
-    end, path, call = max(ends)
-    parents = {name.rpartition('.')[0] for name in firings}
-    layers = [f.order for name, fs in firings.items() if name not in parents for f in fs]
-    skipped = sum(order > end for order in layers)
+    """Where the teacher's pass ends, and how many calls of layers that saves."""
+    places, probe, mode = model.teacher.recorder.places, model.probes[1], model.teacher.mode
+    if not model.teacher.recorder.stop:
+        return f'never: runs whole, mode={mode!r}'
+    read = [(path, call) for (_, path), calls in places.items() for call in calls]
+    end, path, call = max((probe.firings[path][call].order, path, call) for path, call in read)
+    layers = [name for name in probe.firings if not list(probe.model.get_submodule(name).children())]
+    orders = [firing.order for name in layers for firing in probe.firings[name]]
+    skipped = sum(order > end for order in orders)
     number = f', call {call + 1}' if call else ''
-    return (
-        f'after {path}{number} (mode={model.teacher.mode!r}), skipping {skipped} of {len(layers)} layer calls'
-    )
+    return f'after {path}{number} (mode={mode!r}), skipping {skipped} of {len(orders)} layer calls'
 
 
 def taps(model: Any, step: Step, notes: list[str]) -> str:
     """Places that the losses read."""
-    rows = [
-        (
-            tap.name,
-            tap.side,
-            tap.place,
-            tap.fires,
-            format_shape(tap.dry),
-            format_shape(tap.real),
-            'protected' if tap.protected else '-',
+    rows = []
+    for tap in sorted(step.taps, key=lambda tap: tap.name.split(' = ')[0]):
+        shapes = format_shape(tap.dry), format_shape(tap.real)
+        rows.append(
+            (tap.name, tap.side, tap.place, tap.fires, *shapes, 'protected' if tap.protected else '-')
         )
-        for tap in sorted(step.taps, key=lambda tap: tap.name.split(' = ')[0])
-    ]
     for connection in model.connections:
         for side in SIDES:
             read = {
@@ -138,14 +107,8 @@ def adapters(model: Any, step: Step, wrong: list[str]) -> str:
                 f'distiller.{name} gets no gradient: no loss in use reads it. Remove it, or check the '
                 'mappings.'
             )
-        rows.append(
-            (
-                name,
-                format_shape(tuple(parameter.shape)),
-                count(parameter.numel()),
-                'trained' if parameter.requires_grad else 'fixed',
-            )
-        )
+        state = 'trained' if parameter.requires_grad else 'fixed'
+        rows.append((name, format_shape(tuple(parameter.shape)), count(parameter.numel()), state))
     if not rows:
         return 'none'
     rows.append(('sum', '', count(sum(p.numel() for p in model.distiller.parameters())), ''))
@@ -156,47 +119,29 @@ def losses(model: Any, step: Step, notes: list[str]) -> str:
     """Each loss beside the task loss at the same tap."""
     weights, rows = model.weights, []
     for loss in step.losses:
-        scale = scale_of(loss, weights)
-        schedule = weights.schedules.get(loss.name)
+        scale, where = scale_of(loss, weights), ', '.join(loss.places)
         auto = '-' if weights.auto_of(loss.name) is None else number(scale)
+        own = number(loss.value), number(weights.base.get(loss.name)), auto
+        schedule = _schedule(weights.schedules.get(loss.name))
         weighted = None if loss.grad is None or scale is None else loss.grad * scale
-        rows.append(
-            (
-                loss.name,
-                number(loss.value),
-                number(weights.base.get(loss.name)),
-                auto,
-                _schedule(schedule),
-                ', '.join(loss.places),
-                number(weighted),
-                number(loss.task),
-                number(ratio_of(loss, weights)),
-            )
-        )
+        norms = number(weighted), number(loss.task), number(ratio_of(loss, weights))
+        rows.append((loss.name, *own, schedule, where, *norms))
         if loss.grad and loss.task is None:
-            notes.append(
-                f'{loss.name}: the task loss does not reach {", ".join(loss.places)}, so nothing can be '
-                'compared there.'
-            )
-    rows += [
-        (name, 'off', number(weight), '-', _schedule(weights.schedules.get(name)), '', '', '', '')
-        for name, weight in weights.base.items()
-        if weight == 0
-    ]
+            text = f'the task loss does not reach {where}, so nothing can be compared there.'
+            notes.append(f'{loss.name}: {text}')
+    for name, weight in weights.base.items():
+        if weight == 0:
+            schedule = _schedule(weights.schedules.get(name))
+            rows.append((name, 'off', number(weight), '-', schedule, '', '', '', ''))
     if rows and not any(weight for weight in weights.base.values()):
         notes.append('Every distillation loss has weight 0: the teacher is never run.')
     header = ('', 'value', 'weight', 'auto', 'schedule', "student's tap", '|grad|', 'task |grad|', 'ratio')
     lines = table(rows, header, right=(1, 2, 3, 6, 7, 8))
-    lines += '\n|grad|: norm of the gradient at the tap, weights included, schedule at full strength; ratio: to the task loss there'
-    statistics = {
-        name: value
-        for name, value in step.logged.items()
-        if name.startswith('distill.') and 'loss' not in name
-    }
+    lines += '\n|grad|: norm of the gradient at the tap, weights included, schedule at full strength; '
+    lines += 'ratio: to the task loss there'
+    statistics = {n: v for n, v in step.logged.items() if n.startswith('distill.') and 'loss' not in n}
     if statistics:
-        lines += '\nstatistics: ' + ', '.join(
-            f'{name[8:]} {number(value)}' for name, value in statistics.items()
-        )
+        lines += '\nstatistics: ' + ', '.join(f'{n[8:]} {number(v)}' for n, v in statistics.items())
     return lines
 
 
@@ -216,12 +161,8 @@ def step(result: Step, notes: list[str]) -> str:
     unreached = [name for name, reached in result.reached.items() if not reached]
     if result.error is None:
         rows.append(('time', f'{result.seconds:.2f} s (a first step, measurements included)'))
-        rows.append(
-            (
-                'gradients',
-                f'{len(result.reached) - len(unreached)} of {len(result.reached)} trainable tensors',
-            )
-        )
+        whole = len(result.reached)
+        rows.append(('gradients', f'{whole - len(unreached)} of {whole} trainable tensors'))
         if unreached:
             notes.append(f'No loss depends on {first_few(unreached)}.')
     return pairs(rows)

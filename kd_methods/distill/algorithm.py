@@ -125,7 +125,7 @@ class FrozenTeacherDistill(BaseModel):
         self._connect(dry_run_size)
         if not (student_trainable or any(p.requires_grad for p in self.distiller.parameters())):
             raise ValueError(
-                'model.student_trainable=False leaves nothing to train: the distiller has no layers.'
+                'model.student_trainable=False leaves nothing to train: this distiller has no layers.'
             )
         self.tie = UnusedParameterTie()
         self._disconnected: set[str] = set()

@@ -64,7 +64,7 @@ def _check_shapes(name: str, student: nn.Module, teacher: nn.Module, key: str) -
         for network in (student, teacher)
     )
     differing = [
-        f'{name}.{k} (student {own.get(k, "-")}, teacher {given.get(k, "-")})'
+        f'{name}.{k}: student {own.get(k, "-")}, teacher {given.get(k, "-")}'
         for k in dict.fromkeys([*own, *given])
         if own.get(k) != given.get(k)
     ]

@@ -214,7 +214,7 @@ def _strip(state: dict, prefix: str) -> dict:
 
 
 def with_versions(state: OrderedDict, source: dict, prefix: str = '') -> OrderedDict:
-    """Give weights the module versions of those that they were made of: some layers rename their keys by them.
+    """Give weights the module versions of their source, by which some layers rename their keys.
 
     Args:
         state (OrderedDict): The weights.
