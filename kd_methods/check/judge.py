@@ -42,7 +42,7 @@ def judge_losses(step: Step, weights: LossWeights) -> list[str]:
 
 
 def scale_of(loss: LossUse, weights: LossWeights) -> float | None:
-    """Factor that the run puts on a loss beside its own weight, as this step would find it."""
+    """Factor that the run puts on a loss, apart from its fixed weight, as this step would find it."""
     auto = weights.auto_of(loss.name)
     if auto is None:
         return 1.0

@@ -33,7 +33,7 @@ def parameter_count(module: nn.Module) -> int:
 
 
 def plain_network(cfg: Any, key: str) -> BaseModel:
-    """A network of its own, in eval mode, without any weights read: for what must not touch the one that is
+    """A separate network in eval mode, without weights from files: for what must not touch the one that is
     trained.
     """
     if isinstance(cfg, dict):
@@ -46,7 +46,7 @@ def count_flops(network: BaseModel, size: tuple[int, int]) -> tuple[float | None
     """Multiply-adds of a plain forward of one image, with mmengine's counter.
 
     Args:
-        network (BaseModel): Best one of its own (:func:`plain_network`), since it is traced.
+        network (BaseModel): It is traced: give a separate one (:func:`plain_network`).
         size (tuple[int, int]): Height and width of the image.
 
     Returns:
@@ -141,7 +141,7 @@ def _plain(value: Any) -> Any:
 
 @dataclass
 class Quality:
-    """How well a segmentor does on a batch, beside knowing nothing.
+    """How well a segmentor does on a batch, against one that knows nothing.
 
     Attributes:
         loss (float): Cross-entropy a pixel.

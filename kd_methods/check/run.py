@@ -116,7 +116,7 @@ def _report(
     if distilling and classes['teacher'] and classes['student'] and classes['teacher'] != classes['student']:
         report.wrong.append(
             f'The teacher has {classes["teacher"]} classes, the student {classes["student"]}: a teacher of '
-            'other classes has learnt to tell other things apart. Take one that was trained on these '
+            'other classes has learnt another task. Take one that was trained on these '
             'labels.'
         )
     ignored = ignored_label(networks[first])

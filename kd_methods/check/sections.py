@@ -116,7 +116,7 @@ def adapters(model: Any, step: Step, wrong: list[str]) -> str:
 
 
 def losses(model: Any, step: Step, notes: list[str]) -> str:
-    """Each loss beside the task loss at the same tap."""
+    """Each loss against the task loss at the same tap."""
     weights, rows = model.weights, []
     for loss in step.losses:
         scale, where = scale_of(loss, weights), ', '.join(loss.places)

@@ -40,7 +40,8 @@ def find_torchvision_weights() -> None:
     """Let ``torchvision://resnet50`` load without torchvision, which only knows the addresses.
 
     mmdet's backbones start from such weights. mmengine asks torchvision for their addresses, but has a list
-    of its own of those that configs name; the files are fetched by torch."""
+    of those that configs name; torch fetches the files.
+    """
     if importlib.util.find_spec('torchvision') is not None:
         return
     from mmengine import hub

@@ -1,8 +1,8 @@
 """MMRazor's recorders and deliveries, for configs that name them.
 
 A distiller of MMRazor reads from recorder objects. Those of modules are filled with what
-:class:`~kd_methods.networks.recording.CallRecorder` recorded, and never run themselves; those of parameters,
-functions and methods, and the deliveries, are MMRazor's to run.
+:class:`~kd_methods.networks.recording.CallRecorder` recorded, and never run themselves. MMRazor runs the
+recorders of parameters, functions and methods, and the deliveries.
 """
 
 from collections.abc import Iterator, Mapping
@@ -37,9 +37,7 @@ class RazorRecorders:
             return, True replaces that by what was kept.
     """
 
-    def __init__(
-        self, manager: RecorderManager, deliveries: DistillDeliveryManager, override: bool
-    ) -> None:
+    def __init__(self, manager: RecorderManager, deliveries: DistillDeliveryManager, override: bool) -> None:
         self.recorders = dict(manager.recorders)
         self.deliveries, self.override = deliveries, override
         self.modules = {
@@ -56,9 +54,7 @@ class RazorRecorders:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Record, and keep or replace what functions return, during a forward pass; all is left again,
-        whatever happens.
-        """
+        """Record, and keep or replace what functions return, during a forward pass."""
         self.deliveries.override_data = self.override
         with ExitStack() as stack:
             for part in (*self.others.values(), self.deliveries):

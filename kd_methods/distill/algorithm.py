@@ -224,7 +224,7 @@ class FrozenTeacherDistill(BaseModel):
     def distill_losses(self, step: StepRecords, names: Collection[str]) -> dict[str, Tensor]:
         """Distillation losses of a recorded step by name, without schedules and weights that are found.
 
-        A distiller with a computation of its own may add values under names that are no losses of the config.
+        A distiller that computes in another way may add values that are no losses of the config.
         """
         values: dict[str, Tensor] = {}
         for c in self.connections:

@@ -122,7 +122,7 @@ def without_x(node: Any) -> Any:
     """A config, or a part of one, in which no data set reads X and no pipeline loads it (see
     :mod:`kd_methods.rgbx`).
 
-    For a student that does not see X, whatever its teacher's pipelines read.
+    For a student that does not see X, although its teacher's pipelines read it.
     """
     if isinstance(node, Mapping):
         if node.get('type') in _WITHOUT_X:

@@ -120,8 +120,8 @@ class Connection:
         ]
 
     def compute(self, names: Iterable[str], step: StepRecords) -> dict[str, Tensor]:
-        """Some of the losses, their own weights included, by name without the prefix. A distiller with a
-        computation of its own gives all that it has.
+        """Some of the losses, their own weights included, by name without the prefix. A distiller that
+        computes in another way gives all that it has.
         """
         if computes_alone(self.distiller):
             for side in SIDES:

@@ -47,7 +47,7 @@ class MethodDistiller(BaseModule):
     Args:
         taps (dict[str, str | dict] | None): Taps by name, for both networks alike or ``dict(student=...,
             teacher=...)``. Each becomes a recorder of that name for each network. Defaults to None.
-        student_recorders (dict | None): MMRazor recorders beside the taps. Defaults to None.
+        student_recorders (dict | None): MMRazor recorders besides the taps. Defaults to None.
         teacher_recorders (dict | None): Likewise for the teacher. Defaults to None.
         distill_deliveries (dict | None): MMRazor deliveries. Defaults to None.
         connectors (dict | None): Adapters by name. Defaults to None.
@@ -251,7 +251,7 @@ def mmrazor_scope() -> contextlib.AbstractContextManager:
 
 
 def take_auto_weights(losses: dict[str, dict], key: str) -> dict[str, AutoWeight]:
-    """Replace, in place, each ``loss_weight='auto'`` by 1 and return what is to find those weights."""
+    """Take each ``loss_weight='auto'`` out of the configs, in place; return the modules that find them."""
     found = {}
     for name, cfg in losses.items():
         weight = cfg.get('loss_weight') if isinstance(cfg, Mapping) else None

@@ -53,7 +53,7 @@ class UnusedParameterTie:
 
 
 class _Tie(torch.autograd.Function):
-    """The identity on a value; its other arguments get a zero gradient, whatever they hold."""
+    """The identity on a value; its other arguments get a gradient of zero, also where they are not finite."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, *parameters: Tensor) -> Tensor:

@@ -130,12 +130,12 @@ def _own_types() -> set[str]:
     names = set()
     for registry in vars(mmengine.registry).values():
         if isinstance(registry, Registry):
-            names |= {name for name, thing in registry.module_dict.items() if _is_ours(thing)}
+            names |= {name for name, cls in registry.module_dict.items() if _is_ours(cls)}
     return names
 
 
-def _is_ours(thing: Any) -> bool:
-    return getattr(thing, '__module__', '').split('.')[0] == 'kd_methods'
+def _is_ours(cls: Any) -> bool:
+    return getattr(cls, '__module__', '').split('.')[0] == 'kd_methods'
 
 
 def _names_for_classes(node: Any) -> Any:

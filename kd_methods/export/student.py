@@ -1,5 +1,4 @@
-"""The student as a product of its own: a file with its weights alone and a config without this
-package."""
+"""The student as a product: a file with its weights alone and a config without this package."""
 
 import importlib
 import io

@@ -155,7 +155,7 @@ class ExactResumeHook(Hook):
 
 
 def _sampler_of(loader):
-    """The sampler that chooses the samples, whatever makes batches of them."""
+    """The sampler that chooses the samples; a batch sampler may stand around it."""
     sampler = getattr(loader, 'sampler', None)
     inner = getattr(getattr(loader, 'batch_sampler', None), 'sampler', None)
     return sampler if hasattr(sampler, 'seed') or inner is None else inner

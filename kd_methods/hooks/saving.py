@@ -2,7 +2,7 @@
 
 mmengine's hook point ``before_save_checkpoint`` gets the checkpoint but neither its file name nor
 the moment at which the file is complete, and it runs on rank 0 only. A subclass of
-``CheckpointHook`` would know the names of its own files, but every config would have to name it,
+``CheckpointHook`` would know the names of its files, but every config would have to name it,
 and files that other hooks write would be missed. All of them go through ``runner.save_checkpoint``,
 which every rank calls and rank 0 carries out: that is what is wrapped here, on the instance.
 """

@@ -18,9 +18,9 @@ BEST_NAME = 'best.pth'
 
 @HOOKS.register_module()
 class StudentExportHook(Hook):
-    """Write the student alone beside every full checkpoint, and its plain config once.
+    """Write the student alone next to every full checkpoint, and its plain config once.
 
-    For ``iter_N.pth`` (or whatever the checkpoint hook writes, ``best_*.pth`` included) that is
+    For ``iter_N.pth`` (or another name that the checkpoint hook writes, ``best_*.pth`` included) that is
     ``iter_N_student.pth``: the student's weights and the meta information of its data set, without
     teacher, adapters and optimizer, in tensors and plain Python values, so that ``torch.load(...,
     weights_only=True)`` reads it. It holds the weights that the full checkpoint holds under

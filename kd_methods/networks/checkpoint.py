@@ -58,7 +58,7 @@ def safe_load(
         ) from error
     except MemoryError:
         raise
-    except Exception as error:  # a file that is no pickle ends in whatever its bytes happen to mean
+    except Exception as error:  # the bytes of a file that is no pickle may mean anything
         raise ValueError(
             f'{key}: {path} is no readable checkpoint (truncated or damaged?): {_first_line(error)}'
         ) from error

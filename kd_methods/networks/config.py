@@ -7,7 +7,7 @@ A network is named in a config in one of three ways:
 - ``dict(cfg_path='mmseg::pspnet/pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py')``: of an installed package;
 - a full model dict, or a built model.
 
-Keys beside ``cfg_path`` are merged deeply into that ``model``.
+Other keys than ``cfg_path`` are merged deeply into that ``model``.
 """
 
 import copy
@@ -24,7 +24,7 @@ from mmengine.registry import MODELS, DefaultScope
 from kd_methods.utils.paths import REPO_ROOT
 from kd_methods.utils.text import constructor_arguments, did_you_mean
 
-#: Keys beside ``cfg_path`` that are about the look-up and not about the model.
+#: Keys about the look-up; all others are about the model.
 _LOOKUP_KEYS = ('cfg_path', 'pretrained', 'downloads')
 
 

@@ -18,7 +18,7 @@ Place = tuple[str, str]
 
 
 class StopForward(Exception):  # noqa: N818 - not an error
-    """Ends a forward pass whose remaining layers nobody reads."""
+    """Ends a forward pass: no tap reads the remaining layers."""
 
 
 @dataclass
