@@ -8,7 +8,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from kd_methods.networks.probe import dry_run_input
-from kd_methods.utils.checks import check_names
+from kd_methods.utils.options import check_names
 
 KEY = 'model.inputs'
 #: Transforms of X, and what does the same for the image alone.

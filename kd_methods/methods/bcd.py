@@ -1,10 +1,11 @@
 """BCD: complementary boundary and context distillation, from hierarchical backbone maps.
 
 Zhang, Dong, Chen, Cheng. Complementary boundary and context distillation for efficient dense image
-prediction. arXiv 2401.13174; TMLR (2026)."""
+prediction. arXiv 2401.13174; TMLR (2026).
+"""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,43 +14,26 @@ from torch import Tensor
 
 from kd_methods.distill.distiller import MethodDistiller
 from kd_methods.distill.levels import check_features, pair_levels
-from kd_methods.distill.loss_config import NO_CHANGES, parse_loss
-from kd_methods.methods.valid_only import ValidOnlyLoss, pool_valid, valid_mean, valid_on
+from kd_methods.distill.loss_config import NO_CHANGES, add_parsed, check_unknown, parse_losses
+from kd_methods.methods.valid_only import ValidOnlyLoss, pool_valid, valid_on
 from kd_methods.networks.probe import Probe
 from kd_methods.networks.taps import Tap
-from kd_methods.ops.boundaries import (
-    BOUNDARIES,
-    boundary_map,
-    fuse_boundaries,
-    neighbour_distances,
-    reduce_distances,
-)
+from kd_methods.ops.boundaries import Boundary, fuse_boundaries, neighbour_distances, reduce_distances
 from kd_methods.ops.gram import gram_distance
 from kd_methods.ops.grids import common_grid
-from kd_methods.ops.reductions import full_precision
-from kd_methods.ops.relations import relation_kl, self_relation
+from kd_methods.ops.reductions import full_precision, valid_mean
+from kd_methods.ops.relations import relation_kl
 from kd_methods.ops.vectors import check_feature, unit_vectors
-from kd_methods.utils.checks import check_choices, check_names, check_numbers
-
-__all__ = [
-    'BCDDistiller',
-    'BoundaryDistillLoss',
-    'ContextDistillLoss',
-    'boundary_loss',
-    'boundary_map',
-    'context_loss',
-    'fuse_boundaries',
-    'self_relation',
-]
-OPTIONS = dict(boundary=BOUNDARIES, relation=('softmax', 'gram'))
+from kd_methods.utils.options import Bounds, NonNegative, Positive, checked
 
 
+@checked
 def boundary_loss(
     feats_S: Sequence[Tensor],
     feats_T: Sequence[Tensor],
-    boundary: str = 'affinity',
-    pair_weight: float = 0.0,
-    gamma: float = 1.0,
+    boundary: Boundary = 'affinity',
+    pair_weight: NonNegative = 0.0,
+    gamma: NonNegative = 1.0,
     valid: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The maths of :class:`BoundaryDistillLoss`, which explains the arguments, without its loss weight.
@@ -63,11 +47,11 @@ def boundary_loss(
     Example:
         >>> feature = torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]).view(1, 2, 1, 3)
         >>> loss, stats = boundary_loss([feature], [torch.ones(1, 4, 1, 3)])
-        >>> round(loss.item(), 4), round(stats['b_S'].item(), 4), stats['b_T'].item()  # (0, 1/2, 1/2) against zeros
-        (0.1667, 0.3333, 0.0)
+        >>> round(loss.item(), 4)  # boundaries (0, 1/2, 1/2) against zeros
+        0.1667
+        >>> round(stats['b_S'].item(), 4), stats['b_T'].item()
+        (0.3333, 0.0)
     """
-    check_choices('BoundaryDistillLoss', OPTIONS, boundary=boundary)
-    check_numbers('BoundaryDistillLoss', pair_weight=pair_weight, gamma=gamma)
     if not feats_S or len(feats_S) != len(feats_T):
         raise ValueError(
             'BoundaryDistillLoss: give as many maps of the student as of the teacher, one or more. Got: '
@@ -77,13 +61,15 @@ def boundary_loss(
     counted, pair_terms = [], []
     for level, pair in enumerate(zip(feats_S, feats_T)):
         *pair, counts = _on_one_grid('BoundaryDistillLoss', *pair, valid, level=level)
+        # d_ij to the eight neighbours and which of these count, (N, 8, h, w); then b^l, (N, 1, h, w).
         (d_S, near), (d_T, _) = (neighbour_distances(x, counts) for x in pair)
         for kind, d in zip(maps, (d_S, d_T)):
-            kind.append(reduce_distances(d, near, boundary))
+            kind.append(reduce_distances.unchecked(d, near, boundary))
         counted.append(counts)
-        if pair_weight:
+        if pair_weight:  # mean_i (1 + gamma b_T) mean_j (s_T - s_S)^2, where s = 1 - d
             error = (d_T - d_S).square().sum(1, keepdim=True) / near.sum(1, keepdim=True).clamp(min=1)
             pair_terms.append(valid_mean((1 + gamma * maps[1][-1]) * error, counts))
+    # B, (N, 1, H, W), on the finest grid among the levels.
     b_S, b_T = (fuse_boundaries(kind, valid=None if valid is None else counted) for kind in maps)
     counts = valid_on(valid, b_S.shape[2:])
     loss = valid_mean((b_T - b_S).square(), counts)
@@ -92,12 +78,13 @@ def boundary_loss(
     return loss, dict(b_S=valid_mean(b_S.detach(), counts), b_T=valid_mean(b_T, counts))
 
 
+@checked
 def context_loss(
     feat_S: Tensor,
     feat_T: Tensor,
-    tokens: int | None = 2048,
-    relation: str = 'softmax',
-    tau: float = 0.1,
+    tokens: Annotated[int, Bounds(2)] | None = 2048,
+    relation: Literal['softmax', 'gram'] = 'softmax',
+    tau: Positive = 0.1,
     valid: Tensor | None = None,
 ) -> Tensor:
     """The maths of :class:`ContextDistillLoss`, which explains the arguments, without its loss weight.
@@ -110,7 +97,6 @@ def context_loss(
         >>> context_loss(feature, feature).item()
         0.0
     """
-    _check_context(tokens, relation, tau)
     *pair, counts = _on_one_grid('ContextDistillLoss', feat_S, feat_T, valid, most=tokens)
     grid = pair[0].shape[2:]
     if grid[0] * grid[1] < 2:
@@ -119,31 +105,22 @@ def context_loss(
             f'earlier stage. Got: feat_S {tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}'
         )
     counts = None if counts is None else counts.flatten(1)
-    x_S, x_T = (x.flatten(2).mT for x in pair)
-    return relation_kl(x_S, x_T, tau, counts) if relation == 'softmax' else _cosine_distance(x_S, x_T, counts)
+    x_S, x_T = (x.flatten(2).mT for x in pair)  # (N, n, C)
+    if relation == 'softmax':
+        return relation_kl.unchecked(x_S, x_T, tau, counts)
+    return _cosine_distance(x_S, x_T, counts)
 
 
 def _cosine_distance(x_S: Tensor, x_T: Tensor, valid: Tensor | None) -> Tensor:
     """Mean squared difference of two matrices of cosines, over the pairs that count, then over images."""
     n = x_S.shape[1]
     count = torch.full_like(x_S[:, 0, 0], n) if valid is None else valid.sum(1).to(x_S.dtype)
-    if valid is not None:
+    if valid is not None:  # the cosines of a zero vector are 0 in both
         x_S, x_T = (x.masked_fill(~valid.unsqueeze(2), 0) for x in (x_S, x_T))
     width = max(x_S.shape[2], x_T.shape[2])  # more channels that are 0 change no product
     phi_S, phi_T = (F.pad(unit_vectors(x), (0, width - x.shape[2])) for x in (x_S, x_T))
     total = torch.stack([gram_distance(s, t) for s, t in zip(phi_S, phi_T)])
     return (total / count.clamp(min=1).square()).sum() / (count > 0).sum().clamp(min=1)
-
-
-def _check_context(tokens: int | None, relation: str, tau: float) -> None:
-    check_choices('ContextDistillLoss', OPTIONS, relation=relation)
-    check_numbers('ContextDistillLoss', above=0, tau=tau)
-    if tokens is not None:
-        check_numbers('ContextDistillLoss', above=1, tokens=tokens)
-        if not isinstance(tokens, int):
-            raise TypeError(
-                f'ContextDistillLoss: tokens must be an int, or None for every place. Got: {tokens!r}'
-            )
 
 
 def _on_one_grid(
@@ -154,9 +131,7 @@ def _on_one_grid(
     level: int | None = None,
     most: int | None = None,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Both maps, checked, in full precision, pooled to one grid, and which of its places count; the teacher's
-    without gradient.
-    """
+    """Both maps on one grid, in full precision, the teacher's without gradient, and which places count."""
     for side, x in (('S', feat_S), ('T', feat_T)):
         name = f'{where}: feat_{side}' + ('' if level is None else f'_{level}')
         if isinstance(x, Tensor) and x.dim() == 3:
@@ -172,18 +147,17 @@ def _on_one_grid(
 
 
 @MODELS.register_module()
-class BoundaryDistillLoss(ValidOnlyLoss):
-    r"""Boundary distillation: object boundaries that the hierarchical maps of a backbone show, teacher's
-    against student's.
+class BoundaryDistillLoss(ValidOnlyLoss, function=boundary_loss, loss_weight=10.0):
+    r"""Boundary distillation: boundaries in the hierarchical maps of a backbone, teacher's against student's.
 
-    At each level l both maps are pooled to the coarser of their two grids. With unit vectors :math:`n_i = F_i
-    / \lVert F_i \rVert` and the eight neighbours :math:`\Omega(i)`
+    At each level l both maps are pooled to the coarser of their two grids. With unit vectors
+    :math:`n_i = F_i / \lVert F_i \rVert` and the eight neighbours :math:`\Omega(i)`
 
     .. math:: d_{ij} = \lVert n_i - n_j \rVert^2 / 4, \qquad s_{ij} = 1 - d_{ij}, \qquad
               b_i = \max_{j \in \Omega(i)} d_{ij}, \qquad B = \mathrm{mean}_l\; \mathrm{resize}(b^l)
 
-    .. math:: L_B = \mathrm{mean}_i (B_{T,i} - B_{S,i})^2
-              + w\; \mathrm{mean}_l\, \mathrm{mean}_i\, (1 + \gamma\, b^l_{T,i})\, \mathrm{mean}_{j} (s^l_{T,ij} - s^l_{S,ij})^2
+    .. math:: L_B = \mathrm{mean}_i (B_{T,i} - B_{S,i})^2 + w\; \mathrm{mean}_l\, \mathrm{mean}_i\,
+              (1 + \gamma\, b^l_{T,i})\, \mathrm{mean}_{j} (s^l_{T,ij} - s^l_{S,ij})^2
 
     on the finest grid among the levels. No parameter, no adapter, no label: widths of student and teacher
     need not agree.
@@ -201,7 +175,7 @@ class BoundaryDistillLoss(ValidOnlyLoss):
             effect where ``pair_weight`` is 0. Defaults to 1.0.
         valid_only (bool): Leave ignored labels, or the padding of images, out of neighbours and mean; the
             forward then needs ``label``, or ``img_shape`` and ``inputs``. Defaults to False.
-        ignore_index (int, optional): Label to ignore with ``valid_only``, beside negative ones. Defaults to
+        ignore_index (int, optional): Label to ignore with ``valid_only``, besides negative ones. Defaults to
             255.
         loss_weight (float): Factor of the loss, the paper's alpha. Defaults to 10.0.
 
@@ -219,25 +193,11 @@ class BoundaryDistillLoss(ValidOnlyLoss):
         ValueError: A level is missing on one side, or is no map; an unknown option.
 
     Example:
-        >>> loss = BoundaryDistillLoss()
-        >>> loss(feat_S_0=torch.randn(2, 4, 8, 8, requires_grad=True), feat_T_0=torch.randn(2, 16, 8, 8)).backward()
+        >>> loss, feature = BoundaryDistillLoss(), torch.randn(2, 4, 8, 8, requires_grad=True)
+        >>> loss(feat_S_0=feature, feat_T_0=torch.randn(2, 16, 8, 8)).backward()
         >>> sorted(loss.stats)
         ['b_S', 'b_T']
     """
-
-    def __init__(
-        self,
-        boundary: str = 'affinity',
-        pair_weight: float = 0.0,
-        gamma: float = 1.0,
-        valid_only: bool = False,
-        ignore_index: int | None = 255,
-        loss_weight: float = 10.0,
-    ) -> None:
-        check_choices('BoundaryDistillLoss', OPTIONS, boundary=boundary)
-        check_numbers('BoundaryDistillLoss', pair_weight=pair_weight, gamma=gamma)
-        super().__init__(valid_only, ignore_index, loss_weight)
-        self.options = dict(boundary=boundary, pair_weight=pair_weight, gamma=gamma)
 
     def forward(
         self,
@@ -246,6 +206,7 @@ class BoundaryDistillLoss(ValidOnlyLoss):
         inputs: Tensor | None = None,
         **levels: Tensor,
     ) -> Tensor:
+        """Loss of a batch, times its weight."""
         count = len(levels) // 2
         names = [[f'feat_{side}_{i}' for i in range(count)] for side in 'ST']
         if not count or {*levels} != {*names[0], *names[1]}:
@@ -254,14 +215,14 @@ class BoundaryDistillLoss(ValidOnlyLoss):
                 f'{sorted(levels)}'
             )
         feats = ([levels[name] for name in side] for side in names)
-        loss, self.stats = boundary_loss(*feats, **self.options, valid=self.valid(label, img_shape, inputs))
+        valid = self.valid(label, img_shape, inputs)
+        loss, self.stats = self.function(*feats, **self.options, valid=valid)
         return self.loss_weight * loss
 
 
 @MODELS.register_module()
-class ContextDistillLoss(ValidOnlyLoss):
-    r"""Context distillation: what each place of a map has to do with every other one, teacher's against
-    student's.
+class ContextDistillLoss(ValidOnlyLoss, function=context_loss):
+    r"""Context distillation: relations between all places of a map, teacher's against student's.
 
     Both maps are pooled to the coarser of their two grids, which gives n unit vectors :math:`\varphi_i` for
     each image:
@@ -283,7 +244,7 @@ class ContextDistillLoss(ValidOnlyLoss):
         tau (float): Temperature of ``'softmax'``; no effect on ``'gram'``. Defaults to 0.1.
         valid_only (bool): Leave ignored labels, or the padding of images, out of rows and columns; the
             forward then needs ``label``, or ``img_shape`` and ``inputs``. Defaults to False.
-        ignore_index (int, optional): Label to ignore with ``valid_only``, beside negative ones. Defaults to
+        ignore_index (int, optional): Label to ignore with ``valid_only``, besides negative ones. Defaults to
             255.
         loss_weight (float): Factor of the loss, the paper's beta. Defaults to 1.0.
 
@@ -292,26 +253,13 @@ class ContextDistillLoss(ValidOnlyLoss):
         - label, img_shape, inputs: as for :class:`BoundaryDistillLoss`; output: scalar.
 
     Raises:
-        TypeError: ``valid_only`` is no bool, ``tokens`` no int, a map no tensor.
+        TypeError: ``valid_only`` is no bool, a map no tensor.
         ValueError: The maps share a single place; an unknown option.
 
     Example:
         >>> loss = ContextDistillLoss(tokens=None)
         >>> loss(torch.randn(2, 4, 8, 8, requires_grad=True), torch.randn(2, 16, 16, 16)).backward()
     """
-
-    def __init__(
-        self,
-        tokens: int | None = 2048,
-        relation: str = 'softmax',
-        tau: float = 0.1,
-        valid_only: bool = False,
-        ignore_index: int | None = 255,
-        loss_weight: float = 1.0,
-    ) -> None:
-        _check_context(tokens, relation, tau)
-        super().__init__(valid_only, ignore_index, loss_weight)
-        self.options = dict(tokens=tokens, relation=relation, tau=tau)
 
     def forward(
         self,
@@ -321,9 +269,9 @@ class ContextDistillLoss(ValidOnlyLoss):
         img_shape: Sequence | None = None,
         inputs: Tensor | None = None,
     ) -> Tensor:
-        return self.loss_weight * context_loss(
-            feat_S, feat_T, **self.options, valid=self.valid(label, img_shape, inputs)
-        )
+        """Loss of a batch, times its weight."""
+        valid = self.valid(label, img_shape, inputs)
+        return self.loss_weight * self.function(feat_S, feat_T, **self.options, valid=valid)
 
 
 @MODELS.register_module()
@@ -350,7 +298,8 @@ class BCDDistiller(MethodDistiller):
         init_cfg (dict, optional): Initialisation. Defaults to None.
 
     Example:
-        >>> distiller = dict(type='BCDDistiller', boundary=dict(loss_weight=10.0), context=dict(loss_weight='auto'))
+        >>> context = dict(loss_weight='auto', tokens=1024)
+        >>> distiller = dict(type='BCDDistiller', boundary=dict(loss_weight=10.0), context=context)
     """
 
     def __init__(
@@ -364,20 +313,12 @@ class BCDDistiller(MethodDistiller):
         init_cfg: dict | None = None,
         **unknown: Any,
     ) -> None:
+        check_unknown(type(self), unknown)
         given = dict(features=features, student_features=student_features, teacher_features=teacher_features)
-        check_names(
-            'distiller: BCDDistiller',
-            unknown,
-            {*given, 'context_features', 'boundary', 'context', 'init_cfg'},
-        )
         check_features('distiller', **given)
-        self.boundary = parse_loss('distiller.boundary', boundary, BoundaryDistillLoss, OPTIONS)
-        self.context = parse_loss('distiller.context', context, ContextDistillLoss, OPTIONS)
-        if self.boundary is None and self.context is None:
-            raise ValueError(
-                'distiller: boundary=None and context=None leave BCDDistiller nothing to distil. Give one '
-                'of them a dict'
-            )
+        self.boundary, self.context = parse_losses(
+            type(self), boundary=(boundary, BoundaryDistillLoss), context=(context, ContextDistillLoss)
+        )
         if self.boundary is None and any(given.values()):
             raise ValueError(
                 'distiller: features are taps of the boundaries, but boundary=None. Leave them out; the '
@@ -387,11 +328,9 @@ class BCDDistiller(MethodDistiller):
             raise ValueError(
                 'distiller: context_features is the tap of the context, but context=None. Leave it out'
             )
-        taps = (
-            None
-            if self.context is None
-            else dict(context='backbone.-1' if context_features is None else context_features)
-        )
+        taps = {}
+        if self.context is not None:
+            taps['context'] = 'backbone.-1' if context_features is None else context_features
         super().__init__(taps=taps, init_cfg=init_cfg)
         self.features = dict(student=student_features or features, teacher=teacher_features or features)
 
@@ -402,21 +341,20 @@ class BCDDistiller(MethodDistiller):
 
     def configure(self, student: dict[str, Tap], teacher: dict[str, Tap]) -> None:
         if self.boundary is not None:
-            levels = [tap for tap in student if tap != 'context']
-            maps = {
-                f'feat_{side}_{i}': take(tap)
-                for i, tap in enumerate(levels)
-                for side, take in (('S', self.from_student), ('T', self.from_teacher))
-            }
-            self._add('loss_boundary', self.boundary, BoundaryDistillLoss, maps)
+            maps = {}
+            for i, tap in enumerate(tap for tap in student if tap != 'context'):
+                maps[f'feat_S_{i}'], maps[f'feat_T_{i}'] = self.from_student(tap), self.from_teacher(tap)
+            maps.update(self._valid(self.boundary))
+            add_parsed(self, 'loss_boundary', BoundaryDistillLoss, self.boundary, **maps)
         if self.context is not None:
             maps = dict(feat_S=self.from_student('context'), feat_T=self.from_teacher('context'))
-            self._add('loss_context', self.context, ContextDistillLoss, maps)
+            maps.update(self._valid(self.context))
+            add_parsed(self, 'loss_context', ContextDistillLoss, self.context, **maps)
 
-    def _add(self, name: str, cfg: dict, loss: type, maps: dict[str, dict]) -> None:
-        cfg = dict(cfg, type=loss.__name__)
-        if cfg.get('valid_only'):
-            segmentor = hasattr(self.student_network, 'decode_head')
-            batch = dict(label='gt_sem_seg') if segmentor else dict(img_shape='img_shape', inputs='inputs')
-            maps = {**maps, **{argument: dict(from_data=source) for argument, source in batch.items()}}
-        self.add_loss(name, cfg, cfg.pop('schedule', None), **maps)
+    def _valid(self, cfg: Mapping) -> dict[str, dict]:
+        """Mapping of what tells a loss with ``valid_only`` which pixels count."""
+        if not cfg.get('valid_only'):
+            return {}
+        segmentor = hasattr(self.student_network, 'decode_head')
+        batch = dict(label='gt_sem_seg') if segmentor else dict(img_shape='img_shape', inputs='inputs')
+        return {argument: dict(from_data=source) for argument, source in batch.items()}

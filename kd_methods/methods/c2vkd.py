@@ -6,7 +6,8 @@ arXiv 2310.07265; Pattern Recognition (2025).
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from os import PathLike
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -14,35 +15,29 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from kd_methods.distill.distiller import MethodDistiller
-from kd_methods.distill.loss_config import NO_CHANGES, parse_loss
-from kd_methods.methods.pools import POOLS, build_pool
+from kd_methods.distill.loss_config import NO_CHANGES, add_parsed, check_unknown, parse_losses
+from kd_methods.methods.option_loss import OptionLoss
+from kd_methods.methods.pools import Pool, build_pool
 from kd_methods.networks.taps import Tap
 from kd_methods.ops.gram import gram_distance
 from kd_methods.ops.grids import resize_map
-from kd_methods.ops.labels import fill_ignored, resize_labels
-from kd_methods.ops.logits import REDUCTIONS, channel_kl, non_target_kl, target_log_odds
-from kd_methods.ops.reductions import full_precision
-from kd_methods.ops.vectors import check_feature, unit_vectors
-from kd_methods.utils.checks import check_choices, check_names, check_numbers
+from kd_methods.ops.logits import Reduction, Resolution, channel_kl, label_logits, non_target_kl
+from kd_methods.ops.reductions import full_precision, valid_mean
+from kd_methods.ops.vectors import unit_vectors
+from kd_methods.utils.options import Count, NonNegative, Positive, checked
 
 LAST_STAGE = 'backbone.-1'
-OPTIONS = dict(
-    reduction=REDUCTIONS,
-    gram_scale=('none', 'channel'),
-    pool=POOLS,
-    direction=('forward', 'reverse'),
-    resolution=('label', 'logits'),
-)
+GramScale = Literal['none', 'channel']
 
 
-def patch_loss(feat_S: Tensor, feat_T: Tensor, gram_scale: str = 'none') -> Tensor:
-    r"""Mean squared difference of the relations between all positions of the batch, :math:`\mathrm{mean}(M_S
-    - M_T)^2`.
+@checked
+def patch_loss(feat_S: Tensor, feat_T: Tensor, gram_scale: GramScale = 'none') -> Tensor:
+    r"""Mean squared difference of the relations between all positions of the batch, ``mean (M_S - M_T)^2``.
 
     The C-vector of each position is scaled to length 1, then its own mean is taken off: these are the rows of
-    X, and
-    :math:`M = X X^\top` (``gram_scale='none'``) or :math:`X X^\top / (C - 1)` (``'channel'``). Pairs of positions of two
-    images count like those of one. Matrices of (N H W)^2 are built only where they are smaller than C x C.
+    X, and :math:`M = X X^\top` (``gram_scale='none'``) or :math:`X X^\top / (C - 1)` (``'channel'``). Pairs
+    of positions of two images count like pairs of one. Matrices of (N H W)^2 are built only where they are
+    smaller than C x C.
 
     Shape:
         - feat_S, feat_T: (N, C, H, W), of one shape; output: scalar.
@@ -52,33 +47,34 @@ def patch_loss(feat_S: Tensor, feat_T: Tensor, gram_scale: str = 'none') -> Tens
         >>> patch_loss(4 * feature, feature).item()
         0.0
     """
-    check_choices('patch_loss', OPTIONS, gram_scale=gram_scale)
     if feat_S.dim() != 4 or feat_S.shape != feat_T.shape:
         raise ValueError(
             'patch_loss: feat_S and feat_T must be N x C x H x W, of one shape. Got: '
             f'{tuple(feat_S.shape)}, {tuple(feat_T.shape)}'
         )
     rows_S, rows_T = (_relation_rows(x) for x in (feat_S, feat_T.detach()))
+    # mean (M_S - M_T)^2 = |X_S X_S' - X_T X_T'|^2 / (N H W)^2, and M has its divisor C - 1 squared.
     n, channels = rows_S.shape
     scale = 1 if gram_scale == 'none' else max(channels - 1, 1)
     return gram_distance(rows_S, rows_T.to(rows_S.dtype)) / (n * scale) ** 2
 
 
 def _relation_rows(feature: Tensor) -> Tensor:
-    rows = unit_vectors(full_precision(feature).movedim(1, -1).flatten(0, -2))
+    rows = unit_vectors(full_precision(feature).movedim(1, -1).flatten(0, -2))  # X, (N H W, C)
     return rows - rows.mean(1, keepdim=True)
 
 
+@checked
 def pdd_loss(
     logits_S: Tensor,
     logits_T: Tensor,
     label: Tensor,
-    alpha: float = 0.5,
-    beta: float = 0.5,
-    direction: str = 'forward',
-    tau: float = 1.0,
-    nckd_weight: float = 0.0,
-    resolution: str = 'label',
+    alpha: NonNegative = 0.5,
+    beta: NonNegative = 0.5,
+    direction: Literal['forward', 'reverse'] = 'forward',
+    tau: Positive = 1.0,
+    nckd_weight: NonNegative = 0.0,
+    resolution: Resolution = 'label',
     ignore_index: int | None = 255,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The maths of :class:`PDDLoss`, which explains the arguments, without its loss weight.
@@ -92,21 +88,9 @@ def pdd_loss(
         >>> round(loss.item(), 4), stats['s'].item()
         (0.0654, 0.5)
     """
-    _check_pdd(alpha, beta, direction, tau, nckd_weight, resolution)
-    for name, logits in (('logits_S', logits_S), ('logits_T', logits_T)):
-        check_feature(logits, label, name)
-    if logits_S.shape[1] != logits_T.shape[1]:
-        raise ValueError(
-            f'PDDLoss: logits_S has {logits_S.shape[1]} classes, logits_T has {logits_T.shape[1]}. Take a '
-            'teacher of the same classes'
-        )
-    size = label.shape[-2:] if resolution == 'label' else logits_S.shape[2:]
-    label, valid = fill_ignored(resize_labels(label, size), max(logits_S.shape[1], 2), ignore_index, fill=0)
+    z_S, z_T, u_S, u_T, label, valid = label_logits(logits_S, logits_T, label, tau, resolution, ignore_index)
     with torch.autocast(logits_S.device.type, enabled=False):
-        z_S, z_T = (
-            resize_map(full_precision(logits) / tau, size) for logits in (logits_S, logits_T.detach())
-        )
-        u_S, u_T = target_log_odds(z_S, label, valid), target_log_odds(z_T, label, valid)
+        # s and 1 - s as logarithms, q = ((1 + t) / 2, (1 - t) / 2); all (N, h, w).
         log_s, log_not_s = F.logsigmoid(u_S), F.logsigmoid(-u_S)
         t = u_T.sigmoid()
         q1, log_q2 = (1 + t) / 2, F.logsigmoid(-u_T) - math.log(2)
@@ -117,24 +101,12 @@ def pdd_loss(
             pixel = alpha * log_s.exp() * (log_s - q1.log()) + beta * log_not_s.exp() * (log_not_s - log_q2)
         if nckd_weight:
             pixel = pixel + nckd_weight * non_target_kl(z_S, z_T, label, valid)
-        count = valid.sum().clamp(min=1)
-        stats = {
-            name: u.detach().sigmoid().masked_fill(~valid, 0).sum() / count
-            for name, u in (('s', u_S), ('t', u_T))
-        }
-        return tau**2 * pixel.masked_fill(~valid, 0).sum() / count, stats
-
-
-def _check_pdd(
-    alpha: float, beta: float, direction: str, tau: float, nckd_weight: float, resolution: str
-) -> None:
-    check_choices('PDDLoss', OPTIONS, direction=direction, resolution=resolution)
-    check_numbers('PDDLoss', alpha=alpha, beta=beta, nckd_weight=nckd_weight)
-    check_numbers('PDDLoss', above=0, tau=tau)
+        stats = dict(s=valid_mean(u_S.detach().sigmoid(), valid), t=valid_mean(t, valid))
+        return tau**2 * pixel.masked_fill(~valid, 0).sum() / valid.sum().clamp(min=1), stats
 
 
 @MODELS.register_module()
-class VLFDLoss(nn.Module):
+class VLFDLoss(OptionLoss):
     r"""Visual-linguistic feature distillation: a global, a patch and a pooled ("linguistic") term.
 
     .. math:: L = w_g\, KL(P_T \| P_S) + w_p\, \mathrm{mean}(M_S - M_T)^2 + w_l\, KL(q_T \| q_S)
@@ -150,8 +122,8 @@ class VLFDLoss(nn.Module):
     Zheng et al. arXiv 2310.07265. Terms and weights follow public code, where means over elements and a
     factor 1/(C-1) leave little of the terms; that form is ``reduction='element', gram_scale='channel'``. Our
     choices: ``'position'`` and ``'none'``, which do without these divisors, as defaults, and ``pool='gap'``,
-    since the weights of the published language pool are not available. That one is a fixed random projection:
-    there is nothing linguistic in it.
+    since the weights of the published language pool are not available. ``'gap'`` is a fixed random
+    projection: there is nothing linguistic in it.
 
     Args:
         student_channels (int): Channels of the student's map.
@@ -192,47 +164,43 @@ class VLFDLoss(nn.Module):
         ['global', 'linguistic', 'patch']
     """
 
+    shown = ('weights', 'reduction', 'gram_scale')
+
+    @checked
     def __init__(
         self,
-        student_channels: int,
-        teacher_channels: int,
-        global_weight: float = 0.1,
-        patch_weight: float = 0.1,
-        linguistic_weight: float = 0.5,
-        reduction: str = 'position',
-        gram_scale: str = 'none',
-        pool: str | None = 'gap',
-        pool_file: str | None = None,
-        pool_channels: int | None = None,
-        pool_heads: int | None = None,
+        student_channels: Count,
+        teacher_channels: Count,
+        global_weight: NonNegative = 0.1,
+        patch_weight: NonNegative = 0.1,
+        linguistic_weight: NonNegative = 0.5,
+        reduction: Reduction = 'position',
+        gram_scale: GramScale = 'none',
+        pool: Pool = 'gap',
+        pool_file: str | PathLike | None = None,
+        pool_channels: Count | None = None,
+        pool_heads: Count | None = None,
         pool_seed: int = 0,
-        loss_weight: float = 1.0,
+        **options: Any,
     ) -> None:
-        super().__init__()
-        check_choices('VLFDLoss', OPTIONS, reduction=reduction, gram_scale=gram_scale, pool=pool)
-        weights = dict(
-            global_weight=global_weight, patch_weight=patch_weight, linguistic_weight=linguistic_weight
+        super().__init__(**options)
+        self.weights = dict(
+            zip(('global', 'patch', 'linguistic'), (global_weight, patch_weight, linguistic_weight))
         )
-        check_numbers('VLFDLoss', **weights, loss_weight=loss_weight)
-        self.weights = {name.removesuffix('_weight'): weight for name, weight in weights.items()}
         if pool is None:
             self.weights['linguistic'] = 0.0
-        # A loss without any term is never run.
-        self.loss_weight = loss_weight if any(self.weights.values()) else 0.0
+        if not any(self.weights.values()):
+            self.loss_weight = 0.0  # a loss without any term is never run
         self.reduction, self.gram_scale = reduction, gram_scale
         self.adapter = nn.Conv2d(student_channels, teacher_channels, 1, bias=False)
-        self.pool = build_pool(
-            pool, teacher_channels, pool_file, pool_channels, pool_heads, pool_seed, 'VLFDLoss'
-        )
+        self.pool = build_pool(pool, teacher_channels, pool_file, pool_channels, pool_heads, pool_seed)
         if self.pool is not None:
             self.projection = nn.Linear(student_channels, self.pool.out_channels)
-        self.stats: dict[str, Tensor] = {}
 
     def forward(self, feat_S: Tensor, feat_T: Tensor) -> Tensor:
-        for name, x, channels in (
-            ('feat_S', feat_S, self.adapter.in_channels),
-            ('feat_T', feat_T, self.adapter.out_channels),
-        ):
+        """Weighted sum of the terms, times the weight of the loss."""
+        widths = self.adapter.in_channels, self.adapter.out_channels
+        for name, x, channels in zip(('feat_S', 'feat_T'), (feat_S, feat_T), widths):
             if x.dim() != 4 or x.shape[1] != channels or len(x) != len(feat_S):
                 raise ValueError(
                     f'VLFDLoss: {name} must be N x {channels} x H x W, with one N for both. Got: feat_S '
@@ -240,29 +208,25 @@ class VLFDLoss(nn.Module):
                 )
         feat_T = feat_T.detach()
         terms: dict[str, Tensor] = {}
+        # The student's map in the teacher's channels and on its grid, (N, C_T, H', W').
         if self.weights['global'] or self.weights['patch']:
             adapted = resize_map(full_precision(self.adapter(feat_S)), feat_T.shape[2:])
         with torch.autocast(feat_S.device.type, enabled=False):
             if self.weights['global']:
-                terms['global'] = channel_kl(adapted, feat_T, self.reduction)
+                terms['global'] = channel_kl.unchecked(adapted, feat_T, self.reduction)
             if self.weights['patch']:
-                terms['patch'] = patch_loss(adapted, feat_T, self.gram_scale)
-            if self.weights['linguistic']:
+                terms['patch'] = patch_loss.unchecked(adapted, feat_T, self.gram_scale)
+            if self.weights['linguistic']:  # one vector an image, (N, pool_channels)
                 weight, bias = map(full_precision, (self.projection.weight, self.projection.bias))
                 pooled_S = F.linear(full_precision(feat_S).mean((2, 3)), weight, bias)
-                terms['linguistic'] = channel_kl(pooled_S, self.pool(full_precision(feat_T)), self.reduction)
+                pooled_T = self.pool(full_precision(feat_T))
+                terms['linguistic'] = channel_kl.unchecked(pooled_S, pooled_T, self.reduction)
         self.stats = {name: term.detach() for name, term in terms.items()}
         return self.loss_weight * sum(self.weights[name] * term for name, term in terms.items())
 
-    def extra_repr(self) -> str:
-        return (
-            f'weights={self.weights}, reduction={self.reduction!r}, gram_scale={self.gram_scale!r}, '
-            f'loss_weight={self.loss_weight}'
-        )
-
 
 @MODELS.register_module()
-class PDDLoss(nn.Module):
+class PDDLoss(OptionLoss, function=pdd_loss):
     r"""Pixel-wise decoupled distillation: label and teacher mixed, split into target and non-target.
 
     At a pixel with label y, with :math:`s = p^S_y`, :math:`t = p^T_y` and the mixed target
@@ -291,7 +255,7 @@ class PDDLoss(nn.Module):
         resolution (str): ``'label'``: both logits are brought to the label's size, bilinearly; ``'logits'``:
             labels to the student's grid, nearest neighbour, for a fraction of time and memory. Defaults to
             'label'.
-        ignore_index (int, optional): Label to ignore beside those outside [0, K). Defaults to 255.
+        ignore_index (int, optional): Label to ignore besides those outside [0, K). Defaults to 255.
         loss_weight (float): Factor of the loss. Defaults to 1.0.
 
     Attributes:
@@ -310,40 +274,15 @@ class PDDLoss(nn.Module):
         ['s', 't']
     """
 
-    def __init__(
-        self,
-        alpha: float = 0.5,
-        beta: float = 0.5,
-        direction: str = 'forward',
-        tau: float = 1.0,
-        nckd_weight: float = 0.0,
-        resolution: str = 'label',
-        ignore_index: int | None = 255,
-        loss_weight: float = 1.0,
-    ) -> None:
-        super().__init__()
-        _check_pdd(alpha, beta, direction, tau, nckd_weight, resolution)
-        check_numbers('PDDLoss', loss_weight=loss_weight)
-        self.options = dict(
-            alpha=alpha,
-            beta=beta,
-            direction=direction,
-            tau=tau,
-            nckd_weight=nckd_weight,
-            resolution=resolution,
-            ignore_index=ignore_index,
-        )
-        self.loss_weight = loss_weight if alpha or beta or nckd_weight else 0.0
-        self.stats: dict[str, Tensor] = {}
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if not any(self.options[weight] for weight in ('alpha', 'beta', 'nckd_weight')):
+            self.loss_weight = 0.0  # a loss without any part is never run
 
     def forward(self, logits_S: Tensor, logits_T: Tensor, label: Tensor) -> Tensor:
-        loss, self.stats = pdd_loss(logits_S, logits_T, label, **self.options)
+        """Loss of a batch, times its weight."""
+        loss, self.stats = self.function(logits_S, logits_T, label, **self.options)
         return self.loss_weight * loss
-
-    def extra_repr(self) -> str:
-        return ', '.join(
-            f'{name}={value!r}' for name, value in dict(self.options, loss_weight=self.loss_weight).items()
-        )
 
 
 @MODELS.register_module()
@@ -377,20 +316,8 @@ class C2VKDDistiller(MethodDistiller):
         init_cfg: dict | None = None,
         **unknown: Any,
     ) -> None:
-        check_names(
-            'distiller: C2VKDDistiller',
-            unknown,
-            {'student_feature', 'teacher_feature', 'vlfd', 'pdd', 'init_cfg'},
-        )
-        self.vlfd, self.pdd = (
-            parse_loss(f'distiller.{name}', cfg, loss, OPTIONS)
-            for name, cfg, loss in (('vlfd', vlfd, VLFDLoss), ('pdd', pdd, PDDLoss))
-        )
-        if self.vlfd is None and self.pdd is None:
-            raise ValueError(
-                'distiller: vlfd=None and pdd=None leave C2VKDDistiller nothing to distil. Give one of '
-                'them a dict'
-            )
+        check_unknown(type(self), unknown)
+        self.vlfd, self.pdd = parse_losses(type(self), vlfd=(vlfd, VLFDLoss), pdd=(pdd, PDDLoss))
         taps: dict[str, Any] = {}
         if self.vlfd is not None:
             taps['feature'] = dict(
@@ -407,15 +334,13 @@ class C2VKDDistiller(MethodDistiller):
 
     def configure(self, student: dict[str, Tap], teacher: dict[str, Tap]) -> None:
         if self.vlfd is not None:
-            cfg = dict(self.vlfd, type='VLFDLoss')
+            cfg = dict(self.vlfd)
             for side in ('student', 'teacher'):
                 name = f'{side}_channels'
                 cfg[name] = self.check_channels(f'vlfd.{name}', 'feature', side, cfg.get(name))
             maps = dict(feat_S=self.from_student('feature'), feat_T=self.from_teacher('feature'))
-            self.add_loss('loss_vlfd', cfg, cfg.pop('schedule', None), **maps)
+            add_parsed(self, 'loss_vlfd', VLFDLoss, cfg, **maps)
         if self.pdd is not None:
-            cfg = dict(self.pdd, type='PDDLoss')
             logits = dict(logits_S=self.from_student('logits'), logits_T=self.from_teacher('logits'))
-            self.add_loss(
-                'loss_pdd', cfg, cfg.pop('schedule', None), **logits, label=dict(from_data='gt_sem_seg')
-            )
+            label = dict(from_data='gt_sem_seg')
+            add_parsed(self, 'loss_pdd', PDDLoss, self.pdd, **logits, label=label)

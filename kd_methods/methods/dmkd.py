@@ -1,11 +1,11 @@
 """DMKD: the teacher's map rebuilt from a student's map of which attention hid places and channels.
 
 Yang, Tang, Wu, Li, Xu, Wan. DMKD: improving feature-based knowledge distillation for object detection via
-dual masking augmentation. arXiv 2309.02719; ICASSP 2024."""
+dual masking augmentation. arXiv 2309.02719; ICASSP 2024.
+"""
 
-import inspect
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from mmengine.registry import MODELS
@@ -13,25 +13,23 @@ from torch import Tensor, nn
 
 from kd_methods.distill.distiller import MethodDistiller
 from kd_methods.distill.levels import check_features, pair_levels
-from kd_methods.distill.loss_config import parse_loss
+from kd_methods.distill.loss_config import add_parsed, check_unknown, parse_loss
 from kd_methods.distill.loss_weights import split_auto_weight
+from kd_methods.methods.option_loss import OptionLoss
 from kd_methods.networks.probe import Probe
 from kd_methods.networks.taps import Tap
 from kd_methods.ops.grids import valid_area
 from kd_methods.ops.reductions import full_precision
 from kd_methods.ops.vectors import check_feature
-from kd_methods.utils.checks import check_choices, check_flag, check_names, check_numbers
+from kd_methods.utils.options import Count, Positive, Share, checked
 
-OVER = ('spatial', 'channel')
-BRANCHES = dict(both=OVER, spatial=OVER[:1], channel=OVER[1:])
-OPTIONS = dict(
-    branches=tuple(BRANCHES), over=OVER, mask=('important', 'unimportant', 'random'), select=('sample', 'top')
-)
+Over = Literal['spatial', 'channel']
+BRANCHES = dict(both=('spatial', 'channel'), spatial=('spatial',), channel=('channel',))
 
 
-def scores(feature: Tensor, over: str = 'spatial') -> Tensor:
-    """Mean magnitude of a map at each of its places, over its channels; or of each of its channels, over its
-    places.
+@checked
+def scores(feature: Tensor, over: Over = 'spatial') -> Tensor:
+    """Mean magnitude of a map: at each place, over its channels, or of each channel, over its places.
 
     Args:
         feature (Tensor): A map.
@@ -40,12 +38,12 @@ def scores(feature: Tensor, over: str = 'spatial') -> Tensor:
     Shape:
         - feature: (N, C, H, W); output: (N, 1, H, W) or (N, C, 1, 1), without gradient, in float32.
     """
-    check_choices('scores', OPTIONS, over=over)
     magnitude = full_precision(feature.detach()).abs()
     return magnitude.mean(1, keepdim=True) if over == 'spatial' else magnitude.mean((2, 3), keepdim=True)
 
 
-def attention(feature: Tensor, over: str = 'spatial', tau: float = 0.5) -> Tensor:
+@checked
+def attention(feature: Tensor, over: Over = 'spatial', tau: Positive = 0.5) -> Tensor:
     r"""How much each place, or each channel, of a map stands out; the mean is 1.
 
     .. math:: A_s = H W\, \mathrm{softmax}_{ij} (g_s / \tau), \qquad g_s(ij) = \mathrm{mean}_c |T|
@@ -64,18 +62,18 @@ def attention(feature: Tensor, over: str = 'spatial', tau: float = 0.5) -> Tenso
         >>> attention(torch.zeros(1, 4, 2, 2)).flatten().tolist()
         [1.0, 1.0, 1.0, 1.0]
     """
-    check_numbers('attention', above=0, tau=tau)
-    g = scores(feature, over)
+    g = scores.unchecked(feature, over)
     return g.numel() / len(g) * (g / tau).flatten(1).softmax(1).view_as(g)
 
 
+@checked
 def attention_mask(
     feature: Tensor,
-    over: str = 'spatial',
-    ratio: float = 0.65,
-    mask: str = 'important',
-    select: str = 'sample',
-    tau: float = 0.5,
+    over: Over = 'spatial',
+    ratio: Share = 0.65,
+    mask: Literal['important', 'unimportant', 'random'] = 'important',
+    select: Literal['sample', 'top'] = 'sample',
+    tau: Positive = 0.5,
 ) -> Tensor:
     """Which places, or channels, of each image stay: all but ``round(ratio * n)`` that attention selects.
 
@@ -98,8 +96,8 @@ def attention_mask(
         >>> attention_mask(feature, ratio=0.5, select='top').flatten().tolist()
         [False, True, False, True]
     """
-    _check(mask=mask, select=select, tau=tau, spatial_ratio=ratio)
-    g = scores(feature, over)
+    g = scores.unchecked(feature, over)
+    # What is largest in `order`, (N, H W) or (N, C), is hidden.
     order = (-g if mask == 'unimportant' else g).flatten(1)
     if select == 'sample' or mask == 'random':
         # The k largest of log p + Gumbel noise are k draws without replacement with probability p (Yellott
@@ -110,23 +108,16 @@ def attention_mask(
     return torch.ones_like(order, dtype=torch.bool).scatter_(1, hidden, False).view_as(g)
 
 
-def _check(mask: str, select: str, tau: float, **ratios: float) -> None:
-    check_choices('DMKDLoss', OPTIONS, mask=mask, select=select)
-    check_numbers('DMKDLoss', above=0, tau=tau)
-    check_numbers('DMKDLoss', **ratios)
-    if max(ratios.values()) > 1:
-        raise ValueError(f'DMKDLoss: a ratio is a share from 0 to 1. Got: {ratios}')
-
-
 @MODELS.register_module()
-class DMKDLoss(nn.Module):
+class DMKDLoss(OptionLoss, function=attention_mask, without=('over', 'ratio'), loss_weight=2e-5):
     r"""Dual masking: the teacher's map, rebuilt from what two masks leave of the student's.
 
     Attention of the teacher's map T hides places and channels of the student's map S. Each of the two is
     rebuilt by a generation block G (3 x 3 convolution, ReLU, 3 x 3 convolution); what they make is mixed with
     learned weights:
 
-    .. math:: R_s = G_s(align(S) \odot M_s), \qquad R_c = G_c(align(S) \odot M_c), \qquad (a_s, a_c) = softmax(w)
+    .. math:: R_s = G_s(align(S) \odot M_s), \qquad R_c = G_c(align(S) \odot M_c), \qquad
+              (a_s, a_c) = softmax(w)
 
     .. math:: L = \frac{\alpha}{N} \lVert a_s R_s + a_c R_c - T \rVert_2^2
 
@@ -164,7 +155,7 @@ class DMKDLoss(nn.Module):
 
     Raises:
         TypeError: ``pad_aware`` is no bool.
-        ValueError: The maps differ in size, have other channels than were said; an unknown option.
+        ValueError: The maps differ in size, or have other channels than expected; an unknown option.
 
     Example:
         >>> loss = DMKDLoss(student_channels=4, teacher_channels=8)
@@ -173,51 +164,44 @@ class DMKDLoss(nn.Module):
         0.5
     """
 
+    shown = ('ratios', 'pad_aware')
+
+    @checked
     def __init__(
         self,
-        student_channels: int,
-        teacher_channels: int,
-        branches: str = 'both',
-        spatial_ratio: float = 0.65,
-        channel_ratio: float = 0.65,
-        tau: float = 0.5,
-        mask: str = 'important',
-        select: str = 'sample',
+        student_channels: Count,
+        teacher_channels: Count,
+        branches: Literal['both', 'spatial', 'channel'] = 'both',
+        spatial_ratio: Share = 0.65,
+        channel_ratio: Share = 0.65,
         pad_aware: bool = False,
-        loss_weight: float = 2e-5,
+        **options: Any,
     ) -> None:
-        super().__init__()
-        check_choices('DMKDLoss', OPTIONS, branches=branches)
-        ratios = dict(spatial_ratio=spatial_ratio, channel_ratio=channel_ratio)
-        _check(mask, select, tau, **ratios)
-        check_numbers('DMKDLoss', loss_weight=loss_weight)
-        self.ratios = {over: ratios[f'{over}_ratio'] for over in BRANCHES[branches]}
-        self.options = dict(mask=mask, select=select, tau=tau)
-        check_flag('DMKDLoss', pad_aware=pad_aware)
+        super().__init__(**options)
+        ratios = dict(spatial=spatial_ratio, channel=channel_ratio)
+        self.ratios = {over: ratios[over] for over in BRANCHES[branches]}
         self.pad_aware = pad_aware
-        self.loss_weight = loss_weight
         self.channels = (student_channels, teacher_channels)
-        self.align = (
-            nn.Conv2d(student_channels, teacher_channels, 1)
-            if student_channels != teacher_channels
-            else nn.Identity()
-        )
+        same = student_channels == teacher_channels
+        self.align = nn.Identity() if same else nn.Conv2d(student_channels, teacher_channels, 1)
         self.generation = nn.ModuleDict({over: _generation(teacher_channels) for over in self.ratios})
         if len(self.ratios) > 1:
             self.fusion = nn.Parameter(torch.zeros(len(self.ratios)))
-        self.stats: dict[str, Tensor] = {}
 
     def forward(
         self, feat_S: Tensor, feat_T: Tensor, img_shape: Sequence | None = None, inputs: Tensor | None = None
     ) -> Tensor:
+        """Squared error of what is rebuilt, an image, times the weight."""
         feat_T = feat_T.detach()
         self._check_maps(feat_S, feat_T)
+        # R of each branch, (N, C_T, H, W): G(align(S) * M).
         aligned = self.align(feat_S)
         rebuilt = []
         for over, ratio in self.ratios.items():
-            kept = attention_mask(feat_T, over, ratio, **self.options)
+            kept = self.function(feat_T, over, ratio, **self.options)
             rebuilt.append(full_precision(self.generation[over](aligned.masked_fill(~kept, 0))))
         with torch.autocast(feat_S.device.type, enabled=False):
+            # a_s R_s + a_c R_c with (a_s, a_c) = softmax(w), less T.
             fused = rebuilt[0]
             if len(rebuilt) > 1:
                 shares = full_precision(self.fusion).softmax(0)
@@ -234,23 +218,17 @@ class DMKDLoss(nn.Module):
             return self.loss_weight * error.square().sum() / len(error)
 
     def _check_maps(self, feat_S: Tensor, feat_T: Tensor) -> None:
-        for name, x, channels in (('feat_S', feat_S, self.channels[0]), ('feat_T', feat_T, self.channels[1])):
+        for name, x, channels in zip(('feat_S', 'feat_T'), (feat_S, feat_T), self.channels):
             check_feature(x, feat_S, name)
             if x.shape[1] != channels:
                 raise ValueError(
-                    f'DMKDLoss: {name} has {x.shape[1]} channels, {channels} were said. Got: {tuple(x.shape)}'
+                    f'DMKDLoss: {name} has {x.shape[1]} channels, expected {channels}. Got: {tuple(x.shape)}'
                 )
         if feat_S.shape[2:] != feat_T.shape[2:]:
             raise ValueError(
                 'DMKDLoss: the maps must be of one size: tap levels of one stride. Got: feat_S '
                 f'{tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}'
             )
-
-    def extra_repr(self) -> str:
-        shown = dict(
-            ratios=self.ratios, **self.options, pad_aware=self.pad_aware, loss_weight=self.loss_weight
-        )
-        return ', '.join(f'{name}={value!r}' for name, value in shown.items())
 
 
 def _generation(channels: int) -> nn.Sequential:
@@ -279,11 +257,12 @@ class DMKDDistiller(MethodDistiller):
         schedule (dict, optional): The losses over the iterations, see
             :class:`~kd_methods.distill.loss_weights.LossSchedule`. Defaults to None.
         init_cfg (dict, optional): Initialisation. Defaults to None.
-        **options: Those of :class:`DMKDLoss`, channels excepted.
+        **options: Options of :class:`DMKDLoss`, except its channels.
 
     Example:
-        >>> distiller = dict(type='DMKDDistiller', features=['neck.0', 'neck.1', 'neck.2', 'neck.3'], loss_weight=5e-7,
-        ...                  spatial_ratio=0.45, channel_ratio=0.45)
+        >>> two_stage = dict(loss_weight=5e-7, spatial_ratio=0.45, channel_ratio=0.45)
+        >>> features = ['neck.0', 'neck.1', 'neck.2', 'neck.3']
+        >>> distiller = dict(type='DMKDDistiller', features=features, **two_stage)
     """
 
     def __init__(
@@ -296,22 +275,11 @@ class DMKDDistiller(MethodDistiller):
         init_cfg: dict | None = None,
         **options: Any,
     ) -> None:
-        known = {*inspect.signature(DMKDLoss).parameters} - {'student_channels', 'teacher_channels'}
-        check_names(
-            'distiller: DMKDDistiller',
-            options,
-            known | {'features', 'student_features', 'teacher_features', 'schedule'},
-        )
-        self.options = parse_loss(
-            'distiller', dict(options, loss_weight=loss_weight, schedule=schedule), DMKDLoss, OPTIONS
-        )
-        self.schedule = self.options.pop('schedule')
-        check_features(
-            'distiller',
-            features=features,
-            student_features=student_features,
-            teacher_features=teacher_features,
-        )
+        check_unknown(type(self), options, DMKDLoss, without=('student_channels', 'teacher_channels'))
+        cfg = dict(options, loss_weight=loss_weight, schedule=schedule)
+        self.options = parse_loss('distiller', cfg, DMKDLoss)
+        given = dict(features=features, student_features=student_features, teacher_features=teacher_features)
+        check_features('distiller', **given)
         super().__init__(init_cfg=init_cfg)
         self.features = dict(student=student_features or features, teacher=teacher_features or features)
 
@@ -320,23 +288,17 @@ class DMKDDistiller(MethodDistiller):
         super().prepare(student, teacher, key)
 
     def configure(self, student: dict[str, Tap], teacher: dict[str, Tap]) -> None:
-        weight = split_auto_weight(self.options['loss_weight'], len(student), 'distiller.loss_weight')
         if any(student[name].shape[2:] != teacher[name].shape[2:] for name in student):
             raise ValueError(
                 'distiller.features: the levels of student and teacher must be of one size. Tap shapes: '
                 f'{self.describe_taps()}. Name levels of equal strides with student_features and '
                 'teacher_features'
             )
-        batch = {
-            name: dict(from_data=name) for name in ('img_shape', 'inputs') if self.options.get('pad_aware')
-        }
+        weight = split_auto_weight(self.options['loss_weight'], len(student), 'distiller.loss_weight')
+        batch = ('img_shape', 'inputs') if self.options.get('pad_aware') else ()
         for i, tap in enumerate(student):
-            cfg = dict(
-                self.options,
-                type='DMKDLoss',
-                loss_weight=weight,
-                student_channels=student[tap].channels,
-                teacher_channels=teacher[tap].channels,
-            )
+            channels = dict(student_channels=student[tap].channels, teacher_channels=teacher[tap].channels)
+            cfg = dict(self.options, **channels, loss_weight=weight)
             maps = dict(feat_S=self.from_student(tap), feat_T=self.from_teacher(tap))
-            self.add_loss(f'loss_dmkd_{i}', cfg, self.schedule, **maps, **batch)
+            maps.update({name: dict(from_data=name) for name in batch})
+            add_parsed(self, f'loss_dmkd_{i}', DMKDLoss, cfg, **maps)

@@ -4,8 +4,7 @@ Karine, Napoleon, Jridi. Intra- and inter-class knowledge distillation for seman
 arXiv 2403.18490; Neurocomputing 649 (2025) 130791.
 """
 
-import inspect
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,21 +12,17 @@ from mmengine.registry import MODELS
 from torch import Tensor, nn
 
 from kd_methods.distill.distiller import MethodDistiller
+from kd_methods.distill.loss_config import add_parsed, check_unknown, parse_loss
 from kd_methods.methods.logit_kd import add_logit_kd, parse_logit_kd
+from kd_methods.methods.option_loss import OptionLoss
 from kd_methods.networks.taps import Tap
 from kd_methods.ops.labels import fill_ignored, resize_labels
-from kd_methods.ops.prototypes import DISTANCES, class_prototypes, prototype_distances
+from kd_methods.ops.prototypes import Distance, Scope, class_prototypes, prototype_distances
 from kd_methods.ops.reductions import full_precision, masked_median, mean_over_images
 from kd_methods.ops.vectors import check_feature
-from kd_methods.utils.checks import check_choices, check_names
+from kd_methods.utils.options import Count, NonNegative, checked
 
-OPTIONS = dict(
-    distance=DISTANCES,
-    unit=('teacher', 'absolute'),
-    negatives=('all', 'hardest', 'random'),
-    scope=('image', 'batch'),
-    project=('prototypes', 'map'),
-)
+Negatives = Literal['all', 'hardest', 'random']
 
 
 def _class_pairs(present: Tensor) -> Tensor:
@@ -36,8 +31,9 @@ def _class_pairs(present: Tensor) -> Tensor:
     return present.unsqueeze(2) & present.unsqueeze(1) & other
 
 
+@checked
 def triplet_loss(
-    d_pos: Tensor, d_neg: Tensor, present: Tensor, margin: float = 1.0, negatives: str = 'all'
+    d_pos: Tensor, d_neg: Tensor, present: Tensor, margin: NonNegative = 1.0, negatives: Negatives = 'all'
 ) -> tuple[Tensor, Tensor]:
     r"""Mean of :math:`\max(0, d_{pos}(c) - d_{neg}(c, c') + m)` over triplets, then over images.
 
@@ -60,9 +56,8 @@ def triplet_loss(
         >>> loss.item(), active.item()  # hinges: 0 - 3 + 2 < 0, and 4 - 5 + 2 = 1
         (0.5, 0.5)
     """
-    check_choices('I2CKDLoss', OPTIONS, negatives=negatives)
-    pairs = _class_pairs(present)
-    if negatives != 'all':
+    pairs = _class_pairs(present)  # (N, K, K): anchors, other classes
+    if negatives != 'all':  # one other class for each anchor: (N, K, 1)
         if negatives == 'hardest':
             chosen = d_neg.masked_fill(~pairs, float('inf')).argmin(2, keepdim=True)
         else:
@@ -79,20 +74,21 @@ def _project(x: Tensor, weight: Tensor) -> Tensor:
     return F.linear(x, weight) if x.dim() == 3 else F.conv2d(x, weight[:, :, None, None])
 
 
+@checked
 def i2ckd_loss(
     feat_S: Tensor,
     feat_T: Tensor,
     label: Tensor,
-    num_classes: int,
+    num_classes: Count,
     weight: Tensor | None = None,
-    distance: str = 'euclidean',
-    unit: str = 'teacher',
-    margin: float = 1.0,
+    distance: Distance = 'euclidean',
+    unit: Literal['teacher', 'absolute'] = 'teacher',
+    margin: NonNegative = 1.0,
     normalize: bool = False,
-    negatives: str = 'all',
-    scope: str = 'image',
-    min_pixels: int = 1,
-    project: str = 'prototypes',
+    negatives: Negatives = 'all',
+    scope: Scope = 'image',
+    min_pixels: Count = 1,
+    project: Literal['prototypes', 'map'] = 'prototypes',
     ignore_index: int | None = 255,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The maths of :class:`I2CKDLoss`, which explains the arguments, without its loss weight.
@@ -110,7 +106,6 @@ def i2ckd_loss(
         >>> loss.item(), stats['d_pos'].item()
         (0.0, 0.0)
     """
-    check_choices('I2CKDLoss', OPTIONS, unit=unit, project=project)
     check_feature(feat_S, label, 'feat_S')
     check_feature(feat_T, label, 'feat_T')
     fits = (feat_T.shape[1], feat_S.shape[1])
@@ -121,35 +116,36 @@ def i2ckd_loss(
             f'student_channels={fits[1]}, teacher_channels={fits[0]}'
         )
     pool = dict(scope=scope, min_pixels=min_pixels, ignore_index=ignore_index)
+    prototypes = class_prototypes.unchecked  # p, (N, K, C), and which classes are present, (N, K)
     with torch.autocast(feat_S.device.type, enabled=False):
-        proto_T, present_T = class_prototypes(feat_T.detach(), label, num_classes, **pool)
+        proto_T, present_T = prototypes(feat_T.detach(), label, num_classes, **pool)
         feat_S = full_precision(feat_S)
         if weight is not None and project == 'map':
             # A nan at an ignored pixel would come back in the weight's gradient, as nan * 0.
             grid = resize_labels(label, feat_S.shape[2:])
             valid = fill_ignored(grid, num_classes, ignore_index)[1]
             feat_S = _project(feat_S.masked_fill(~valid.unsqueeze(1), 0), weight)
-        proto_S, present_S = class_prototypes(feat_S, label, num_classes, **pool)
+        proto_S, present_S = prototypes(feat_S, label, num_classes, **pool)
         if weight is not None and project == 'prototypes':
             proto_S = _project(proto_S, weight)
-        present = present_S & present_T
-        proto_T = proto_T.to(proto_S.dtype)
-        d_pos, d_neg, inter = prototype_distances(proto_S, proto_T, distance, normalize)
+        # d(S_c, T_c), (N, K), then d(S_c, T_c') and d(T_c, T_c'), (N, K, K).
+        present, proto_T = present_S & present_T, proto_T.to(proto_S.dtype)
+        distances = prototype_distances.unchecked(proto_S, proto_T, distance, normalize)
+        d_pos, d_neg, inter = distances
         pairs, stats = _class_pairs(present), {}
         if unit == 'teacher':
             median = masked_median(inter, pairs)
-            # Without any pair, or with a teacher that does not tell the classes apart, there is no unit to
-            # take.
+            # Without any pair, or with a teacher that does not tell the classes apart, there is no unit.
             stats['unit'] = median = torch.where(median > 0, median, 1)
-            d_pos, d_neg, inter = d_pos / median, d_neg / median, inter / median
-        loss, stats['active'] = triplet_loss(d_pos, d_neg, present, margin, negatives)
+            d_pos, d_neg, inter = (d / median for d in distances)
+        loss, stats['active'] = triplet_loss.unchecked(d_pos, d_neg, present, margin, negatives)
         stats['d_pos'] = mean_over_images(d_pos.detach(), pairs.any(2))
         stats['D'] = mean_over_images(inter, pairs)
     return loss, stats
 
 
 @MODELS.register_module()
-class I2CKDLoss(nn.Module):
+class I2CKDLoss(OptionLoss, function=i2ckd_loss):
     r"""Triplet loss between the class prototypes of student and teacher.
 
     A class's prototype is the mean of a feature map over the ground-truth pixels of the class. The
@@ -186,7 +182,7 @@ class I2CKDLoss(nn.Module):
         min_pixels (int): A class with fewer pixels on the feature grid is skipped. Defaults to 1.
         project (str): Project the ``'prototypes'`` or the ``'map'``: the same function, since a
             mean and a projection commute, but the map costs more. Defaults to 'prototypes'.
-        ignore_index (int, optional): Label to ignore beside those outside [0, K). Defaults to 255.
+        ignore_index (int, optional): Label to ignore besides those outside [0, K). Defaults to 255.
         loss_weight (float): Factor of the loss. Defaults to 1.0.
 
     Attributes:
@@ -207,53 +203,34 @@ class I2CKDLoss(nn.Module):
         (torch.Size([16, 8]), ['D', 'active', 'd_pos', 'unit'])
     """
 
+    shown = ('num_classes',)
+
+    @checked
     def __init__(
         self,
-        num_classes: int | None = None,
-        student_channels: int | None = None,
-        teacher_channels: int | None = None,
-        distance: str = 'euclidean',
-        unit: str = 'teacher',
-        margin: float = 1.0,
-        normalize: bool = False,
-        negatives: str = 'all',
-        scope: str = 'image',
-        min_pixels: int = 1,
-        project: str = 'prototypes',
-        ignore_index: int | None = 255,
-        loss_weight: float = 1.0,
+        num_classes: Count | None = None,
+        student_channels: Count | None = None,
+        teacher_channels: Count | None = None,
+        **options: Any,
     ) -> None:
-        super().__init__()
-        choices = dict(distance=distance, unit=unit, negatives=negatives, scope=scope)
-        check_choices('I2CKDLoss', OPTIONS, project=project, **choices)
-        numbers = dict(margin=margin, min_pixels=min_pixels)
-        if margin < 0 or min_pixels < 1:
-            raise ValueError(f'I2CKDLoss: margin must be >= 0, min_pixels >= 1. Got: {numbers}')
+        super().__init__(**options)
         if (student_channels is None) != (teacher_channels is None):
             raise ValueError(
                 'I2CKDLoss: student_channels and teacher_channels go together. Got: '
                 f'student_channels={student_channels}, teacher_channels={teacher_channels}'
             )
         self.num_classes = num_classes
-        self.loss_weight = loss_weight
-        self.options = dict(
-            choices, **numbers, project=project, normalize=normalize, ignore_index=ignore_index
-        )
         self.projection = None
         if student_channels != teacher_channels:
             self.projection = nn.Linear(student_channels, teacher_channels, bias=False)
-        self.stats: dict[str, Tensor] = {}
 
     def forward(self, feat_S: Tensor, feat_T: Tensor, label: Tensor) -> Tensor:
+        """Loss of a batch, times its weight."""
         if self.num_classes is None:
             raise ValueError('I2CKDLoss: num_classes is not set. Give it, e.g. num_classes=19')
         weight = None if self.projection is None else self.projection.weight
-        loss, self.stats = i2ckd_loss(feat_S, feat_T, label, self.num_classes, weight, **self.options)
+        loss, self.stats = self.function(feat_S, feat_T, label, self.num_classes, weight, **self.options)
         return self.loss_weight * loss
-
-    def extra_repr(self) -> str:
-        shown = dict(num_classes=self.num_classes, **self.options, loss_weight=self.loss_weight)
-        return ', '.join(f'{name}={value!r}' for name, value in shown.items())
 
 
 @MODELS.register_module()
@@ -267,13 +244,13 @@ class I2CKDDistiller(MethodDistiller):
             the decode head's map before dropout and classifier. Defaults to 'features'.
         student_feature (str, optional): Tap of the student where it differs. Defaults to None.
         teacher_feature (str, optional): Tap of the teacher where it differs. Defaults to None.
-        logit_kd (float | str | dict, optional): Weight of logit KD beside it (KL divergence per pixel), a
+        logit_kd (float | str | dict, optional): Weight of an additional logit KD (KL divergence per pixel), a
             number or ``'auto'``, or ``dict(loss_weight=1.0, tau=1.0, schedule=None)``. Defaults to None: off.
         loss_weight (float | str | dict): Weight of the loss, a number or ``'auto'``. Defaults to 1.0.
         schedule (dict, optional): The loss over the iterations, see
             :class:`~kd_methods.distill.loss_weights.LossSchedule`. Defaults to None.
         init_cfg (dict, optional): Initialisation. Defaults to None.
-        **options: Those of :class:`I2CKDLoss`. ``student_channels`` and ``teacher_channels`` are only
+        **options: Options of :class:`I2CKDLoss`. ``student_channels`` and ``teacher_channels`` are only
             checked.
 
     Example:
@@ -291,34 +268,23 @@ class I2CKDDistiller(MethodDistiller):
         init_cfg: dict | None = None,
         **options: Any,
     ) -> None:
-        known = {
-            *inspect.signature(I2CKDLoss).parameters,
-            'feature',
-            'student_feature',
-            'teacher_feature',
-            'logit_kd',
-            'schedule',
-            'init_cfg',
-        }
-        check_names('distiller: I2CKDDistiller', options, known)
-        check_choices('I2CKDLoss', OPTIONS, **options)
+        check_unknown(type(self), options, I2CKDLoss)
+        cfg = dict(options, loss_weight=loss_weight, schedule=schedule)
+        self.options = parse_loss('distiller', cfg, I2CKDLoss)
         taps = dict(feature=dict(student=student_feature or feature, teacher=teacher_feature or feature))
         self.logit_kd = parse_logit_kd(logit_kd)
         if self.logit_kd:
             taps['logits'] = 'logits'
         super().__init__(taps=taps, init_cfg=init_cfg)
-        self.options = dict(options, loss_weight=loss_weight)
-        self.schedule = schedule
 
     def configure(self, student: dict[str, Tap], teacher: dict[str, Tap]) -> None:
-        cfg = dict(type='I2CKDLoss', **self.options)
+        cfg = dict(self.options)
         if cfg.get('num_classes') is None:
             cfg['num_classes'] = self.num_classes()
         for side in ('student', 'teacher'):
             name = f'{side}_channels'
             cfg[name] = self.check_channels(name, 'feature', side, cfg.get(name))
-        label = dict(from_data='gt_sem_seg')
-        feat_S, feat_T = self.from_student('feature'), self.from_teacher('feature')
-        self.add_loss('loss_i2ckd', cfg, self.schedule, feat_S=feat_S, feat_T=feat_T, label=label)
+        maps = dict(feat_S=self.from_student('feature'), feat_T=self.from_teacher('feature'))
+        add_parsed(self, 'loss_i2ckd', I2CKDLoss, cfg, **maps, label=dict(from_data='gt_sem_seg'))
         if self.logit_kd:
             add_logit_kd(self, **self.logit_kd)

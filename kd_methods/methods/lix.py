@@ -1,52 +1,45 @@
 """LIX: from a teacher that sees RGB and a geometric modality X to a student that sees RGB alone.
 
 Guo, Long, Wu, Chen, Pitas, Fan. LIX: implicitly infusing spatial geometric prior knowledge into visual
-semantic segmentation. arXiv 2403.08215; IEEE Transactions on Image Processing (2025)."""
+semantic segmentation. arXiv 2403.08215; IEEE Transactions on Image Processing (2025).
+"""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
-from torch import Tensor, nn
+from torch import Tensor
 
 from kd_methods.distill.distiller import MethodDistiller
-from kd_methods.distill.loss_config import NO_CHANGES, parse_loss
+from kd_methods.distill.loss_config import NO_CHANGES, add_parsed, check_unknown, parse_losses
 from kd_methods.distill.loss_weights import split_auto_weight
+from kd_methods.methods.option_loss import OptionLoss
 from kd_methods.networks.taps import Tap
-from kd_methods.ops.alignment import OPTIONS as ALIGNMENT
-from kd_methods.ops.alignment import cka, kernel_regression, standardise
-from kd_methods.ops.grids import common_grid, pool_map, resize_map
-from kd_methods.ops.labels import fill_ignored, resize_labels
-from kd_methods.ops.logits import non_target_kl, target_log_odds
-from kd_methods.ops.reductions import full_precision
+from kd_methods.ops.alignment import Estimator, Kernel, cka, kernel_regression, standardise
+from kd_methods.ops.grids import common_grid, pool_map
+from kd_methods.ops.logits import Resolution, label_logits, non_target_kl
+from kd_methods.ops.reductions import full_precision, valid_mean
 from kd_methods.ops.vectors import check_feature
-from kd_methods.utils.checks import check_choices, check_names, check_numbers
+from kd_methods.utils.options import Bounds, NonNegative, Positive, checked
 
 STAGES = ('backbone.1', 'backbone.2', 'backbone.3')
-CONTROLLERS = ('kd', 'dkd', 'pixel', 'logit')
-OPTIONS = dict(
-    controller=CONTROLLERS,
-    teacher_errors=('keep', 'mask'),
-    resolution=('label', 'logits'),
-    recalibrate=('both', 'teacher', 'student', 'none'),
-    **ALIGNMENT,
-)
 
 
+@checked
 def dwld_loss(
     logits_S: Tensor,
     logits_T: Tensor,
     label: Tensor,
-    controller: str = 'logit',
-    gamma: float = 2.0,
-    kappa: float = 1.0,
-    alpha: float = 1.0,
-    beta: float = 1.0,
-    tau: float = 1.0,
-    teacher_errors: str = 'keep',
-    resolution: str = 'label',
+    controller: Literal['kd', 'dkd', 'pixel', 'logit'] = 'logit',
+    gamma: NonNegative = 2.0,
+    kappa: NonNegative = 1.0,
+    alpha: NonNegative = 1.0,
+    beta: NonNegative = 1.0,
+    tau: Positive = 1.0,
+    teacher_errors: Literal['keep', 'mask'] = 'keep',
+    resolution: Resolution = 'label',
     ignore_index: int | None = 255,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The maths of :class:`DWLDLoss`, which explains the arguments, without its loss weight.
@@ -55,78 +48,48 @@ def dwld_loss(
         tuple[Tensor, dict[str, Tensor]]: The loss and its statistics (detached scalars).
 
     Example:
-        >>> logits, label = torch.zeros(1, 3, 1, 1), torch.zeros(1, 1, 1, dtype=torch.long)
-        >>> loss, _ = dwld_loss(logits, torch.tensor([2.0, 1.0, 0.0]).view(1, 3, 1, 1), label, controller='kd')
+        >>> S, T = torch.zeros(1, 3, 1, 1), torch.tensor([2.0, 1.0, 0.0]).view(1, 3, 1, 1)
+        >>> loss, _ = dwld_loss(S, T, torch.zeros(1, 1, 1, dtype=torch.long), controller='kd')
         >>> round(loss.item(), 4)  # KL((.665, .245, .090) || (1/3, 1/3, 1/3))
         0.2662
     """
-    _check_dwld(controller, gamma, kappa, alpha, beta, tau, teacher_errors, resolution)
-    for name, logits in (('logits_S', logits_S), ('logits_T', logits_T)):
-        check_feature(logits, label, name)
-    classes = logits_S.shape[1]
-    if logits_T.shape[1] != classes:
-        raise ValueError(
-            f'DWLDLoss: logits_S has {classes} classes, logits_T has {logits_T.shape[1]}. Take a teacher of '
-            'the same classes'
-        )
-    size = label.shape[-2:] if resolution == 'label' else logits_S.shape[2:]
-    label, valid = fill_ignored(resize_labels(label, size), max(classes, 2), ignore_index, fill=0)
+    z_S, z_T, u_S, u_T, label, valid = label_logits(logits_S, logits_T, label, tau, resolution, ignore_index)
     with torch.autocast(logits_S.device.type, enabled=False):
-        z_S, z_T = (
-            resize_map(full_precision(logits) / tau, size) for logits in (logits_S, logits_T.detach())
-        )
-        u_S, u_T = target_log_odds(z_S, label, valid), target_log_odds(z_T, label, valid)
-        if teacher_errors == 'mask':
-            valid = valid & (z_T.argmax(1) == label if classes > 1 else u_T > 0)
-        t = u_T.sigmoid()
-        target = t * (F.logsigmoid(u_T) - F.logsigmoid(u_S)) + (-u_T).sigmoid() * (
+        if teacher_errors == 'mask':  # a single channel is the logit of class 1
+            valid = valid & (z_T.argmax(1) == label if z_T.shape[1] > 1 else u_T > 0)
+        # TCLD = KL(b_T || b_S) with b = (p_y, 1 - p_y), from log-odds; NCLD = KL(q_T || q_S); both (N, h, w).
+        t, rest = u_T.sigmoid(), (-u_T).sigmoid()
+        target = t * (F.logsigmoid(u_T) - F.logsigmoid(u_S)) + rest * (
             F.logsigmoid(-u_T) - F.logsigmoid(-u_S)
         )
         others = non_target_kl(z_S, z_T, label, valid, kappa if controller == 'logit' else 0.0)
+        # a TCLD + b NCLD.
         if controller == 'dkd':
             pixel = alpha * target + beta * others
         else:
-            pixel = target + ((-u_T).sigmoid() + (0.0 if controller == 'kd' else gamma) * t) * others
+            pixel = target + (rest + (0.0 if controller == 'kd' else gamma) * t) * others
         terms = dict(tcld=target.detach(), ncld=others.detach(), t=t)
-        count = valid.sum().clamp(min=1)
-        stats = {name: term.masked_fill(~valid, 0).sum() / count for name, term in terms.items()}
-        return tau**2 * pixel.masked_fill(~valid, 0).sum() / count, stats
+        stats = {name: valid_mean(term, valid) for name, term in terms.items()}
+        return tau**2 * pixel.masked_fill(~valid, 0).sum() / valid.sum().clamp(min=1), stats
 
 
-def _check_dwld(
-    controller: str,
-    gamma: float,
-    kappa: float,
-    alpha: float,
-    beta: float,
-    tau: float,
-    teacher_errors: str,
-    resolution: str,
-) -> None:
-    check_choices(
-        'DWLDLoss', OPTIONS, controller=controller, teacher_errors=teacher_errors, resolution=resolution
-    )
-    check_numbers('DWLDLoss', gamma=gamma, kappa=kappa, alpha=alpha, beta=beta)
-    check_numbers('DWLDLoss', above=0, tau=tau)
-
-
+@checked
 def arfd_loss(
     feat_S: Tensor,
     feat_T: Tensor,
-    recalibrate: str = 'both',
-    bandwidth: float = 1.0,
-    kernel: str = 'linear',
-    estimator: str = 'debiased',
-    max_tokens: int = 1024,
+    recalibrate: Literal['both', 'teacher', 'student', 'none'] = 'both',
+    bandwidth: Positive = 1.0,
+    kernel: Kernel = 'linear',
+    estimator: Estimator = 'debiased',
+    max_tokens: Annotated[int, Bounds(4)] = 1024,
 ) -> Tensor:
     """The maths of :class:`ARFDLoss`, which explains the arguments, without its loss weight.
 
     Example:
-        >>> feature = torch.randn(2, 8, 6, 6)
-        >>> round(arfd_loss(feature, feature).abs().item(), 4), arfd_loss(torch.zeros(2, 4, 6, 6), feature).item()
+        >>> feature, constant = torch.randn(2, 8, 6, 6), torch.zeros(2, 4, 6, 6)
+        >>> round(arfd_loss(feature, feature).abs().item(), 4), arfd_loss(constant, feature).item()
         (0.0, 0.0)
     """
-    _check_arfd(recalibrate, bandwidth, kernel, estimator, max_tokens)
     grid = common_grid(feat_S.shape[2:], feat_T.shape[2:], max_tokens)
     if grid[0] * grid[1] < 4:
         raise ValueError(
@@ -136,45 +99,40 @@ def arfd_loss(
     with torch.autocast(feat_S.device.type, enabled=False):
         tokens = []
         for side, feature in (('student', feat_S), ('teacher', feat_T.detach())):
-            x = full_precision(pool_map(feature, grid)).flatten(2).mT
+            x = full_precision(pool_map(feature, grid)).flatten(2).mT  # X, (N, n, C)
             if recalibrate in ('both', side):
-                # Centred first: W is almost uniform, so beside a large mean little of what it leaves is above
-                # rounding.
+                # W is almost uniform: next to a large mean little of W X survives rounding. So centre first.
                 x = kernel_regression(standardise(x), bandwidth)
             tokens.append(standardise(x))
-        alignment, defined = cka(*tokens, kernel, estimator, bandwidth)
+        alignment, defined = cka.unchecked(*tokens, kernel, estimator, bandwidth)  # (N,) each
         return (1 - alignment).masked_fill(~defined, 0).mean()
 
 
-def _check_arfd(recalibrate: str, bandwidth: float, kernel: str, estimator: str, max_tokens: int) -> None:
-    check_choices('ARFDLoss', OPTIONS, recalibrate=recalibrate, kernel=kernel, estimator=estimator)
-    check_numbers('ARFDLoss', above=0, bandwidth=bandwidth)
-    check_numbers('ARFDLoss', above=3, max_tokens=max_tokens)
-
-
 @MODELS.register_module()
-class DWLDLoss(nn.Module):
+class DWLDLoss(OptionLoss, function=dwld_loss):
     r"""Dynamically weighted logit distillation.
 
-    At a valid pixel with label y and softmax :math:`p` at temperature :math:`\tau`, let :math:`b = (p_y, 1 -
-    p_y)` and
-    :math:`q_j = p_j / (1 - p_y)` over the other classes. KL divergence is a sum over the two (Zhao et al. CVPR 2022):
+    At a valid pixel with label y and softmax :math:`p` at temperature :math:`\tau`, let
+    :math:`b = (p_y, 1 - p_y)`, and :math:`q_j = p_j / (1 - p_y)` over the other classes. The KL divergence is
+    a sum over the two (Zhao et al. CVPR 2022):
 
-    .. math:: KL(p^T \| p^S) = \underbrace{KL(b^T \| b^S)}_{TCLD} + (1 - p^T_y)\, \underbrace{KL(q^T \| q^S)}_{NCLD}
+    .. math:: KL(p^T \| p^S) = \underbrace{KL(b^T \| b^S)}_{TCLD}
+              + (1 - p^T_y)\, \underbrace{KL(q^T \| q^S)}_{NCLD}
 
     .. math:: L = \frac{\tau^2}{|valid|} \sum_i a_i\, TCLD_i + b_i\, NCLD_i
 
     with weights from a controller, constants to the gradient; :math:`t = p^T_y`:
 
-    ==========  ====================================================  ======================================================
-    controller  weights
-    ==========  ====================================================  ======================================================
-    ``kd``      :math:`a = 1, b = 1 - t`                              KL divergence
-    ``dkd``     :math:`a = \alpha, b = \beta`                         decoupled KD
-    ``pixel`` :math:`a = 1, b = (1 - t) + \gamma t` :math:`\gamma = 0` is ``kd``, 1 is ``dkd`` with 1, 1
-    ``logit`` as ``pixel``; inside NCLD each class has its own too
-    :func:`~kd_methods.ops.logits.non_target_kl`
-    ==========  ====================================================  ======================================================
+    ==========  ==============  =========================  ===========================================
+    controller  :math:`a`       :math:`b`
+    ==========  ==============  =========================  ===========================================
+    ``kd``      1               :math:`1 - t`              KL divergence
+    ``dkd``     :math:`\alpha`  :math:`\beta`              decoupled KD
+    ``pixel``   1               :math:`1 - t + \gamma t`   ``kd`` with :math:`\gamma = 0`,
+                                                           ``dkd`` of 1 and 1 with :math:`\gamma = 1`
+    ``logit``   1               :math:`1 - t + \gamma t`   each class is weighted inside NCLD too, see
+                                                           :func:`~kd_methods.ops.logits.non_target_kl`
+    ==========  ==============  =========================  ===========================================
 
     Guo et al. arXiv 2403.08215 argue that one fixed weight of NCLD cannot serve every pixel and weigh logit
     by logit; the formula of their controller was not available to us. ``pixel`` and ``logit``, with gamma and
@@ -193,7 +151,7 @@ class DWLDLoss(nn.Module):
         resolution (str): ``'label'``: both logits are brought to the label's size, bilinearly; ``'logits'``:
             labels to the student's grid, nearest neighbour, for a fraction of time and memory. Defaults to
             'label'.
-        ignore_index (int, optional): Label to ignore beside those outside [0, K). Defaults to 255.
+        ignore_index (int, optional): Label to ignore besides those outside [0, K). Defaults to 255.
         loss_weight (float): Factor of the loss. Defaults to 1.0.
 
     Attributes:
@@ -214,53 +172,23 @@ class DWLDLoss(nn.Module):
         ['ncld', 't', 'tcld']
     """
 
-    def __init__(
-        self,
-        controller: str = 'logit',
-        gamma: float = 2.0,
-        kappa: float = 1.0,
-        alpha: float = 1.0,
-        beta: float = 1.0,
-        tau: float = 1.0,
-        teacher_errors: str = 'keep',
-        resolution: str = 'label',
-        ignore_index: int | None = 255,
-        loss_weight: float = 1.0,
-    ) -> None:
-        super().__init__()
-        _check_dwld(controller, gamma, kappa, alpha, beta, tau, teacher_errors, resolution)
-        check_numbers('DWLDLoss', loss_weight=loss_weight)
-        self.options = dict(
-            controller=controller,
-            gamma=gamma,
-            kappa=kappa,
-            alpha=alpha,
-            beta=beta,
-            tau=tau,
-            teacher_errors=teacher_errors,
-            resolution=resolution,
-            ignore_index=ignore_index,
-        )
-        self.loss_weight = 0.0 if controller == 'dkd' and not (alpha or beta) else loss_weight
-        self.stats: dict[str, Tensor] = {}
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if self.options['controller'] == 'dkd' and not (self.options['alpha'] or self.options['beta']):
+            self.loss_weight = 0.0  # a loss without any part is never run
 
     def forward(self, logits_S: Tensor, logits_T: Tensor, label: Tensor) -> Tensor:
-        loss, self.stats = dwld_loss(logits_S, logits_T, label, **self.options)
+        """Loss of a batch, times its weight."""
+        loss, self.stats = self.function(logits_S, logits_T, label, **self.options)
         return self.loss_weight * loss
-
-    def extra_repr(self) -> str:
-        return ', '.join(
-            f'{name}={value!r}' for name, value in dict(self.options, loss_weight=self.loss_weight).items()
-        )
 
 
 @MODELS.register_module()
-class ARFDLoss(nn.Module):
+class ARFDLoss(OptionLoss, function=arfd_loss):
     r"""Adaptively recalibrated feature distillation: kernel regression, then centred kernel alignment.
 
-    Both maps are pooled to one grid of n places, so that each image gives :math:`X_S \in R^{n \times C_S}`
-    and
-    :math:`X_T \in R^{n \times C_T}`. Each is recalibrated by its own Laplace kernel, with rows scaled to the sum 1:
+    Both maps are pooled to one grid of n places: each image gives :math:`X_S \in R^{n \times C_S}` and
+    :math:`X_T \in R^{n \times C_T}`. Each is recalibrated by its own Laplace kernel, with rows that sum to 1:
 
     .. math:: \tilde X = W X, \qquad W_{ij} \propto e^{-\lVert x_i - x_j \rVert_2 / \sigma}, \qquad
               L = 1 - CKA(\tilde X_S, \tilde X_T)
@@ -293,36 +221,11 @@ class ARFDLoss(nn.Module):
         >>> loss(torch.randn(2, 8, 6, 6, requires_grad=True), torch.randn(2, 16, 12, 12)).backward()
     """
 
-    def __init__(
-        self,
-        recalibrate: str = 'both',
-        bandwidth: float = 1.0,
-        kernel: str = 'linear',
-        estimator: str = 'debiased',
-        max_tokens: int = 1024,
-        loss_weight: float = 1.0,
-    ) -> None:
-        super().__init__()
-        _check_arfd(recalibrate, bandwidth, kernel, estimator, max_tokens)
-        check_numbers('ARFDLoss', loss_weight=loss_weight)
-        self.options = dict(
-            recalibrate=recalibrate,
-            bandwidth=bandwidth,
-            kernel=kernel,
-            estimator=estimator,
-            max_tokens=max_tokens,
-        )
-        self.loss_weight = loss_weight
-
     def forward(self, feat_S: Tensor, feat_T: Tensor) -> Tensor:
+        """Loss of a batch, times its weight."""
         for name, x in (('feat_S', feat_S), ('feat_T', feat_T)):
             check_feature(x, feat_S, name)
-        return self.loss_weight * arfd_loss(feat_S, feat_T, **self.options)
-
-    def extra_repr(self) -> str:
-        return ', '.join(
-            f'{name}={value!r}' for name, value in dict(self.options, loss_weight=self.loss_weight).items()
-        )
+        return self.loss_weight * self.function(feat_S, feat_T, **self.options)
 
 
 @MODELS.register_module()
@@ -330,8 +233,7 @@ class LIXDistiller(MethodDistiller):
     """LIX: :class:`DWLDLoss` between the logits and :class:`ARFDLoss` between features of several stages.
 
     The losses need no X: a teacher of RGB alone works too. With an RGB-X teacher the algorithm's ``inputs``
-        says which channels
-    of the batch each network sees.
+    says which channels of the batch each network sees.
 
     Args:
         student_features (str | Sequence[str], optional): Taps of the student's maps, one for a loss each.
@@ -346,7 +248,8 @@ class LIXDistiller(MethodDistiller):
         init_cfg (dict, optional): Initialisation. Defaults to None.
 
     Example:
-        >>> distiller = dict(type='LIXDistiller', dwld=dict(controller='pixel'), arfd=dict(loss_weight='auto'))
+        >>> dwld, arfd = dict(controller='pixel'), dict(loss_weight='auto')
+        >>> distiller = dict(type='LIXDistiller', dwld=dwld, arfd=arfd)
     """
 
     def __init__(
@@ -358,20 +261,8 @@ class LIXDistiller(MethodDistiller):
         init_cfg: dict | None = None,
         **unknown: Any,
     ) -> None:
-        check_names(
-            'distiller: LIXDistiller',
-            unknown,
-            {'student_features', 'teacher_features', 'dwld', 'arfd', 'init_cfg'},
-        )
-        self.dwld, self.arfd = (
-            parse_loss(f'distiller.{name}', cfg, loss, OPTIONS)
-            for name, cfg, loss in (('dwld', dwld, DWLDLoss), ('arfd', arfd, ARFDLoss))
-        )
-        if self.dwld is None and self.arfd is None:
-            raise ValueError(
-                'distiller: dwld=None and arfd=None leave LIXDistiller nothing to distil. Give one of them '
-                'a dict'
-            )
+        check_unknown(type(self), unknown)
+        self.dwld, self.arfd = parse_losses(type(self), dwld=(dwld, DWLDLoss), arfd=(arfd, ARFDLoss))
         taps: dict[str, Any] = {}
         if self.arfd is not None:
             pairs = [
@@ -395,19 +286,15 @@ class LIXDistiller(MethodDistiller):
 
     def configure(self, student: dict[str, Tap], teacher: dict[str, Tap]) -> None:
         if self.dwld is not None:
-            cfg = dict(self.dwld, type='DWLDLoss')
             logits = dict(logits_S=self.from_student('logits'), logits_T=self.from_teacher('logits'))
-            self.add_loss(
-                'loss_dwld', cfg, cfg.pop('schedule', None), **logits, label=dict(from_data='gt_sem_seg')
-            )
+            label = dict(from_data='gt_sem_seg')
+            add_parsed(self, 'loss_dwld', DWLDLoss, self.dwld, **logits, label=label)
         if self.arfd is not None:
-            cfg = dict(self.arfd, type='ARFDLoss')
-            schedule = cfg.pop('schedule', None)
             maps = [tap for tap in student if tap != 'logits']
-            weight = split_auto_weight(cfg.get('loss_weight', 1.0), len(maps), 'distiller.arfd.loss_weight')
-            cfg['loss_weight'] = weight / len(maps) if isinstance(weight, (int, float)) else weight
+            weight = split_auto_weight(self.arfd.get('loss_weight', 1.0), len(maps), 'distiller.arfd.loss_weight')
+            number = isinstance(weight, (int, float))
+            cfg = dict(self.arfd, loss_weight=weight / len(maps) if number else weight)
             for i, tap in enumerate(maps):
                 name = 'loss_arfd' if len(maps) == 1 else f'loss_arfd_{i}'
-                self.add_loss(
-                    name, cfg, schedule, feat_S=self.from_student(tap), feat_T=self.from_teacher(tap)
-                )
+                feats = dict(feat_S=self.from_student(tap), feat_T=self.from_teacher(tap))
+                add_parsed(self, name, ARFDLoss, cfg, **feats)

@@ -1,15 +1,14 @@
-"""Logit KD as an addition to another method: the KL divergence between the class probabilities of each pixel."""
+"""Logit KD as an addition to another method: KL divergence between the class probabilities of each pixel."""
 
 from typing import Any
 
 from kd_methods.distill.distiller import MethodDistiller
 from kd_methods.distill.loss_config import check_weight
-from kd_methods.utils.checks import check_names
+from kd_methods.utils.options import Option, Positive, check_names
 
 
 def parse_logit_kd(cfg: Any, key: str = 'distiller.logit_kd') -> dict | None:
-    """Read a distiller's ``logit_kd``: None, a weight, or a dict of ``loss_weight``, ``tau`` and
-    ``schedule``.
+    """Read a distiller's ``logit_kd``: None, a weight, or a dict of ``loss_weight``, ``tau``, ``schedule``.
 
     Example:
         >>> parse_logit_kd(0.5)
@@ -23,6 +22,7 @@ def parse_logit_kd(cfg: Any, key: str = 'distiller.logit_kd') -> dict | None:
     check_names(f'{key}:', cfg, set(full))
     full.update(cfg)
     check_weight(key, full['loss_weight'])
+    Option.read(Positive).check(key, 'tau', full['tau'])
     return full
 
 
@@ -30,7 +30,8 @@ def add_logit_kd(distiller: MethodDistiller, loss_weight: Any, tau: float, sched
     """Add ``loss_kd`` on the tap ``'logits'`` to a distiller; to be called in its ``configure``.
 
     MMRazor's ``reduction='mean'`` divides by the number of classes too; the weight undoes that, so that 1 is
-    one KL divergence per pixel."""
+    one KL divergence per pixel.
+    """
     if isinstance(loss_weight, (int, float)):
         loss_weight = loss_weight * distiller.num_classes()
     cfg = dict(type='mmrazor.KLDivergence', tau=tau, reduction='mean', loss_weight=loss_weight)

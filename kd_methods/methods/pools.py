@@ -1,70 +1,22 @@
 """Frozen pools: from a feature map to one vector an image, by a projection or by a pretrained attention pool.
 
 Their weights are buffers that are in no checkpoint: no optimizer, average or process can change them, and
-    they are made
-or read again when the network is built.
+they are made or read again when the network is built.
 """
 
-import zipfile
-from pathlib import Path
+from os import PathLike
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd_methods.networks.checkpoint import extract_state_dict, safe_load
+from kd_methods.utils.text import first_few
 
-ATTENTION_KEYS = (
-    'positional_embedding',
-    *(f'{name}_proj.{part}' for name in 'qkvc' for part in ('weight', 'bias')),
-)
-
-
-POOLS = ('gap', 'attention', None)
-
-
-def build_pool(
-    pool: str | None,
-    in_channels: int,
-    file: str | None = None,
-    out_channels: int | None = None,
-    heads: int | None = None,
-    seed: int = 0,
-    where: str = 'pool',
-) -> 'OrthogonalPool | AttentionPool | None':
-    """Build a pool by its name, ``'gap'``, ``'attention'`` or None, and refuse options that it does not take.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: ``'attention'`` without a file, or with one that does not fit; an option that this pool
-            does not take.
-    """
-    given = dict(pool_file=file, pool_channels=out_channels, pool_heads=heads)
-    taken = dict(attention=given, gap=('pool_channels',)).get(pool, ())
-    unused = {name: value for name, value in given.items() if value is not None and name not in taken}
-    if unused:
-        raise ValueError(
-            f'{where}: pool={pool!r} does not take {", ".join(f"{k}={v!r}" for k, v in unused.items())}. '
-            "pool_file and pool_heads go with pool='attention'"
-        )
-    for name, value in (('pool_channels', out_channels), ('pool_heads', heads)):
-        if value is not None and not (isinstance(value, int) and value > 0):
-            raise ValueError(f'{where}: {name} must be a whole number of 1 or more. Got: {value!r}')
-    if pool != 'attention':
-        return OrthogonalPool(in_channels, out_channels or 512, seed) if pool == 'gap' else None
-    if file is None:
-        raise ValueError(
-            f"{where}: pool='attention' needs pool_file, a checkpoint with the attention pool of a CLIP "
-            "ResNet of the teacher's width. A pool of random weights would teach noise; without a file "
-            "take pool='gap'"
-        )
-    built = AttentionPool(file, in_channels, heads, f'{where}.pool_file')
-    if out_channels not in (None, built.out_channels):
-        raise ValueError(
-            f'{where}: pool_channels={out_channels}, but the attention pool of {file} gives '
-            f'{built.out_channels}. Leave pool_channels out'
-        )
-    return built
+Pool = Literal['gap', 'attention'] | None
+PROJECTIONS = tuple(f'{name}_proj.{part}' for name in 'qkvc' for part in ('weight', 'bias'))
+ATTENTION_KEYS = ('positional_embedding', *PROJECTIONS)
 
 
 class OrthogonalPool(nn.Module):
@@ -87,6 +39,7 @@ class OrthogonalPool(nn.Module):
         self.in_channels, self.out_channels = in_channels, out_channels
 
     def forward(self, feature: Tensor) -> Tensor:
+        """The projected mean of each image."""
         return F.linear(feature.mean((2, 3)), self.weight.to(feature.dtype))
 
 
@@ -102,10 +55,8 @@ class AttentionPool(nn.Module):
     2103.00020.
 
     Args:
-        file (str | Path): Checkpoint with the pool's tensors under CLIP's names (``positional_embedding``,
-            ``q_proj.weight``, ...), with any prefix up to ``attnpool.``; a whole model may be in it.
-        in_channels (int, optional): Channels of the map, which the file must fit. Defaults to None: the
-            file's.
+        file (str | PathLike): Checkpoint with the tensors :data:`ATTENTION_KEYS`, under any prefix.
+        in_channels (int): Channels of the map, which the tensors must fit.
         num_heads (int, optional): Heads. Defaults to None: one for 64 channels, as in CLIP.
         key (str): Config key that named the file, for messages. Defaults to 'pool_file'.
 
@@ -118,51 +69,43 @@ class AttentionPool(nn.Module):
     """
 
     def __init__(
-        self,
-        file: str | Path,
-        in_channels: int | None = None,
-        num_heads: int | None = None,
-        key: str = 'pool_file',
+        self, file: str | PathLike, in_channels: int, num_heads: int | None = None, key: str = 'pool_file'
     ) -> None:
         super().__init__()
-        weights = read_attention_pool(file, in_channels, key)
+        weights = _read_attention_pool(file, in_channels, key)
         for name, value in weights.items():
             self.register_buffer(name.replace('.', '_'), value, persistent=False)
         self.out_channels, self.in_channels = weights['c_proj.weight'].shape
-        self.num_heads = num_heads or max(self.in_channels // 64, 1)
-        if self.in_channels % self.num_heads:
+        self.num_heads = num_heads or max(in_channels // 64, 1)
+        if in_channels % self.num_heads:
             raise ValueError(
-                f'{key}: the pool of {file} has {self.in_channels} channels, which {self.num_heads} heads '
-                'do not divide. Set the number of heads that it was trained with.'
+                f'{key}: the pool of {file} has {in_channels} channels, which {self.num_heads} heads do not '
+                'divide. Set the number of heads that it was trained with.'
             )
 
     def forward(self, feature: Tensor) -> Tensor:
+        """The answer to the mean of each image."""
         n, c, h, w = feature.shape
-        position = self._positions(h, w).to(feature.dtype)
-        tokens = feature.flatten(2)  # (N, C, L)
-        mean = tokens.mean(2, keepdim=True)
-        tokens = torch.cat([mean, tokens], 2) + position
-
-        def heads(name: str) -> Tensor:
-            return getattr(self, name).to(feature.dtype).view(self.num_heads, c // self.num_heads, -1)
-
-        query = F.linear(
-            tokens[:, :, 0], self.q_proj_weight.to(feature.dtype), self.q_proj_bias.to(feature.dtype)
+        size = c // self.num_heads
+        weight = {name: value.to(feature.dtype) for name, value in self.named_buffers()}
+        # The mean, then the L = h w positions of the map, each with its embedding: (N, C, 1 + L).
+        tokens = feature.flatten(2)
+        tokens = torch.cat([tokens.mean(2, keepdim=True), tokens], 2) + self._positions(h, w).to(
+            feature.dtype
         )
-        query = query.view(n, self.num_heads, -1) * (c // self.num_heads) ** -0.5
-        # The key's bias adds the same to all scores of a query, so it has no effect; the attention sums to 1,
-        # so the value's bias comes through as it is.
-        scores = torch.einsum('nhd,hdc->nhc', query, heads('k_proj_weight')) @ tokens
-        answer = scores.softmax(2) @ tokens.transpose(1, 2)
-        answer = torch.einsum('nhc,hdc->nhd', answer, heads('v_proj_weight')) + heads('v_proj_bias').squeeze(
-            2
-        )
-        return F.linear(
-            answer.flatten(1), self.c_proj_weight.to(feature.dtype), self.c_proj_bias.to(feature.dtype)
-        )
+        query = F.linear(tokens[:, :, 0], weight['q_proj_weight'], weight['q_proj_bias'])
+        query = query.view(n, self.num_heads, -1) * size**-0.5
+        # Scores of the tokens, (N, heads, 1 + L), as (q' K) x. The key's bias adds the same to all of them: it
+        # has no effect.
+        key, value = (weight[f'{name}_proj_weight'].view(self.num_heads, size, -1) for name in 'kv')
+        scores = torch.einsum('nhd,hdc->nhc', query, key) @ tokens
+        # V of the weighted mean, (N, heads, size). The attention sums to 1, so the bias stays as it is.
+        answer = torch.einsum('nhc,hdc->nhd', scores.softmax(2) @ tokens.transpose(1, 2), value)
+        answer = answer + weight['v_proj_bias'].view(self.num_heads, size)
+        return F.linear(answer.flatten(1), weight['c_proj_weight'], weight['c_proj_bias'])
 
     def _positions(self, h: int, w: int) -> Tensor:
-        """Position embedding (C, 1 + h w): that of the mean, then that of the grid."""
+        """Position embedding (C, 1 + h w): of the mean, then of the grid."""
         embedding = self.positional_embedding
         side = round((len(embedding) - 1) ** 0.5)
         grid = embedding[1:].T.reshape(1, -1, side, side)
@@ -171,71 +114,70 @@ class AttentionPool(nn.Module):
         return torch.cat([embedding[:1].T, grid[0].flatten(1)], 1)
 
 
-def read_attention_pool(
-    file: str | Path, in_channels: int | None = None, key: str = 'pool_file'
-) -> dict[str, Tensor]:
-    """Read the tensors of an attention pool, float32, under the names of :data:`ATTENTION_KEYS`.
+def build_pool(
+    pool: Pool,
+    in_channels: int,
+    file: str | PathLike | None = None,
+    out_channels: int | None = None,
+    heads: int | None = None,
+    seed: int = 0,
+    where: str = 'VLFDLoss',
+) -> OrthogonalPool | AttentionPool | None:
+    """Build a pool by its name, and refuse options that it does not take.
 
     Raises:
-        FileNotFoundError: No such file.
-        ValueError: It cannot be read, has no attention pool, one that does not fit together, or one of
-            another width.
+        FileNotFoundError: There is no such file.
+        ValueError: ``'attention'`` without a file, or with one that does not fit; an option that this pool
+            does not take.
     """
-    advice = 'Give a checkpoint of plain tensors with the attention pool of a CLIP ResNet.'
-    if _is_torchscript(file):
+    given = dict(pool_file=file, pool_channels=out_channels, pool_heads=heads)
+    taken = dict(attention=given, gap=('pool_channels',)).get(pool, ())
+    unused = [f'{name}={value!r}' for name, value in given.items() if value is not None and name not in taken]
+    if unused:
         raise ValueError(
-            f"{key}: {file} is a TorchScript archive, CLIP's own form, which holds code. Write its pool to "
-            "a plain file first: state = torch.jit.load(FILE, 'cpu').state_dict(); torch.save({k: v for "
-            "k, v in state.items() if 'attnpool.' in k}, OUT)"
+            f'{where}: pool={pool!r} does not take {", ".join(unused)}. pool_file and pool_heads go with '
+            "pool='attention'"
         )
-    state = {
-        name: value
-        for name, value in extract_state_dict(safe_load(file, key=key, advice=advice)).items()
-        if isinstance(name, str) and isinstance(value, Tensor)
-    }
+    if pool != 'attention':
+        return OrthogonalPool(in_channels, out_channels or 512, seed) if pool == 'gap' else None
+    if file is None:
+        raise ValueError(
+            f"{where}: pool='attention' needs pool_file, a checkpoint with the attention pool of a CLIP "
+            "ResNet of the teacher's width. Without one take pool='gap': random weights would teach noise"
+        )
+    built = AttentionPool(file, in_channels, heads, f'{where}.pool_file')
+    if out_channels not in (None, built.out_channels):
+        raise ValueError(
+            f'{where}: pool_channels={out_channels}, but the attention pool of {file} gives '
+            f'{built.out_channels}. Leave pool_channels out'
+        )
+    return built
+
+
+def _read_attention_pool(file: str | PathLike, channels: int, key: str) -> dict[str, Tensor]:
+    """The tensors of a pool for a map of so many channels, float32, under the names of ``ATTENTION_KEYS``."""
+    advice = 'Give a checkpoint of plain tensors with the attention pool of a CLIP ResNet.'
+    state = extract_state_dict(safe_load(file, key=key, advice=advice))
     first = ATTENTION_KEYS[0]
-    prefixes = [k.removesuffix(first) for k in state if ('.' + k).endswith('.' + first)]
-    prefixes = [prefix for prefix in prefixes if all(prefix + name in state for name in ATTENTION_KEYS)]
-    if len(prefixes) != 1:
-        what = f'{len(prefixes)} attention pools, under {prefixes}' if prefixes else 'no attention pool'
+    found = [k.removesuffix(first) for k in map(str, state) if k.endswith(first)]
+    found = [p for p in found if all(isinstance(state.get(p + name), Tensor) for name in ATTENTION_KEYS)]
+    if len(found) != 1:
+        what = f'{len(found)} attention pools, under {found}' if found else 'no attention pool'
         raise ValueError(
             f'{key}: {file} has {what}; expected one, with the keys {", ".join(ATTENTION_KEYS)} under any '
-            'prefix, '
-            f"as CLIP's ResNets have it. The file has {len(state)} tensors: {', '.join(sorted(state)[:5])}, "
-            '...'
+            f'prefix. The file has {first_few(sorted(map(str, state)))}'
         )
-    weights = {name: state[prefixes[0] + name].detach().float() for name in ATTENTION_KEYS}
-    _check_shapes({name: tuple(value.shape) for name, value in weights.items()}, file, key)
-    channels = weights[first].shape[1]
-    if in_channels not in (None, channels):
+    weights = {name: state[found[0] + name].detach().float() for name in ATTENTION_KEYS}
+    # 1 + side^2 positions of C channels; q, k and v from C to C; c from C to any number.
+    shapes = {name: tuple(value.shape) for name, value in weights.items()}
+    side = round(max(weights[first].numel() // channels - 1, 1) ** 0.5)
+    out = shapes['c_proj.weight'][:1]
+    fits = {name: (channels, channels) if name.endswith('weight') else (channels,) for name in PROJECTIONS}
+    fits.update({first: (1 + side**2, channels), 'c_proj.weight': (*out, channels), 'c_proj.bias': out})
+    wrong = [f'{name} {shapes[name]} instead of {fits[name]}' for name in fits if shapes[name] != fits[name]]
+    if wrong:
         raise ValueError(
-            f"{key}: the attention pool of {file} takes {channels} channels, but the teacher's map has "
-            f'{in_channels}. Take a pool that was trained on such a map, tap another place of the teacher, '
-            "or pool='gap'."
+            f"{key}: the attention pool of {file} does not fit the teacher's map of {channels} channels: "
+            f"{', '.join(wrong)}. Take a pool of such a map, tap another place of the teacher, or pool='gap'"
         )
     return weights
-
-
-def _check_shapes(shapes: dict[str, tuple[int, ...]], file: str | Path, key: str) -> None:
-    """Raise unless the tensors are those of one pool: 1 + n x n positions, C channels, any number of outputs."""
-    first = ATTENTION_KEYS[0]
-    positions, channels = (*shapes[first], 0, 0)[:2]
-    out = (*shapes['c_proj.weight'], 0)[0]
-    side = max(round(max(positions - 1, 0) ** 0.5), 1)
-    fits = {name: (channels, channels) if name.endswith('weight') else (channels,) for name in ATTENTION_KEYS}
-    fits.update({first: (side * side + 1, channels), 'c_proj.weight': (out, channels), 'c_proj.bias': (out,)})
-    wrong = [
-        f'{name} {shapes[name]} instead of {fits[name]}'
-        for name in ATTENTION_KEYS
-        if shapes[name] != fits[name]
-    ]
-    if wrong:
-        raise ValueError(f'{key}: the attention pool of {file} does not fit together: {", ".join(wrong)}.')
-
-
-def _is_torchscript(file: str | Path) -> bool:
-    path = Path(file).expanduser()
-    if not zipfile.is_zipfile(path):  # nor is what does not exist
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith('/constants.pkl') for name in archive.namelist())

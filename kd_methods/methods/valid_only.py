@@ -3,36 +3,32 @@
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from kd_methods.methods.option_loss import OptionLoss
 from kd_methods.ops.grids import pool_map, valid_area
 from kd_methods.ops.labels import resize_labels
-from kd_methods.utils.checks import check_flag, check_numbers
+from kd_methods.utils.options import checked
 
 
-class ValidOnlyLoss(nn.Module):
+class ValidOnlyLoss(OptionLoss):
     """Base of losses on maps with the option ``valid_only``.
 
     Args:
-        valid_only (bool): Leave ignored labels, or the padding of images, out.
-        ignore_index (int, optional): Label to ignore, beside negative ones.
-        loss_weight (float): Factor of the loss.
-
-    Attributes:
-        options (dict[str, Any]): Further options of the loss, which it sets.
-        stats (dict[str, Tensor]): Of the last forward, detached.
+        *args: Options of the loss.
+        valid_only (bool): Leave ignored labels, or the padding of images, out. Defaults to False.
+        ignore_index (int, optional): Label to ignore, besides negative ones. Defaults to 255.
+        **options: Options of the loss.
     """
 
-    def __init__(self, valid_only: bool, ignore_index: int | None, loss_weight: float) -> None:
-        super().__init__()
-        where = type(self).__name__
-        check_flag(where, valid_only=valid_only)
-        check_numbers(where, loss_weight=loss_weight)
-        if ignore_index is not None and (isinstance(ignore_index, bool) or not isinstance(ignore_index, int)):
-            raise TypeError(f'{where}: ignore_index must be an int (a label), or None. Got: {ignore_index!r}')
-        self.valid_only, self.ignore_index, self.loss_weight = valid_only, ignore_index, loss_weight
-        self.options: dict[str, Any] = {}
-        self.stats: dict[str, Tensor] = {}
+    shown = ('valid_only', 'ignore_index')
+
+    @checked
+    def __init__(
+        self, *args: Any, valid_only: bool = False, ignore_index: int | None = 255, **options: Any
+    ) -> None:
+        super().__init__(*args, **options)
+        self.valid_only, self.ignore_index = valid_only, ignore_index
 
     def valid(self, label: Tensor | None, img_shape: Sequence | None, inputs: Tensor | None) -> Tensor | None:
         """Which pixels count: by their label, or else by the images' heights and widths before padding.
@@ -57,15 +53,6 @@ class ValidOnlyLoss(nn.Module):
             "inputs=dict(from_data='inputs')"
         )
 
-    def extra_repr(self) -> str:
-        shown = dict(
-            self.options,
-            valid_only=self.valid_only,
-            ignore_index=self.ignore_index,
-            loss_weight=self.loss_weight,
-        )
-        return ', '.join(f'{name}={value!r}' for name, value in shown.items())
-
 
 def valid_on(valid: Tensor | None, grid: Sequence[int]) -> Tensor | None:
     """Pixels that count (N, h, w), on a grid: (N, 1, *grid), nearest neighbour; None stays None."""
@@ -73,11 +60,10 @@ def valid_on(valid: Tensor | None, grid: Sequence[int]) -> Tensor | None:
 
 
 def pool_valid(x: Tensor, grid: tuple[int, int], valid: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Pool a map to a coarser grid, without the places that do not count, and say which places of the grid
-    count.
+    """Pool a map to a coarser grid without the places that do not count, and say which of the grid's count.
 
-    A place of the grid counts if any place of the map that it is made of does. Those that do not are
-    zeros in its mean, which has the direction of the others' mean then, not its length.
+    A place of the grid counts if any place of the map that it is made of does. The others are zeros in its
+    mean: the mean then has the direction of what counts, not its length.
 
     Args:
         x (Tensor): The map.
@@ -91,8 +77,3 @@ def pool_valid(x: Tensor, grid: tuple[int, int], valid: Tensor | None) -> tuple[
         return pool_map(x, grid), None
     counts = valid_on(valid, x.shape[2:])
     return pool_map(x.masked_fill(~counts, 0), grid), pool_map(counts.float(), grid) > 0
-
-
-def valid_mean(x: Tensor, valid: Tensor | None) -> Tensor:
-    """Mean over the places that count, of all images together; 0 if there are none."""
-    return x.mean() if valid is None else x.masked_fill(~valid, 0).sum() / valid.sum().clamp(min=1)

@@ -1,20 +1,22 @@
 """Alignment of two sets of features by the relations within each: kernel regression, HSIC and CKA."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
-from kd_methods.utils.checks import check_choices
+from kd_methods.utils.options import Positive, checked
 
-OPTIONS = dict(estimator=('debiased', 'biased'), kernel=('linear', 'laplace'))
+Estimator = Literal['debiased', 'biased']
+Kernel = Literal['linear', 'laplace']
 
 
 def laplace_kernel(x: Tensor, bandwidth: float = 1.0) -> Tensor:
     r"""Laplace kernel of all pairs of tokens, :math:`k_{ij} = e^{-\lVert x_i - x_j \rVert_2 / \sigma}`.
 
-    :math:`\sigma` is ``bandwidth`` times the (lower) median distance of two different tokens, without gradient. Distances
-    below a thousandth of the root mean square one count as 0: from there on float32 cannot tell tokens apart,
-        and the
-    direction of the gradient would be noise.
+    :math:`\sigma` is ``bandwidth`` times the (lower) median distance of two different tokens, without
+    gradient. Distances below a thousandth of the root mean square one count as 0: from there on float32
+    cannot tell tokens apart, and the direction of the gradient would be noise.
 
     Args:
         x (Tensor): Tokens.
@@ -24,20 +26,18 @@ def laplace_kernel(x: Tensor, bandwidth: float = 1.0) -> Tensor:
         - x: (N, n, C); output: (N, n, n), 1 on the diagonal, and everywhere where all tokens are the same.
     """
     n = x.shape[1]
+    # |x_i - x_j|^2 = |x_i|^2 + |x_j|^2 - 2 <x_i, x_j>, of centred tokens, since these lose least to rounding.
     x = x - x.mean(1, keepdim=True)
     gram = x @ x.mT
     norms = gram.diagonal(dim1=1, dim2=2)
     squares = norms.unsqueeze(1) + norms.unsqueeze(2) - 2 * gram
+    # The root has no gradient at 0, so pairs at distance 0 are taken out before it and set to 0 after it.
     far = squares > 1e-6 * squares.detach().mean((1, 2), keepdim=True).clamp(min=0)
     far = far & ~torch.eye(n, dtype=torch.bool, device=x.device)
     distance = squares.masked_fill(~far, 1).sqrt().masked_fill(~far, 0)
     # The n zeros of the diagonal are the smallest; behind them, the median of the n (n - 1) others.
-    median = (
-        distance.detach()
-        .flatten(1)
-        .kthvalue(n + (n * (n - 1) + 1) // 2 if n > 1 else 1, 1)
-        .values.view(-1, 1, 1)
-    )
+    middle = n + (n * (n - 1) + 1) // 2 if n > 1 else 1
+    median = distance.detach().flatten(1).kthvalue(middle, 1).values.view(-1, 1, 1)
     return (-distance / (bandwidth * median).clamp(min=torch.finfo(x.dtype).tiny)).exp()
 
 
@@ -54,7 +54,7 @@ def kernel_regression(x: Tensor, bandwidth: float = 1.0) -> Tensor:
 def standardise(x: Tensor) -> Tensor:
     """Tokens without their mean, at a root mean square of 1, a scale that is a constant to the gradient.
 
-    What :func:`cka` measures does not change with it, but its precision does: beside a large mean float32
+    What :func:`cka` measures does not change with it, but its precision does: next to a large mean float32
     loses the rest. Where the spread is below a thousandth of the root mean square the tokens count as equal
     and become 0: gradients grow with the inverse of the spread.
 
@@ -72,35 +72,36 @@ def _root_mean_square(x: Tensor) -> Tensor:
     return x.detach().square().mean((1, 2), keepdim=True).sqrt()
 
 
-def linear_hsic(x: Tensor, y: Tensor, estimator: str = 'debiased') -> Tensor:
-    """:func:`hsic` of linear kernels, of the features themselves: C_x C_y n instead of n n (C_x + C_y)
-    products.
+@checked
+def linear_hsic(x: Tensor, y: Tensor, estimator: Estimator = 'debiased') -> Tensor:
+    """:func:`hsic` of linear kernels, from the features: C_x C_y n instead of n n (C_x + C_y) products.
 
     Shape:
         - x: (N, n, C_x), y: (N, n, C_y); output: (N,).
     """
     n = x.shape[1]
-    check_choices('linear_hsic', OPTIONS, estimator=estimator)
-    if estimator == 'biased':
-        return ((x - x.mean(1, keepdim=True)).mT @ (y - y.mean(1, keepdim=True))).square().sum((1, 2)) / (
-            n - 1
-        ) ** 2
-    a, b = x.square().sum(2), y.square().sum(2)  # the diagonals, which are left out
-    r, s = (z @ z.sum(1).unsqueeze(2) - d.unsqueeze(2) for z, d in ((x, a), (y, b)))
-    r, s = r.squeeze(2), s.squeeze(2)  # sums of the rows without them
+    if estimator == 'biased':  # tr(K H L H) = |X' Y|^2 of centred features, (N, C_x, C_y)
+        product = (x - x.mean(1, keepdim=True)).mT @ (y - y.mean(1, keepdim=True))
+        return product.square().sum((1, 2)) / (n - 1) ** 2
+    # K = X X' and L = Y Y' without their diagonals a and b, (N, n): row sums K 1 = r and L 1 = s, (N, n).
+    a, b = x.square().sum(2), y.square().sum(2)
+    r, s = ((z @ z.sum(1).unsqueeze(2) - d.unsqueeze(2)).squeeze(2) for z, d in ((x, a), (y, b)))
+    # tr(K L) = |X' Y|^2 - <a, b>, then the two corrections of Song et al.
     trace = (x.mT @ y).square().sum((1, 2)) - (a * b).sum(1)
     total = trace + r.sum(1) * s.sum(1) / ((n - 1) * (n - 2)) - 2 * (r * s).sum(1) / (n - 2)
     return total / (n * (n - 3))
 
 
-def hsic(K: Tensor, L: Tensor, estimator: str = 'debiased') -> Tensor:
+@checked
+def hsic(K: Tensor, L: Tensor, estimator: Estimator = 'debiased') -> Tensor:
     r"""Hilbert-Schmidt independence criterion of two kernel matrices.
 
     ``'debiased'`` is the estimator of Song et al. (JMLR 2012), with :math:`\tilde K, \tilde L` without their
     diagonals:
 
     .. math:: \frac{1}{n (n - 3)} \left[ \mathrm{tr}(\tilde K \tilde L)
-              + \frac{1^\top \tilde K 1\; 1^\top \tilde L 1}{(n - 1)(n - 2)} - \frac{2}{n - 2} 1^\top \tilde K \tilde L 1 \right]
+              + \frac{1^\top \tilde K 1\; 1^\top \tilde L 1}{(n - 1)(n - 2)}
+              - \frac{2}{n - 2} 1^\top \tilde K \tilde L 1 \right]
 
     ``'biased'`` is :math:`\mathrm{tr}(K H L H) / (n - 1)^2` with the centring matrix H.
 
@@ -112,8 +113,15 @@ def hsic(K: Tensor, L: Tensor, estimator: str = 'debiased') -> Tensor:
 
 def _centre(K: Tensor, estimator: str) -> Tensor:
     """The matrix whose inner products are the estimate; no difference of large numbers is left in it."""
-    check_choices('hsic', OPTIONS, estimator=estimator)
-    return _double_centre(K) if estimator == 'biased' else _u_centre(K)
+    n = K.shape[1]
+    if estimator == 'biased':  # H K H
+        rows = K.mean(2, keepdim=True)
+        return K - rows - rows.mT + rows.mean(1, keepdim=True)
+    # U-centring: as above without the diagonal, and with n - 2 and n - 1 for n.
+    diagonal = torch.eye(n, dtype=torch.bool, device=K.device)
+    K = K.masked_fill(diagonal, 0)
+    rows = K.sum(2, keepdim=True) / (n - 2)
+    return (K - rows - rows.mT + rows.sum(1, keepdim=True) / (n - 1)).masked_fill(diagonal, 0)
 
 
 def _inner(K: Tensor, L: Tensor, estimator: str) -> Tensor:
@@ -121,27 +129,18 @@ def _inner(K: Tensor, L: Tensor, estimator: str) -> Tensor:
     return (K * L).sum((1, 2)) / ((n - 1) ** 2 if estimator == 'biased' else n * (n - 3))
 
 
-def _double_centre(K: Tensor) -> Tensor:
-    rows = K.mean(2, keepdim=True)
-    return K - rows - rows.mT + rows.mean(1, keepdim=True)
-
-
-def _u_centre(K: Tensor) -> Tensor:
-    n = K.shape[1]
-    diagonal = torch.eye(n, dtype=torch.bool, device=K.device)
-    K = K.masked_fill(diagonal, 0)
-    rows = K.sum(2, keepdim=True) / (n - 2)
-    return (K - rows - rows.mT + rows.sum(1, keepdim=True) / (n - 1)).masked_fill(diagonal, 0)
-
-
+@checked
 def cka(
-    x: Tensor, y: Tensor, kernel: str = 'linear', estimator: str = 'debiased', bandwidth: float = 1.0
+    x: Tensor,
+    y: Tensor,
+    kernel: Kernel = 'linear',
+    estimator: Estimator = 'debiased',
+    bandwidth: Positive = 1.0,
 ) -> tuple[Tensor, Tensor]:
-    r"""Centred kernel alignment, :math:`HSIC(K, L) / \sqrt{HSIC(K, K)\, HSIC(L, L)}` (Kornblith et al. ICML
-    2019).
+    r"""Centred kernel alignment, :math:`HSIC(K, L) / \sqrt{HSIC(K, K)\, HSIC(L, L)}`.
 
-    Invariant to orthogonal maps, isotropic scale and shift of either set, and to a permutation of the tokens
-    of both.
+    Kornblith et al. ICML 2019. Invariant to orthogonal maps, isotropic scale and shift of either set, and to
+    a permutation of the tokens of both.
 
     Args:
         x (Tensor): Tokens, best of :func:`standardise`.
@@ -162,27 +161,21 @@ def cka(
         >>> round(alignment.item(), 4), defined.item()
         (1.0, True)
     """
-    check_choices('cka', OPTIONS, kernel=kernel)
     if x.dim() != 3 or y.dim() != 3 or x.shape[:2] != y.shape[:2] or x.shape[1] < 4:
         raise ValueError(
             f"cka: expected N x n x C and N x n x C', n of 4 or more. Got: {tuple(x.shape)}, {tuple(y.shape)}"
         )
-    n = x.shape[1]
-    if kernel == 'linear' and max(x.shape[2], y.shape[2]) < n:
-        cross, own_x, own_y = (linear_hsic(a, b, estimator) for a, b in ((x, y), (x, x), (y, y)))
+    n, linear = x.shape[1], kernel == 'linear'
+    # HSIC of (x, y), (x, x) and (y, y), each (N,): from features where these are the smaller matrices.
+    if linear and max(x.shape[2], y.shape[2]) < n:
+        pairs = (x, y), (x, x), (y, y)
+        cross, own_x, own_y = (linear_hsic.unchecked(a, b, estimator) for a, b in pairs)
     else:
-        K, L = (
-            _centre(z @ z.mT if kernel == 'linear' else laplace_kernel(z, bandwidth), estimator)
-            for z in (x, y)
-        )
+        K, L = (_centre(z @ z.mT if linear else laplace_kernel(z, bandwidth), estimator) for z in (x, y))
         cross, own_x, own_y = (_inner(a, b, estimator) for a, b in ((K, L), (K, K), (L, L)))
     # Of features that vary this is at least the share that one of n tokens has; below is rounding.
-    floors = [
-        torch.finfo(x.dtype).eps * z.detach().square().sum(2).mean(1).square()
-        if kernel == 'linear'
-        else torch.finfo(x.dtype).eps
-        for z in (x, y)
-    ]
+    eps = torch.finfo(x.dtype).eps
+    floors = [eps * z.detach().square().sum(2).mean(1).square() if linear else eps for z in (x, y)]
     defined = (own_x > floors[0]) & (own_y > floors[1])
     own_x, own_y = own_x.masked_fill(~defined, 1), own_y.masked_fill(~defined, 1)
     return (cross / (own_x.sqrt() * own_y.sqrt())).masked_fill(~defined, 0), defined

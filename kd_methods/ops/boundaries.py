@@ -1,7 +1,7 @@
 """Boundaries in a feature map: where neighbouring vectors point elsewhere."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -9,12 +9,11 @@ from torch import Tensor
 from kd_methods.ops.grids import resize_map
 from kd_methods.ops.reductions import full_precision
 from kd_methods.ops.vectors import check_feature, unit_vectors, unit_vectors_backward
-from kd_methods.utils.checks import check_choices
+from kd_methods.utils.options import checked
 
-# Half of the eight neighbours (rows down, columns right); the other half is where these pairs are seen from
-# their other end.
+Boundary = Literal['affinity', 'mean']
+#: Half of the eight neighbours (rows down, columns right); the others are the same pairs from the other end.
 OFFSETS = ((0, 1), (1, -1), (1, 0), (1, 1))
-BOUNDARIES = ('affinity', 'mean')
 
 
 def neighbour_distances(feature: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -23,8 +22,7 @@ def neighbour_distances(feature: Tensor, valid: Tensor | None = None) -> tuple[T
     .. math:: d_{ij} = \lVert n_i - n_j \rVert^2 / 4, \qquad n_i = F_i / \lVert F_i \rVert
 
     It is 1 minus the affinity: 0 for one direction, 1/2 for orthogonal vectors, 1 for opposite ones, and 1/4
-        between a zero vector,
-    of which n is 0, and another.
+    between a zero vector, of which n is 0, and another.
 
     Args:
         feature (Tensor): The map F.
@@ -37,7 +35,8 @@ def neighbour_distances(feature: Tensor, valid: Tensor | None = None) -> tuple[T
           the same shape.
 
     Example:
-        >>> distances, counts = neighbour_distances(torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]).view(1, 2, 1, 3))
+        >>> feature = torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]).view(1, 2, 1, 3)
+        >>> distances, counts = neighbour_distances(feature)
         >>> distances.amax(1).tolist(), counts.sum(1).tolist()
         ([[[0.0, 0.5, 0.5]]], [[[1, 2, 1]]])
     """
@@ -46,21 +45,21 @@ def neighbour_distances(feature: Tensor, valid: Tensor | None = None) -> tuple[T
         valid = torch.ones_like(feature[:, :1], dtype=torch.bool)
     else:
         feature = feature.masked_fill(~valid, 0)
-    counts = torch.zeros(
-        len(valid), 2 * len(OFFSETS), *valid.shape[2:], dtype=torch.bool, device=valid.device
-    )
-    for k, (here, there) in enumerate(_pairs(*valid.shape[2:])):
+    n, _, h, w = valid.shape
+    counts = valid.new_zeros(n, 2 * len(OFFSETS), h, w)
+    # Neighbour k of the one end is neighbour 7 - k of the other; both ends must count.
+    for k, (here, there) in enumerate(_pairs(h, w)):
         counts[:, k][here] = counts[:, -1 - k][there] = (valid[here] & valid[there]).squeeze(1)
     return _NeighbourDistances.apply(feature).masked_fill(~counts, 0), counts
 
 
 class _NeighbourDistances(torch.autograd.Function):
-    """By hand, for the memory: autograd would keep the unit vectors and all differences, eight times the map."""
+    """By hand, for memory: autograd would keep the unit vectors and all differences, eight times the map."""
 
     @staticmethod
     def forward(ctx: Any, feature: Tensor) -> Tensor:
-        n = unit_vectors(full_precision(feature), dim=1)
-        distances = n.new_zeros(len(n), 2 * len(OFFSETS), *n.shape[2:])
+        n = unit_vectors(full_precision(feature), dim=1)  # (N, C, H, W)
+        distances = n.new_zeros(len(n), 2 * len(OFFSETS), *n.shape[2:])  # (N, 8, H, W)
         for k, (here, there) in enumerate(_pairs(*n.shape[2:])):
             d = (n[here] - n[there]).square_().sum(1).div_(4).clamp_(max=1)
             distances[:, k][here] = distances[:, -1 - k][there] = d
@@ -74,6 +73,7 @@ class _NeighbourDistances(torch.autograd.Function):
         x = full_precision(feature)
         n = unit_vectors(x, dim=1)
         slope = torch.zeros_like(n)
+        # The derivative of d_ij by n_i is (n_i - n_j) / 2, by n_j its negative. A pair is in `grad` twice.
         for k, (here, there) in enumerate(_pairs(*n.shape[2:])):
             weight = (grad[:, k][here] + grad[:, -1 - k][there]) / 2
             change = (n[here] - n[there]).mul_(weight.unsqueeze(1))
@@ -86,6 +86,7 @@ def _pairs(h: int, w: int) -> list[tuple[tuple, tuple]]:
     """For each offset, indices of the places that have such a neighbour, and of those neighbours."""
     found = []
     for down, right in OFFSETS:
+        # Slices of a map that is smaller than the offset are empty, not negative.
         left, width = max(-right, 0), max(w - abs(right), 0)
         here = (..., slice(0, max(h - down, 0)), slice(left, left + width))
         there = (..., slice(down, max(h, down)), slice(left + right, left + right + width))
@@ -93,7 +94,8 @@ def _pairs(h: int, w: int) -> list[tuple[tuple, tuple]]:
     return found
 
 
-def boundary_map(feature: Tensor, boundary: str = 'affinity', valid: Tensor | None = None) -> Tensor:
+@checked
+def boundary_map(feature: Tensor, boundary: Boundary = 'affinity', valid: Tensor | None = None) -> Tensor:
     r"""How strongly a boundary runs at each place of a map: its distance to the neighbours.
 
     .. math:: b_i = \max_{j \in \Omega(i)} d_{ij}
@@ -112,15 +114,16 @@ def boundary_map(feature: Tensor, boundary: str = 'affinity', valid: Tensor | No
           negative.
 
     Example:
-        >>> boundary_map(torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]).view(1, 2, 1, 3)).flatten().tolist()
+        >>> feature = torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]).view(1, 2, 1, 3)
+        >>> boundary_map(feature).flatten().tolist()
         [0.0, 0.5, 0.5]
     """
-    return reduce_distances(*neighbour_distances(feature, valid), boundary)
+    return reduce_distances.unchecked(*neighbour_distances(feature, valid), boundary)
 
 
-def reduce_distances(distances: Tensor, counts: Tensor, boundary: str = 'affinity') -> Tensor:
-    """A boundary map, of what :func:`neighbour_distances` gives."""
-    check_choices('boundary_map', dict(boundary=BOUNDARIES), boundary=boundary)
+@checked
+def reduce_distances(distances: Tensor, counts: Tensor, boundary: Boundary = 'affinity') -> Tensor:
+    """A boundary map (N, 1, H, W), of what :func:`neighbour_distances` gives."""
     if boundary == 'affinity':
         return distances.amax(1, keepdim=True)
     return distances.sum(1, keepdim=True) / counts.sum(1, keepdim=True).clamp(min=1)
@@ -147,6 +150,7 @@ def fuse_boundaries(
         return sum(resize_map(b, size) for b in maps) / len(maps)
     total, count = 0, 0
     for b, counts in zip(maps, valid):
+        # Interpolated values of places that count, by the share that these have in the interpolation.
         share = resize_map(counts.to(b.dtype), size)
         total = total + resize_map(b.masked_fill(~counts, 0), size) / share.masked_fill(share == 0, 1)
         count = count + (share > 0)

@@ -1,6 +1,4 @@
-"""Distance between the Gram matrices of two sets of vectors, without building the larger of the possible
-matrices.
-"""
+"""Distance between the Gram matrices of two sets of vectors, by the smaller of the possible matrices."""
 
 from typing import Any
 
@@ -13,8 +11,8 @@ def gram_distance(x: Tensor, y: Tensor) -> Tensor:
 
     With :math:`A = X - Y` and :math:`B = X + Y` the difference is :math:`(A B^\top + B A^\top) / 2`, and
 
-    .. math:: \lVert X X^\top - Y Y^\top \rVert_F^2
-              = \tfrac12 \left( \langle A^\top A, B^\top B \rangle + \langle A^\top B, (A^\top B)^\top \rangle \right)
+    .. math:: \lVert X X^\top - Y Y^\top \rVert_F^2 = \tfrac12 \left( \langle A^\top A, B^\top B \rangle
+              + \langle A^\top B, (A^\top B)^\top \rangle \right)
 
     so that matrices of n x n are built where n <= C, and of C x C otherwise. Both forms go to 0 with the
     difference of x and y; sums of the squares of the three products would cancel there. The backward pass
@@ -52,10 +50,12 @@ class _GramDistance(torch.autograd.Function):
             a, b = x - y, x + y
             ctx.dense = len(x) <= x.shape[1]
             if ctx.dense:
+                # D = (A B' + B A') / 2, (n, n); its squared norm is the distance.
                 difference = a @ b.T
                 difference = (difference + difference.T) / 2
                 ctx.save_for_backward(x, y, difference)
                 return difference.square().sum()
+            # A'A, B'B and A'B, (C, C), in the formula above; rounding may leave less than 0.
             aa, bb, ab = a.T @ a, b.T @ b, a.T @ b
             ctx.save_for_backward(x, y, aa, bb, ab)
             return (((aa * bb).sum() + (ab * ab.T).sum()) / 2).clamp(min=0)
@@ -67,7 +67,7 @@ class _GramDistance(torch.autograd.Function):
         grads: list[Tensor | None] = [None, None]
         with torch.autocast(x.device.type, enabled=False):
             if ctx.dense:
-                # d/dX = 4 D X with D the difference, and d/dY = -4 D Y.
+                # d/dX = 4 D X and d/dY = -4 D Y.
                 for i, (z, sign) in enumerate(((x, 4), (y, -4))):
                     if ctx.needs_input_grad[i]:
                         grads[i] = products[0] @ z * (sign * grad)

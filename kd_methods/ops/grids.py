@@ -11,8 +11,9 @@ from kd_methods.ops.reductions import full_precision
 
 
 def common_grid(first: Sequence[int], second: Sequence[int], most: int | None = None) -> tuple[int, int]:
-    """The finest grid that is no finer than either map; with ``most``, of at most so many places, its sides'
-    ratio kept if it can.
+    """The finest grid that is no finer than either map.
+
+    With ``most`` it has at most so many places, and keeps its sides' ratio as far as whole numbers allow.
 
     Args:
         first (Sequence[int]): Height and width of one map.
@@ -26,14 +27,14 @@ def common_grid(first: Sequence[int], second: Sequence[int], most: int | None = 
     height, width = (min(pair) for pair in zip(first, second))
     if most is None or height * width <= most:
         return height, width
+    # Both sides by one factor, rounded down; a side of 1 leaves more to the other.
     share = math.sqrt(most / (height * width))
     rows = min(max(int(height * share + 1e-6), 1), most)  # 65 * (32 / 65) must not become 31
     return rows, min(max(int(width * share + 1e-6), 1), most // rows)
 
 
 def pool_map(x: Tensor, grid: tuple[int, int]) -> Tensor:
-    """Bring a map to a coarser grid by adaptive average pooling, in full precision; as it is where it is on
-    that grid.
+    """Bring a map to a coarser grid by adaptive average pooling, in full precision; on its grid it stays.
 
     Shape:
         - x: (N, C, H, W); output: (N, C, *grid).
@@ -53,18 +54,15 @@ def valid_area(img_shape: Sequence[Sequence[int]], batch_shape: Sequence[int], l
         - like: (N, C, H, W); output: (N, 1, H, W), bool.
     """
     h, w = like.shape[2:]
-    ends = torch.tensor(
-        [[size[0] * h / batch_shape[0], size[1] * w / batch_shape[1]] for size in img_shape],
-        device=like.device,
-    )
+    # Ends of the images in places of the map, (N, 2).
+    ends = [[size[0] * h / batch_shape[0], size[1] * w / batch_shape[1]] for size in img_shape]
+    ends = torch.tensor(ends, device=like.device)
     rows, columns = torch.arange(h, device=like.device), torch.arange(w, device=like.device)
-    inside = (rows < ends[:, :1])[:, :, None] & (columns < ends[:, 1:])[:, None]
+    inside = (rows < ends[:, :1])[:, :, None] & (columns < ends[:, 1:])[:, None]  # (N, h, w)
     return inside[:, None]
 
 
 def resize_map(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bring maps to a grid by bilinear interpolation, ``align_corners=False``; as they are where they are on
-    it.
-    """
+    """Bring maps to a grid by bilinear interpolation, ``align_corners=False``; on their grid they stay."""
     same = tuple(x.shape[2:]) == tuple(size)
     return x if same else F.interpolate(x, size=tuple(size), mode='bilinear', align_corners=False)

@@ -30,6 +30,7 @@ def resize_labels(label: Tensor, size: tuple[int, int]) -> Tensor:
         )
     if label.is_floating_point() or label.is_complex() or label.dtype == torch.bool:
         raise TypeError(f'label must hold integers (class numbers). Got: {label.dtype}; use label.long()')
+    # As mmseg stacks them: N x 1 x H x W.
     if label.dim() == 4 and label.shape[1] == 1:
         label = label[:, 0]
     if label.dim() != 3:
@@ -37,6 +38,7 @@ def resize_labels(label: Tensor, size: tuple[int, int]) -> Tensor:
     for dim, cells in ((1, size[0]), (2, size[1])):
         pixels = label.shape[dim]
         if pixels != cells:
+            # Cell i takes pixel floor(i * pixels / cells).
             index = torch.arange(cells, device=label.device) * pixels // cells
             label = label.index_select(dim, index)
     return label.long()
@@ -70,7 +72,7 @@ def fill_ignored(
         label (Tensor): Integer labels of any shape.
         num_classes (int): Number of classes K.
         ignore_index (int, optional): See :func:`valid_mask`. Defaults to 255.
-        fill (int, optional): What an ignored pixel becomes. None: K, a bin of its own that is
+        fill (int, optional): What an ignored pixel becomes. None: K, one more bin, which is
             dropped afterwards; 0: for a gather over K entries whose result is masked.
             Defaults to None.
 

@@ -1,21 +1,26 @@
 """Class prototypes of a feature map, and distances between them."""
 
+from typing import Any, Literal
+
 import torch
 from torch import Tensor
 
 from kd_methods.ops.labels import fill_ignored, resize_labels
 from kd_methods.ops.reductions import full_precision
 from kd_methods.ops.vectors import check_feature, unit_vectors
+from kd_methods.utils.options import Count, checked
 
-DISTANCES = ('euclidean', 'cosine')
+Distance = Literal['euclidean', 'cosine']
+Scope = Literal['image', 'batch']
 
 
+@checked
 def class_prototypes(
     feature: Tensor,
     label: Tensor,
-    num_classes: int,
-    scope: str = 'image',
-    min_pixels: int = 1,
+    num_classes: Count,
+    scope: Scope = 'image',
+    min_pixels: Count = 1,
     ignore_index: int | None = 255,
 ) -> tuple[Tensor, Tensor]:
     r"""Mean feature vector of every class.
@@ -33,7 +38,7 @@ def class_prototypes(
         scope (str): Average over each ``'image'`` or over the ``'batch'``. Defaults to 'image'.
         min_pixels (int): A class with fewer pixels on the feature grid counts as absent.
             Defaults to 1.
-        ignore_index (int, optional): Label to ignore beside those outside [0, K). Defaults to 255.
+        ignore_index (int, optional): Label to ignore besides those outside [0, K). Defaults to 255.
 
     Shape:
         - feature: (N, C, H, W); label: (N, h, w) or (N, 1, h, w).
@@ -46,38 +51,39 @@ def class_prototypes(
         >>> prototypes.squeeze().tolist(), present.tolist()
         ([2.0, 0.0, 7.0], [[True, False, True]])
     """
-    if scope not in ('image', 'batch'):
-        raise ValueError(f"scope={scope!r} is not known. Possible: 'image', 'batch'")
     check_feature(feature, label)
     n, c = feature.shape[:2]
     grid = resize_labels(label, feature.shape[2:])
     bins = fill_ignored(grid, num_classes, ignore_index)[0].flatten(1)
-    pixels = full_precision(feature).flatten(2)
+    pixels = full_precision(feature).flatten(2)  # (N, C, H W), and bins (N, H W)
     # Ignored pixels go to bin K, which is cut off: nothing they hold reaches sums or gradients.
     sums = pixels.new_zeros(n, c, num_classes + 1)
     sums = sums.scatter_add(2, bins.unsqueeze(1).expand(-1, c, -1), pixels)
     count = bins.new_zeros(n, num_classes + 1).scatter_add(1, bins, torch.ones_like(bins))
-    sums, count = sums[..., :num_classes].transpose(1, 2), count[:, :num_classes]
+    sums, count = sums[..., :num_classes].transpose(1, 2), count[:, :num_classes]  # (N, K, C), (N, K)
     if scope == 'batch':
         sums, count = sums.sum(0, keepdim=True), count.sum(0, keepdim=True)
-    present = count >= max(min_pixels, 1)
+    present = count >= min_pixels
     mean = sums / count.clamp(min=1).unsqueeze(2)
     return mean.masked_fill(~present.unsqueeze(2), 0), present
 
 
 class _PairwiseDistance(torch.autograd.Function):
+    """By hand: the gradient at distance 0 is to be 0, and no I x J x C differences are to be held."""
+
     @staticmethod
-    def forward(ctx, x: Tensor, y: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
         # The matrix-product form |x|^2 - 2 x y + |y|^2 is not 0 at equality.
         dist = torch.cdist(x, y, compute_mode='donot_use_mm_for_euclid_dist')
         ctx.save_for_backward(x, y, dist)
         return dist
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, y, dist = ctx.saved_tensors
         grad_x = grad_y = None
         with torch.autocast(grad.device.type, enabled=False):
+            # d/dx_i = sum_j w_ij (x_i - y_j) with w = grad / dist, (N, I, J); d/dy_j alike, with sum_i.
             zero = dist == 0
             w = (grad / dist.masked_fill(zero, 1)).masked_fill(zero, 0)
             if ctx.needs_input_grad[0]:
@@ -102,8 +108,9 @@ def pairwise_distance(x: Tensor, y: Tensor) -> Tensor:
     return _PairwiseDistance.apply(x, y)
 
 
+@checked
 def prototype_distances(
-    proto_S: Tensor, proto_T: Tensor, distance: str = 'euclidean', normalize: bool = False
+    proto_S: Tensor, proto_T: Tensor, distance: Distance = 'euclidean', normalize: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
     r"""Distances between student and teacher prototypes, 0 with gradient 0 where two are equal.
 
@@ -125,13 +132,11 @@ def prototype_distances(
         >>> [d.tolist() for d in prototype_distances(S, T)]
         [[[0.0, 4.0]], [[[0.0, 3.0], [5.0, 4.0]]], [[[0.0, 3.0], [3.0, 0.0]]]]
     """
-    if distance not in DISTANCES:
-        raise ValueError(f'distance={distance!r} is not known. Possible: {", ".join(map(repr, DISTANCES))}')
     if normalize or distance == 'cosine':
         proto_S, proto_T = unit_vectors(proto_S), unit_vectors(proto_T)
     # Positives grow small in training: from the differences their gradient keeps its direction.
     pos = torch.linalg.vector_norm(proto_S - proto_T, dim=-1)
     neg, inter = pairwise_distance(proto_S, proto_T), pairwise_distance(proto_T, proto_T)
-    if distance == 'cosine':
+    if distance == 'cosine':  # 1 - cos(a, b) = |a - b|^2 / 2 of unit vectors
         pos, neg, inter = pos.square() / 2, neg.square() / 2, inter.square() / 2
     return pos, neg, inter

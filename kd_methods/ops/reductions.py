@@ -1,6 +1,4 @@
-"""Means and medians over a part of a tensor, and the precision they run in; nothing here waits for the
-device.
-"""
+"""Means and medians over a part of a tensor, and their precision; nothing here waits for the device."""
 
 import torch
 from torch import Tensor
@@ -28,9 +26,15 @@ def mean_over_images(x: Tensor, mask: Tensor) -> Tensor:
         >>> mean_over_images(x, torch.tensor([[True, True], [True, False], [False, False]])).item()
         5.0
     """
+    # Mean of each image, (N,); an image without any counts neither above nor below.
     count = mask.flatten(1).sum(1)
     mean = x.masked_fill(~mask, 0).flatten(1).sum(1) / count.clamp(min=1)
     return mean.sum() / (count > 0).sum().clamp(min=1)
+
+
+def valid_mean(x: Tensor, valid: Tensor | None) -> Tensor:
+    """Mean over the places that count, of all images together; 0 if there are none. None: all count."""
+    return x.mean() if valid is None else x.masked_fill(~valid, 0).sum() / valid.sum().clamp(min=1)
 
 
 def masked_median(x: Tensor, mask: Tensor) -> Tensor:
@@ -44,6 +48,7 @@ def masked_median(x: Tensor, mask: Tensor) -> Tensor:
         >>> masked_median(torch.tensor([4., 1., 9., 2.]), torch.tensor([True, True, True, False])).item()
         4.0
     """
+    # Those not selected go to the end, behind the middle of the others.
     ordered = x.masked_fill(~mask, float('inf')).flatten().sort().values
     middle = ((mask.sum() - 1) // 2).clamp(min=0)
     return ordered.gather(0, middle.view(1)).squeeze(0).masked_fill(~mask.any(), float('nan'))

@@ -1,6 +1,4 @@
-"""Self-relation of a set of vectors, and the divergence between two of them in memory that is linear in their
-number.
-"""
+"""Self-relation of vectors, and the divergence of two of them in memory that is linear in their number."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,14 +8,15 @@ from torch import Tensor
 
 from kd_methods.ops.reductions import full_precision
 from kd_methods.ops.vectors import unit_vectors, unit_vectors_backward
-from kd_methods.utils.checks import check_numbers
+from kd_methods.utils.options import Count, Positive, checked
 
-# Elements of a block of rows: 4 MiB a matrix. On a CPU larger blocks are no faster.
+#: Elements of a block of rows: 4 MiB a matrix. On a CPU larger blocks are no faster.
 BLOCK = 2**20
 
 
-def self_relation(x: Tensor, tau: float = 0.1, rows: Tensor | Sequence[int] | None = None) -> Tensor:
-    r"""How much each vector has to do with each other one.
+@checked
+def self_relation(x: Tensor, tau: Positive = 0.1, rows: Tensor | Sequence[int] | None = None) -> Tensor:
+    r"""How closely each vector is related to each other one.
 
     .. math:: R_{ij} = \mathrm{softmax}_j \left( \langle \varphi_i, \varphi_j \rangle / \tau \right), \qquad
               \varphi_i = x_i / \lVert x_i \rVert
@@ -34,22 +33,22 @@ def self_relation(x: Tensor, tau: float = 0.1, rows: Tensor | Sequence[int] | No
         >>> self_relation(torch.tensor([[[1.0, 0.0], [0.0, 2.0]]]), tau=1.0)[0, 0]  # softmax of (1, 0)
         tensor([0.7311, 0.2689])
     """
-    check_numbers('self_relation', above=0, tau=tau)
     phi = unit_vectors(full_precision(x))
     asked = phi if rows is None else phi[:, torch.as_tensor(rows, device=x.device)]
     return (asked @ phi.mT / tau).softmax(-1)
 
 
+@checked
 def relation_kl(
-    x_S: Tensor, x_T: Tensor, tau: float = 0.1, valid: Tensor | None = None, block: int | None = None
+    x_S: Tensor, x_T: Tensor, tau: Positive = 0.1, valid: Tensor | None = None, block: Count | None = None
 ) -> Tensor:
     r"""Divergence between two self-relations of as many vectors, whose widths may differ.
 
     .. math:: \frac1n \sum_i KL(R_{T,i} \| R_{S,i})
 
     averaged over images. R is never held: rows are worked off in blocks, and each block gives its part of the
-    value and, as that is known by then, of the gradient. Beside the vectors themselves that takes memory for
-    n C + block n numbers.
+    value and, as that is known by then, of the gradient. That takes memory for n C + block n numbers besides
+    the vectors themselves.
 
     Args:
         x_S (Tensor): The student's vectors.
@@ -70,12 +69,12 @@ def relation_kl(
         >>> relation_kl(x, x).item()
         0.0
     """
-    check_numbers('relation_kl', above=0, tau=tau)
     if x_S.dim() != 3 or x_T.dim() != 3 or x_S.shape[:2] != x_T.shape[:2]:
         raise ValueError(
             f'relation_kl: expected N x n x C_S and N x n x C_T. Got: {tuple(x_S.shape)}, {tuple(x_T.shape)}'
         )
     n = x_S.shape[1]
+    # Weight of each row's divergence, (N, n): the mean over the rows of an image, then over images.
     if valid is None:
         weight = x_S.new_full((len(x_S), n), 1 / (n * len(x_S)), dtype=full_precision(x_S).dtype)
     else:
@@ -89,31 +88,31 @@ def relation_kl(
 class _RelationKL(torch.autograd.Function):
     """By hand, for the memory: autograd would keep several matrices of n x n, or compute each block twice.
 
-    With p the rows of R_S and q those of R_T, the gradient at the logits of a block is w (p - q), and a logit
-    is the product of two vectors of one set, so each block adds to the gradient of its own vectors and of
-    all."""
+    With p the rows of R_S and q the rows of R_T, the gradient at the logits of a block is w (p - q) / tau. A
+    logit is the product of a vector of the block and one of all, so each block adds to the gradient of both.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, x_S: Tensor, x_T: Tensor, tau: float, valid: Tensor | None, weight: Tensor, block: int
     ) -> Tensor:
         with torch.autocast(x_S.device.type, enabled=False):
-            phi_S, phi_T = unit_vectors(full_precision(x_S)), unit_vectors(full_precision(x_T))
+            phi_S, phi_T = (unit_vectors(full_precision(x)) for x in (x_S, x_T))  # (N, n, C)
             grad = torch.zeros_like(phi_S) if ctx.needs_input_grad[0] else None
             total = phi_S.new_zeros(())
             for start in range(0, x_S.shape[1], block):
                 rows = slice(start, start + block)
+                # log R of these rows, (N, block, n); then KL(R_T || R_S) of each row, (N, block).
                 log_S, log_T = (_log_rows(phi, rows, tau, valid) for phi in (phi_S, phi_T))
                 q = log_T.exp()
-                kl = (
-                    log_T.sub_(log_S).mul_(q).sum(-1).clamp(min=0)
-                )  # of rows that agree, rounding may leave less than 0
+                kl = log_T.sub_(log_S).mul_(q).sum(-1).clamp(min=0)  # rounding may leave less than 0
                 total += (kl * weight[:, rows]).sum()
                 if grad is not None:
+                    # w (p - q) / tau, in place of log R_S; to the vectors of the rows, then to all.
                     slope = log_S.exp_().sub_(q).mul_(weight[:, rows, None] / tau)
                     grad[:, rows] += slope @ phi_S
                     grad.baddbmm_(slope.mT, phi_S[:, rows])
-            if grad is not None:
+            if grad is not None:  # from the unit vectors to x_S
                 ctx.save_for_backward(unit_vectors_backward(grad, phi_S, full_precision(x_S)))
                 ctx.dtype = x_S.dtype
         return total
@@ -125,9 +124,7 @@ class _RelationKL(torch.autograd.Function):
 
 
 def _log_rows(phi: Tensor, rows: slice, tau: float, valid: Tensor | None) -> Tensor:
-    """log R of some rows; where a column does not count a very large negative number, as -inf would make nan
-    of 0 (inf - inf).
-    """
+    """log R of some rows; hugely negative in columns that do not count, as -inf - (-inf) is nan."""
     logits = (phi[:, rows] @ phi.mT).div_(tau)
     if valid is not None:
         logits.masked_fill_(~valid.unsqueeze(1), torch.finfo(phi.dtype).min / 4)

@@ -37,6 +37,7 @@ def unit_vectors_backward(grad: Tensor, unit: Tensor, x: Tensor, dim: int = -1) 
 
     For functions with a backward pass by hand, which need not keep what autograd would.
     """
+    # (g - <g, u> u) / |x|, with u the unit vector.
     norm = torch.linalg.vector_norm(x, dim=dim, keepdim=True)
     zero = norm == 0
     along = torch.linalg.vecdot(grad, unit, dim=dim).unsqueeze(dim)

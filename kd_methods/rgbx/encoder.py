@@ -8,7 +8,7 @@ from mmengine.model import BaseModule, ModuleList
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from kd_methods.utils.checks import check_choices
+from kd_methods.utils.options import check_choices
 
 OPTIONS = dict(fusion=('sum', 'concat', None), feed=('encoder', 'head'))
 

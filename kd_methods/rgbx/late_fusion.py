@@ -7,7 +7,7 @@ from mmengine.registry import MODELS
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
 
-from kd_methods.utils.checks import check_choices
+from kd_methods.utils.options import check_choices
 
 OPTIONS = dict(at=('features', 'logits'), fusion=('sum', 'concat'))
 #: Arguments that the whole takes from the head on RGB.
