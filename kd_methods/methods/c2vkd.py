@@ -139,8 +139,7 @@ class VLFDLoss(OptionLoss):
             pooled term. Defaults to 'gap'.
         pool_file (str, optional): Checkpoint with the attention pool, see
             :class:`~kd_methods.methods.pools.AttentionPool`. Defaults to None.
-        pool_channels (int, optional): Length of the pooled vector. Defaults to None: 512, or what the file
-            says.
+        pool_channels (int, optional): Length of the pooled vector of ``'gap'``. Defaults to None: 512.
         pool_heads (int, optional): Heads of the attention pool. Defaults to None: one for 64 channels.
         pool_seed (int): Seed of the fixed projection. Defaults to 0.
         loss_weight (float): Factor of the whole. Defaults to 1.0.

@@ -291,7 +291,8 @@ class LIXDistiller(MethodDistiller):
             add_parsed(self, 'loss_dwld', DWLDLoss, self.dwld, **logits, label=label)
         if self.arfd is not None:
             maps = [tap for tap in student if tap != 'logits']
-            weight = split_auto_weight(self.arfd.get('loss_weight', 1.0), len(maps), 'distiller.arfd.loss_weight')
+            weight = self.arfd.get('loss_weight', 1.0)
+            weight = split_auto_weight(weight, len(maps), 'distiller.arfd.loss_weight')
             number = isinstance(weight, (int, float))
             cfg = dict(self.arfd, loss_weight=weight / len(maps) if number else weight)
             for i, tap in enumerate(maps):

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kd_methods.networks.checkpoint import extract_state_dict, safe_load
+from kd_methods.ops.grids import resize_map
 from kd_methods.utils.text import first_few
 
 Pool = Literal['gap', 'attention'] | None
@@ -89,14 +90,12 @@ class AttentionPool(nn.Module):
         size = c // self.num_heads
         weight = {name: value.to(feature.dtype) for name, value in self.named_buffers()}
         # The mean, then the L = h w positions of the map, each with its embedding: (N, C, 1 + L).
+        embedding = self._positions(h, w).to(feature.dtype)
         tokens = feature.flatten(2)
-        tokens = torch.cat([tokens.mean(2, keepdim=True), tokens], 2) + self._positions(h, w).to(
-            feature.dtype
-        )
+        tokens = torch.cat([tokens.mean(2, keepdim=True), tokens], 2) + embedding
         query = F.linear(tokens[:, :, 0], weight['q_proj_weight'], weight['q_proj_bias'])
         query = query.view(n, self.num_heads, -1) * size**-0.5
-        # Scores of the tokens, (N, heads, 1 + L), as (q' K) x. The key's bias adds the same to all of them: it
-        # has no effect.
+        # Scores (q' K) x of the tokens, (N, heads, 1 + L). The key's bias adds the same to all: no effect.
         key, value = (weight[f'{name}_proj_weight'].view(self.num_heads, size, -1) for name in 'kv')
         scores = torch.einsum('nhd,hdc->nhc', query, key) @ tokens
         # V of the weighted mean, (N, heads, size). The attention sums to 1, so the bias stays as it is.
@@ -109,9 +108,7 @@ class AttentionPool(nn.Module):
         embedding = self.positional_embedding
         side = round((len(embedding) - 1) ** 0.5)
         grid = embedding[1:].T.reshape(1, -1, side, side)
-        if (h, w) != (side, side):
-            grid = F.interpolate(grid, size=(h, w), mode='bilinear', align_corners=False)
-        return torch.cat([embedding[:1].T, grid[0].flatten(1)], 1)
+        return torch.cat([embedding[:1].T, resize_map(grid, (h, w))[0].flatten(1)], 1)
 
 
 def build_pool(
@@ -121,37 +118,27 @@ def build_pool(
     out_channels: int | None = None,
     heads: int | None = None,
     seed: int = 0,
-    where: str = 'VLFDLoss',
 ) -> OrthogonalPool | AttentionPool | None:
-    """Build a pool by its name, and refuse options that it does not take.
+    """Build the pool of VLFDLoss by its name, and refuse options that it does not take.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: ``'attention'`` without a file, or with one that does not fit; an option that this pool
-            does not take.
+        ValueError: ``'attention'`` without a file, or with one that does not fit; an option of another pool.
     """
     given = dict(pool_file=file, pool_channels=out_channels, pool_heads=heads)
-    taken = dict(attention=given, gap=('pool_channels',)).get(pool, ())
+    taken = dict(attention=('pool_file', 'pool_heads'), gap=('pool_channels',)).get(pool, ())
     unused = [f'{name}={value!r}' for name, value in given.items() if value is not None and name not in taken]
     if unused:
-        raise ValueError(
-            f'{where}: pool={pool!r} does not take {", ".join(unused)}. pool_file and pool_heads go with '
-            "pool='attention'"
-        )
+        takes = f'It takes {", ".join(taken) or "none of them"}'
+        raise ValueError(f'VLFDLoss: pool={pool!r} does not take {", ".join(unused)}. {takes}')
     if pool != 'attention':
         return OrthogonalPool(in_channels, out_channels or 512, seed) if pool == 'gap' else None
     if file is None:
         raise ValueError(
-            f"{where}: pool='attention' needs pool_file, a checkpoint with the attention pool of a CLIP "
+            "VLFDLoss: pool='attention' needs pool_file, a checkpoint with the attention pool of a CLIP "
             "ResNet of the teacher's width. Without one take pool='gap': random weights would teach noise"
         )
-    built = AttentionPool(file, in_channels, heads, f'{where}.pool_file')
-    if out_channels not in (None, built.out_channels):
-        raise ValueError(
-            f'{where}: pool_channels={out_channels}, but the attention pool of {file} gives '
-            f'{built.out_channels}. Leave pool_channels out'
-        )
-    return built
+    return AttentionPool(file, in_channels, heads, 'VLFDLoss.pool_file')
 
 
 def _read_attention_pool(file: str | PathLike, channels: int, key: str) -> dict[str, Tensor]:
@@ -162,17 +149,16 @@ def _read_attention_pool(file: str | PathLike, channels: int, key: str) -> dict[
     found = [k.removesuffix(first) for k in map(str, state) if k.endswith(first)]
     found = [p for p in found if all(isinstance(state.get(p + name), Tensor) for name in ATTENTION_KEYS)]
     if len(found) != 1:
-        what = f'{len(found)} attention pools, under {found}' if found else 'no attention pool'
         raise ValueError(
-            f'{key}: {file} has {what}; expected one, with the keys {", ".join(ATTENTION_KEYS)} under any '
-            f'prefix. The file has {first_few(sorted(map(str, state)))}'
+            f'{key}: expected one attention pool in {file}, of {", ".join(ATTENTION_KEYS)} under any prefix, '
+            f'and found {len(found)}. The file has {first_few(sorted(map(str, state)))}'
         )
     weights = {name: state[found[0] + name].detach().float() for name in ATTENTION_KEYS}
     # 1 + side^2 positions of C channels; q, k and v from C to C; c from C to any number.
     shapes = {name: tuple(value.shape) for name, value in weights.items()}
     side = round(max(weights[first].numel() // channels - 1, 1) ** 0.5)
     out = shapes['c_proj.weight'][:1]
-    fits = {name: (channels, channels) if name.endswith('weight') else (channels,) for name in PROJECTIONS}
+    fits = {name: (channels,) * (1 + name.endswith('weight')) for name in PROJECTIONS}
     fits.update({first: (1 + side**2, channels), 'c_proj.weight': (*out, channels), 'c_proj.bias': out})
     wrong = [f'{name} {shapes[name]} instead of {fits[name]}' for name in fits if shapes[name] != fits[name]]
     if wrong:
