@@ -14,7 +14,7 @@ def segmentation_scope(segmentation_scope):
 
 @pytest.fixture(scope='session')
 def batch():
-    """Two raw images with labels in blocks of 8 x 8, the first rows ignored, as a dataloader collates them."""
+    """Two raw images with labels in blocks of 8 x 8, the first rows ignored, as a loader collates them."""
     g = torch.Generator().manual_seed(0)
     samples = []
     for _ in range(2):

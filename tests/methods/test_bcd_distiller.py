@@ -138,9 +138,7 @@ def test_padding_is_read_from_the_batch():
 
 
 def test_a_frozen_stage_is_no_obstacle():
-    """mmdet freezes the stem and the first stage of its ResNets: that level's boundary has no gradient, the
-    others have.
-    """
+    """mmdet freezes the stem and the first stage of its ResNets: that level alone has no gradient."""
     with DefaultScope.overwrite_default_scope('mmdet'):
         student = tiny_detector('retinanet', 4)
         student['backbone']['frozen_stages'] = 1
@@ -189,64 +187,28 @@ def test_nothing_of_it_is_in_the_checkpoint():
 @pytest.mark.parametrize(
     ('cfg', 'error', 'message'),
     [
-        (
-            dict(alpha=10),
-            KeyError,
-            r"distiller: BCDDistiller takes no \['alpha'\]. Possible: .*'boundary', 'context'",
-        ),
-        (
-            dict(boundary=dict(weight=1)),
-            KeyError,
-            r"distiller.boundary: .* takes no \['weight'\]. Possible: .*'gamma'",
-        ),
-        (
-            dict(boundary=dict(boundary='sobel')),
-            ValueError,
-            "distiller.boundary: boundary='sobel' is not known. Possible: 'affinity'",
-        ),
+        (dict(alpha=10), KeyError, r"distiller: BCDDistiller takes no \['alpha'\]. .*'boundary', 'context'"),
+        (dict(boundary=dict(weight=1)), KeyError, r"distiller.boundary: .* no \['weight'\]. .*'gamma'"),
+        (dict(boundary=dict(boundary='sobel')), ValueError, "distiller.boundary: boundary='sobel' is not"),
+        (dict(boundary=dict(loss_weight=-1)), ValueError, 'distiller.boundary.loss_weight: the weight must'),
+        (dict(boundary=dict(valid_only='no')), TypeError, 'distiller.boundary: valid_only must be True or'),
+        (dict(context=dict(tau=None)), ValueError, 'distiller.context: tau must be a number above 0'),
+        (dict(context=dict(schedule=dict(start=3))), KeyError, r"a schedule has no \['start'\]"),
         (dict(context=5), TypeError, 'distiller.context: expected a dict with some of'),
         (dict(boundary=None, context=None), ValueError, 'leave BCDDistiller nothing to distil'),
         (
             dict(boundary=None, features=['backbone.1']),
             ValueError,
-            'features are taps of the boundaries, but boundary=None',
+            'features are taps of the boundaries, but',
         ),
-        (
-            dict(context=None, context_features='nothing'),
-            ValueError,
-            'context_features is the tap of the context, but context=None',
-        ),
-        (
-            dict(boundary=dict(loss_weight=-1)),
-            ValueError,
-            'distiller.boundary: BoundaryDistillLoss: loss_weight must be a number of 0',
-        ),
-        (
-            dict(context=dict(tau=None)),
-            ValueError,
-            'distiller.context: ContextDistillLoss: tau must be a number above 0',
-        ),
+        (dict(context=None, context_features='no'), ValueError, 'the tap of the context, but context=None'),
         (dict(features=[]), TypeError, r'distiller.features: expected taps such as .* got \[\]'),
-        (
-            dict(teacher_features=[2, 3]),
-            TypeError,
-            r'distiller.teacher_features: expected taps such as .* got \[2, 3\]',
-        ),
         (dict(features=3), TypeError, 'distiller.features: expected taps such as'),
-        (
-            dict(student_features=['backbone.1']),
-            ValueError,
-            r"the student has 1 levels \['backbone.1'\], the teacher 4",
-        ),
+        (dict(teacher_features=[2, 3]), TypeError, r'distiller.teacher_features: .* got \[2, 3\]'),
+        (dict(student_features=['backbone.1']), ValueError, r"has 1 levels \['backbone.1'\], the teacher 4"),
         (dict(features=['backbone.7']), ValueError, 'index 7 is out of range'),
         (dict(features=['decode_head.bottlenek']), KeyError, "Did you mean 'decode_head.bottleneck'"),
-        (
-            dict(context_features=['backbone.3']),
-            TypeError,
-            'distiller.taps.context: give a tap for both networks or dict',
-        ),
-        (dict(context=dict(tokens='all')), ValueError, "tokens must be a number above 1. Got: 'all'"),
-        (dict(context=dict(schedule=dict(start=3))), KeyError, r"a schedule has no \['start'\]"),
+        (dict(context_features=['backbone.3']), TypeError, 'distiller.taps.context: give a tap for both'),
     ],
 )
 def test_mistakes_are_named(cfg, error, message):
@@ -259,8 +221,6 @@ def test_a_backbone_of_one_map_says_what_to_do():
     model['backbone']['out_indices'] = (3,)
     model['decode_head']['in_index'] = 0
     del model['auxiliary_head']
-    with pytest.raises(
-        ValueError, match=r"the student has 1 levels \['backbone.0'\], the teacher 4 .*student_features"
-    ):
+    with pytest.raises(ValueError, match=r"has 1 levels \['backbone.0'\], the teacher 4 .*student_features"):
         build(model)
     build(model, student_features=['backbone.0'], teacher_features=['backbone.3'])

@@ -1,6 +1,4 @@
-"""A distilled vision transformer leaves as a plain one: stock mmseg loads, tests and uses it without this
-package.
-"""
+"""A distilled vision transformer leaves as a plain one: stock mmseg uses it without this package."""
 
 from pathlib import Path
 
@@ -16,9 +14,7 @@ CONFIGS = (
 
 @pytest.fixture(scope='module')
 def scenes_options(tiny_scenes, tmp_path_factory):
-    """Overrides of a config for the sign scenes: four iterations on tiny scenes, with the weights of an
-    untrained teacher.
-    """
+    """Overrides of a config: four iterations on tiny scenes, with the weights of an untrained teacher."""
     import kd_methods  # noqa: F401
     from kd_methods.networks.config import build_network
 

@@ -97,9 +97,7 @@ def test_padding_is_read_from_the_batch(batch):
 
 @pytest.mark.parametrize('aware', [False, True])
 def test_levels_of_padding_alone_train(aware):
-    """A tiny image beside a large one, whose levels are all but wholly padding, and one that says it has no
-    pixel at all.
-    """
+    """A tiny image next to a large one: its levels are nearly all padding; then one without a pixel."""
     batch = detection_batch(((128, 128), (16, 16)), objects=0)
     model = build(pad_aware=aware, loss_weight=1.0)
     data = model.data_preprocessor(copy.deepcopy(batch), True)
@@ -130,11 +128,9 @@ def test_the_fusion_has_no_decay_where_the_config_says_so():
     from mmengine.config import Config
     from toys import ROOT
 
-    cfg = Config.fromfile(
-        ROOT / 'configs/dmkd/dmkd_retinanet_r18_retinanet_r18-w16_scenescoco.py'
-    ).optim_wrapper
+    cfg = Config.fromfile(ROOT / 'configs/dmkd/dmkd_retinanet_r18_retinanet_r18-w16_scenescoco.py')
     model = build()
-    groups = build_optim_wrapper(model, cfg).optimizer.param_groups
+    groups = build_optim_wrapper(model, cfg.optim_wrapper).optimizer.param_groups
     decay = {id(p): group['weight_decay'] for group in groups for p in group['params']}
     fusions = {id(loss.fusion) for loss in model.distiller.distill_losses.values()}
     assert {decay[i] for i in fusions} == {0.0}
@@ -144,56 +140,41 @@ def test_the_fusion_has_no_decay_where_the_config_says_so():
 def test_nothing_of_it_is_in_the_student():
     model = build()
     assert any('generation' in name for name in model.state_dict())
-    assert not any(
-        word in name for name in model.architecture.state_dict() for word in ('generation', 'fusion', 'align')
-    )
+    words = ('generation', 'fusion', 'align')
+    assert not any(word in name for name in model.architecture.state_dict() for word in words)
 
 
 @pytest.mark.parametrize(
     ('cfg', 'error', 'message'),
     [
-        (
-            dict(ratio=0.5),
-            KeyError,
-            r"distiller: DMKDDistiller takes no \['ratio'\]. Possible: .*'spatial_ratio'",
-        ),
+        (dict(ratio=0.5), KeyError, r"distiller: DMKDDistiller takes no \['ratio'\]. .*'spatial_ratio'"),
         (dict(student_channels=8), KeyError, r"takes no \['student_channels'\]"),
-        (dict(select='first'), ValueError, "select='first' is not known. Possible: 'sample', 'top'"),
+        (
+            dict(select='first'),
+            ValueError,
+            "distiller: select='first' is not known. Possible: 'sample', 'top'",
+        ),
+        (dict(pad_aware='yes'), TypeError, "distiller: pad_aware must be True or False. Got: 'yes'"),
         (dict(loss_weight='heavy'), TypeError, "the weight must be a number, 'auto'"),
+        (dict(loss_weight=dict(type='auto', ratio='1')), ValueError, "distiller.loss_weight: .*, 'auto' or"),
+        (dict(loss_weight=dict(ratio=0.3)), ValueError, r"distiller.loss_weight: .* got \{'ratio': 0.3\}"),
         (dict(schedule=dict(start=3)), KeyError, r"a schedule has no \['start'\]"),
-        (
-            dict(student_features=['neck.0']),
-            ValueError,
-            r"the student has 1 levels \['neck.0'\], the teacher 5",
-        ),
+        (dict(student_features=['neck.0']), ValueError, r"has 1 levels \['neck.0'\], the teacher 5"),
         (dict(features=['neck.7']), ValueError, 'index 7 is out of range'),
-        *[
-            (
-                dict(student_features=['neck.0'], teacher_features=['neck.1'], pad_aware=aware),
-                ValueError,
-                r'distiller.features: the levels of student and teacher must be of one size. .*student '
-                r'1x8x8x8, teacher 1x8x4x4',
-            )
-            for aware in (False, True)
-        ],
-        (dict(features=5), TypeError, 'distiller.features: expected taps such as'),
-        (dict(pad_aware='yes'), TypeError, "pad_aware must be True or False. Got: 'yes'"),
-        (
-            dict(loss_weight=dict(type='auto', ratio='0.3')),
-            ValueError,
-            "distiller.loss_weight: expected a number, 'auto' or dict",
-        ),
-        (
-            dict(loss_weight=dict(ratio=0.3)),
-            ValueError,
-            r"distiller.loss_weight: expected .* got \{'ratio': 0.3\}",
-        ),
         (dict(features=['nek.0']), KeyError, "no module 'nek.0' in the student"),
+        (dict(features=5), TypeError, 'distiller.features: expected taps such as'),
     ],
 )
 def test_mistakes_are_named(cfg, error, message):
     with pytest.raises(error, match=message):
         build(**cfg)
+
+
+@pytest.mark.parametrize('aware', [False, True])
+def test_levels_of_other_sizes_are_named(aware):
+    sizes = 'must be of one size. .*student 1x8x8x8, teacher 1x8x4x4'
+    with pytest.raises(ValueError, match=sizes):
+        build(student_features=['neck.0'], teacher_features=['neck.1'], pad_aware=aware)
 
 
 def test_a_network_without_neck_says_what_to_name():

@@ -9,6 +9,18 @@ from toys import ROOT, SIZE, stock_report
 
 CONFIGS = ROOT / 'configs'
 PAIR = 'retinanet_r18_retinanet_r18-w16_scenescoco'
+ALL_BOXES = 'model.architecture.test_cfg.score_thr=0.0'  # else nothing is found yet
+
+
+def arguments(config, folder, options, *checkpoint):
+    return [
+        str(CONFIGS / config),
+        *map(str, checkpoint),
+        '--work-dir',
+        str(folder),
+        '--cfg-options',
+        *options,
+    ]
 
 
 @pytest.fixture(scope='module')
@@ -37,15 +49,7 @@ def options(scenes):
 def teacher(tools, options, tmp_path_factory):
     """Weights of a teacher, trained like any other detector."""
     folder = tmp_path_factory.mktemp('teacher')
-    tools.train(
-        [
-            str(CONFIGS / 'baselines/retinanet_r18_scenescoco.py'),
-            '--work-dir',
-            str(folder),
-            '--cfg-options',
-            *options,
-        ]
-    )
+    tools.train(arguments('baselines/retinanet_r18_scenescoco.py', folder, options))
     return folder / 'iter_3_student.pth'
 
 
@@ -54,16 +58,8 @@ def run(tools, options, teacher, tmp_path_factory):
     """Work dir of the distillation."""
     folder = tmp_path_factory.mktemp('work')
     tools.train(
-        [
-            str(CONFIGS / f'dmkd/dmkd_{PAIR}.py'),
-            '--work-dir',
-            str(folder),
-            '--cfg-options',
-            *options,
-            f'model.teacher_ckpt={teacher}',
-            'model.architecture.test_cfg.score_thr=0.0',
-        ]
-    )  # else nothing is found yet
+        arguments(f'dmkd/dmkd_{PAIR}.py', folder, [*options, f'model.teacher_ckpt={teacher}', ALL_BOXES])
+    )
     return folder
 
 
@@ -71,15 +67,7 @@ def run(tools, options, teacher, tmp_path_factory):
 def mask_rcnn(tools, options, tmp_path_factory):
     """Work dir of a Mask R-CNN."""
     folder = tmp_path_factory.mktemp('mask')
-    tools.train(
-        [
-            str(CONFIGS / 'baselines/mask-rcnn_r18-w16_scenescoco.py'),
-            '--work-dir',
-            str(folder),
-            '--cfg-options',
-            *options,
-        ]
-    )
+    tools.train(arguments('baselines/mask-rcnn_r18-w16_scenescoco.py', folder, options))
     return folder
 
 
@@ -99,11 +87,8 @@ def test_the_student_is_a_plain_detector(run, scenes, tmp_path):
     assert report['classes'] == list('0123456789')
     assert 'coco/bbox_mAP' in report['metrics']
     full = torch.load(run / 'iter_3.pth', weights_only=False)['state_dict']
-    student = {
-        name.removeprefix('architecture.'): value
-        for name, value in full.items()
-        if name.startswith('architecture.')
-    }
+    inside = [name for name in full if name.startswith('architecture.')]
+    student = {name.removeprefix('architecture.'): full[name] for name in inside}
     expected = boxes_of(run / 'student_config.py', student, images)
     assert all(len(boxes) > 5 for boxes in expected)
     for found, own in zip(report['boxes'], expected):
@@ -115,44 +100,23 @@ def test_nothing_of_the_method_is_left(run):
     assert not any(word in text for word in ('kd_methods', 'mmrazor', 'DMKD', 'teacher', 'FrozenTeacher'))
     assert 'from mmdet.apis import inference_detector, init_detector' in text
     weights = torch.load(run / 'best.pth', weights_only=True)
-    assert not any(
-        word in name
-        for name in weights['state_dict']
-        for word in ('generation', 'fusion', 'align', 'architecture')
-    )
+    words = ('generation', 'fusion', 'align', 'architecture')
+    assert not any(word in name for name in weights['state_dict'] for word in words)
     assert 'mmdet_version' in weights['meta']
 
 
 @pytest.mark.parametrize('checkpoint', ['best.pth', 'iter_3.pth'])
 def test_tools_test_gives_box_map_and_never_builds_the_teacher(tools, run, options, checkpoint, tmp_path):
-    changed = ['model.teacher_ckpt=/nowhere.pth', 'model.architecture.test_cfg.score_thr=0.0']
-    metrics = tools.test(
-        [
-            str(CONFIGS / f'dmkd/dmkd_{PAIR}.py'),
-            str(run / checkpoint),
-            '--work-dir',
-            str(tmp_path),
-            '--cfg-options',
-            *options,
-            *changed,
-        ]
-    )
+    changed = [*options, 'model.teacher_ckpt=/nowhere.pth', ALL_BOXES]
+    metrics = tools.test(arguments(f'dmkd/dmkd_{PAIR}.py', tmp_path, changed, run / checkpoint))
     assert 0 <= metrics['coco/bbox_mAP'] <= 1
     written = json.loads((tmp_path / f'test_{checkpoint[:-4]}.json').read_text())
     assert set(written['metrics']) == set(metrics)
 
 
 def test_instance_segmentation_gives_box_and_mask_map(tools, mask_rcnn, options, tmp_path):
-    metrics = tools.test(
-        [
-            str(CONFIGS / 'baselines/mask-rcnn_r18-w16_scenescoco.py'),
-            str(mask_rcnn / 'best.pth'),
-            '--work-dir',
-            str(tmp_path),
-            '--cfg-options',
-            *options,
-        ]
-    )
+    config = 'baselines/mask-rcnn_r18-w16_scenescoco.py'
+    metrics = tools.test(arguments(config, tmp_path, options, mask_rcnn / 'best.pth'))
     assert {'coco/bbox_mAP', 'coco/segm_mAP'} <= set(metrics)
 
 
@@ -176,9 +140,8 @@ def test_perfect_boxes_and_masks_score_one(scenes):
     for image in content['images']:
         things = [a for a in content['annotations'] if a['image_id'] == image['id']]
         boxes = torch.tensor([[x, y, x + w, y + h] for x, y, w, h in (a['bbox'] for a in things)])
-        masks = np.array(
-            [coco_mask.decode(coco_mask.frPyObjects(a['segmentation'], SIZE, SIZE)) for a in things]
-        )
+        runs = [coco_mask.frPyObjects(a['segmentation'], SIZE, SIZE) for a in things]
+        masks = np.array([coco_mask.decode(run) for run in runs])
         found = dict(
             bboxes=boxes,
             scores=torch.ones(len(things)),

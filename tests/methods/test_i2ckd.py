@@ -1,4 +1,3 @@
-import copy
 import math
 
 import pytest
@@ -88,6 +87,12 @@ OPTIONS = [
     dict(min_pixels=10),
     dict(scope='batch', min_pixels=30, distance='cosine'),
 ]
+# Every branch of the code once, for what does not depend on their combination.
+FEW = [
+    dict(),
+    dict(distance='cosine', unit='absolute', margin=0.5),
+    dict(normalize=True, negatives='hardest', scope='batch', min_pixels=3),
+]
 
 
 @pytest.mark.parametrize('options', OPTIONS, ids=str)
@@ -128,7 +133,6 @@ def test_module_is_the_function(project):
     assert module.stats == stats
     assert not any(value.requires_grad for value in module.stats.values())
     assert all(value.dim() == 0 for value in module.stats.values())
-    copy.deepcopy(module)  # an averaged model copies its losses
 
 
 def test_hand_computed_value():
@@ -167,8 +171,7 @@ def test_equal_networks_give_the_known_value(distance, factor, zero):
         assert_equal(loss, hinge.mean())
 
 
-@pytest.mark.parametrize('seed', range(5))
-@pytest.mark.parametrize('margin', [0.1, 1.0, 5.0])
+@pytest.mark.parametrize(('seed', 'margin'), [(0, 1.0), (1, 0.1), (2, 5.0), (3, 0.1), (4, 1.0)])
 def test_every_triplet_is_bounded_by_margin_and_teacher(seed, margin):
     feat_S, feat_T, label = scene(seed)
     scale = 10.0 ** (seed - 2)  # from a student in one point to one far away
@@ -196,12 +199,11 @@ def translation(x):
 def test_invariant_to_a_rigid_motion_of_both_maps(change, unit):
     feat_S, feat_T, label = scene()
     move = change(feat_S)
-    assert_equal(
-        loss_of(move(feat_S), move(feat_T), label, unit=unit), loss_of(feat_S, feat_T, label, unit=unit)
-    )
+    before = loss_of(feat_S, feat_T, label, unit=unit)
+    assert_equal(loss_of(move(feat_S), move(feat_T), label, unit=unit), before)
 
 
-@pytest.mark.parametrize('options', OPTIONS, ids=str)
+@pytest.mark.parametrize('options', FEW, ids=str)
 def test_invariant_to_order_of_pixels_images_and_classes(options):
     feat_S, feat_T, label = scene()
     before = loss_of(feat_S, feat_T, label, **options)
@@ -273,7 +275,7 @@ def all_ignored(label):
     return torch.where(torch.arange(8) % 2 == 0, 255, -1).expand_as(label)
 
 
-@pytest.mark.parametrize('options', OPTIONS + [dict(negatives='random')], ids=str)
+@pytest.mark.parametrize('options', [*FEW, dict(negatives='random')], ids=str)
 @pytest.mark.parametrize('project', ['prototypes', 'map'])
 @pytest.mark.parametrize('make', [lone_class, all_ignored])
 def test_without_a_pair_the_loss_is_zero_and_attached(make, options, project):
@@ -308,7 +310,7 @@ def test_at_equality_the_distance_has_gradient_zero(options, scale):
     assert S.grad.eq(0).all()
 
 
-@pytest.mark.parametrize('options', OPTIONS, ids=str)
+@pytest.mark.parametrize('options', FEW, ids=str)
 @pytest.mark.parametrize('constant', ['student', 'teacher', 'both'])
 def test_constant_maps_are_finite(options, constant):
     feat_S, feat_T, label = scene(dtype=torch.float32)
@@ -332,14 +334,15 @@ def test_the_teacher_receives_no_gradient():
     assert feat_S.grad.ne(0).any()
 
 
-@pytest.mark.parametrize('options', OPTIONS, ids=str)
+@pytest.mark.parametrize('options', FEW, ids=str)
 def test_gradcheck(options):
     feat_S, feat_T, label = scene(n=2, c=3, size=5)
     weight = torch.randn(3, 3, dtype=torch.float64, requires_grad=True)
-    options = dict(options, min_pixels=min(options.get('min_pixels', 1), 3))
-    assert torch.autograd.gradcheck(
-        lambda f, w: loss_of(f, feat_T, label, weight=w, **options), (feat_S, weight)
-    )
+
+    def loss(feature, weight):
+        return loss_of(feature, feat_T, label, weight=weight, **options)
+
+    assert torch.autograd.gradcheck(loss, (feat_S, weight))
 
 
 def test_a_step_along_the_gradient_pulls_prototypes_together():
@@ -352,8 +355,8 @@ def test_a_step_along_the_gradient_pulls_prototypes_together():
     assert stats['d_pos'].item() < before / 2
 
 
-@pytest.mark.parametrize('options', OPTIONS + [dict(project='map')], ids=str)
-@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize('options', [*FEW, dict(project='map')], ids=str)
+@pytest.mark.parametrize('dtype', [torch.float16, torch.float32])
 def test_autocast_leaves_the_loss_in_float32(options, dtype):
     feat_S, feat_T, label = scene(dtype=torch.float32)
     feat_S, feat_T = (x.detach().sign().mul(1e3).to(dtype) for x in (feat_S[:, :4], feat_T))
@@ -374,24 +377,21 @@ def test_random_negatives_are_other_present_classes_drawn_evenly():
     d_neg = torch.arange(4.0).expand(1, 4, 4)
     present = torch.tensor([[True, True, False, True]])
     torch.manual_seed(0)
-    losses = [
-        triplet_loss(torch.zeros(1, 4), -d_neg, present, margin=0.0, negatives='random')[0]
-        for _ in range(400)
-    ]
+    random = dict(margin=0.0, negatives='random')
+    losses = [triplet_loss(torch.zeros(1, 4), -d_neg, present, **random)[0] for _ in range(400)]
     # The anchors 0, 1 and 3 draw one of {1, 3}, {0, 3} and {0, 1}.
     sums = (3 * torch.stack(losses)).round()
     assert set(sums.tolist()) == {a + b + c for a in (1, 3) for b in (0, 3) for c in (0, 1)}
     assert sums.mean().item() == pytest.approx(2 + 1.5 + 0.5, abs=0.3)
     torch.manual_seed(0)
-    again = triplet_loss(torch.zeros(1, 4), -d_neg, present, margin=0.0, negatives='random')[0]
+    again = triplet_loss(torch.zeros(1, 4), -d_neg, present, **random)[0]
     assert again.equal(losses[0])
 
 
 def test_hardest_is_never_below_all_and_random_lies_between_extremes():
     feat_S, feat_T, label = scene()
-    all_pairs, hardest, random = (
-        loss_of(feat_S, feat_T, label, negatives=n) for n in ('all', 'hardest', 'random')
-    )
+    kinds = ('all', 'hardest', 'random')
+    all_pairs, hardest, random = (loss_of(feat_S, feat_T, label, negatives=kind) for kind in kinds)
     assert all_pairs < hardest
     assert 0 <= random <= hardest
 
@@ -406,7 +406,7 @@ def operations(n, classes, options):
     return count
 
 
-@pytest.mark.parametrize('options', OPTIONS + [dict(negatives='random'), dict(project='map')], ids=str)
+@pytest.mark.parametrize('options', [*FEW, dict(negatives='random'), dict(project='map')], ids=str)
 def test_cost_and_memory_do_not_grow_with_a_loop(options):
     small, large = operations(1, 3, options), operations(4, 150, options)
     assert small.names == large.names
@@ -417,23 +417,17 @@ def test_cost_and_memory_do_not_grow_with_a_loop(options):
     assert not waits & set(large.names)
 
 
-@pytest.mark.parametrize(
-    'cfg, text',
-    [
-        (dict(distance='l2'), "distance='l2' is not known. Possible: 'euclidean', 'cosine'"),
-        (dict(unit='student'), "unit='student'"),
-        (dict(negatives='hard'), "negatives='hard'.*'all', 'hardest', 'random'"),
-        (dict(scope='pixel'), "scope='pixel'"),
-        (dict(project='maps'), "project='maps'.*'prototypes', 'map'"),
-        (dict(margin=-1), 'margin must be >= 0'),
-        (dict(min_pixels=0), "'min_pixels': 0"),
-        (dict(student_channels=4), 'student_channels=4, teacher_channels=None'),
-    ],
-    ids=str,
-)
-def test_wrong_options_are_named(cfg, text):
-    with pytest.raises(ValueError, match=text):
-        I2CKDLoss(K, **cfg)
+def test_wrong_options_are_named():
+    with pytest.raises(
+        ValueError, match="negatives='hard' is not known. Possible: 'all', 'hardest', 'random'"
+    ):
+        I2CKDLoss(K, negatives='hard')
+    with pytest.raises(ValueError, match="i2ckd_loss: margin must be a number of 0 or more. Got: 'abc'"):
+        loss_of(*scene(), margin='abc')
+    with pytest.raises(TypeError, match="I2CKDLoss: normalize must be True or False. Got: 'False'"):
+        I2CKDLoss(K, normalize='False')
+    with pytest.raises(ValueError, match='student_channels=4, teacher_channels=None'):
+        I2CKDLoss(K, student_channels=4)
 
 
 def test_wrong_inputs_are_named():

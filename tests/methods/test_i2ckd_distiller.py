@@ -11,9 +11,7 @@ from kd_methods.methods.logit_kd import parse_logit_kd
 
 
 def build(width=4, **distiller):
-    """A student of that width under a teacher of width 8; its dropout does nothing, so that values can be
-    compared.
-    """
+    """A student of that width under a teacher of width 8, without dropout, so that values can be compared."""
     model = build_distillation(tiny_model(width, 'BN'), dict(type='I2CKDDistiller', **distiller))
     model.architecture.decode_head.dropout.p = 0.0
     return model
@@ -101,12 +99,19 @@ def test_automatic_weights_and_schedules(batch, logit_kd):
 @pytest.mark.parametrize(
     'cfg, error, text',
     [
-        (dict(margn=1.0), KeyError, r"takes no \['margn'\]. Possible: .*'margin'"),
-        (dict(unit='student'), ValueError, "unit='student' is not known. Possible: 'teacher', 'absolute'"),
+        (dict(margn=1.0), KeyError, r"distiller: I2CKDDistiller takes no \['margn'\]. Possible: .*'margin'"),
+        (
+            dict(unit='student'),
+            ValueError,
+            "distiller: unit='student' is not known. Possible: 'teacher', 'abs",
+        ),
+        (dict(margin='abc'), ValueError, "distiller: margin must be a number of 0 or more. Got: 'abc'"),
+        (dict(loss_weight=-1), ValueError, 'distiller.loss_weight: the weight must be a number of 0 or more'),
         (dict(feature='decode_head.botleneck'), KeyError, 'decode_head.bottleneck'),
         (dict(student_channels=5), ValueError, 'student_channels=5, but tap .* has 8 channels'),
         (dict(logit_kd=dict(weight=1)), KeyError, r"logit_kd: takes no \['weight'\]"),
         (dict(logit_kd=True), TypeError, 'logit_kd: the weight must be a number'),
+        (dict(logit_kd=dict(tau=0)), ValueError, 'logit_kd: tau must be a number above 0. Got: 0'),
     ],
     ids=str,
 )

@@ -1,5 +1,3 @@
-import copy
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -44,9 +42,8 @@ def test_equal_features_give_zero(options):
     torch.testing.assert_close(loss, torch.zeros_like(loss), rtol=0, atol=1e-12)
     turn = torch.linalg.qr(torch.randn(6, 6, dtype=torch.float64)).Q
     moved = torch.einsum('nchw,dc->ndhw', 3 * S + 1, turn)
-    torch.testing.assert_close(
-        arfd_loss(moved, S.detach(), **options), torch.zeros_like(loss), rtol=0, atol=1e-10
-    )
+    loss = arfd_loss(moved, S.detach(), **options)
+    torch.testing.assert_close(loss, torch.zeros_like(loss), rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -55,9 +52,8 @@ def test_equal_features_give_zero(options):
     ids=str,
 )
 def test_gradcheck(options):
-    S, T = maps(
-        3, 4, (2, 3)
-    )  # the student's sigma is a constant to the gradient, so not to numerical differences
+    # Not of the student's regression: its sigma is a constant to the gradient, not to numerical differences.
+    S, T = maps(3, 4, (2, 3))
     torch.autograd.gradcheck(lambda x: arfd_loss(x, T, **options), S)
 
 
@@ -66,10 +62,8 @@ def test_maps_are_pooled_to_a_common_grid():
     T = maps(size=(6, 20))[1]
     pooled = [F.adaptive_avg_pool2d(x, (6, 16)) for x in (S, T)]
     torch.testing.assert_close(arfd_loss(S, T), arfd_loss(*pooled))
-    small = [F.adaptive_avg_pool2d(x, (4, 12)) for x in (S, T)]
-    torch.testing.assert_close(
-        arfd_loss(S, T, max_tokens=54), arfd_loss(*small)
-    )  # 54 / 96 = (3 / 4)^2 of the grid
+    small = [F.adaptive_avg_pool2d(x, (4, 12)) for x in (S, T)]  # 54 / 96 = (3 / 4)^2 of the grid
+    torch.testing.assert_close(arfd_loss(S, T, max_tokens=54), arfd_loss(*small))
 
 
 def test_images_count_alike_and_constant_ones_give_nothing():
@@ -139,25 +133,18 @@ def test_module_is_the_function():
     options = dict(recalibrate='teacher', bandwidth=0.5, kernel='laplace', estimator='biased', max_tokens=16)
     module = MODELS.build(dict(type='ARFDLoss', loss_weight=2.0, **options))
     assert module(S, T).equal(2 * arfd_loss(S, T, **options))
-    assert "kernel='laplace'" in repr(module) and not list(module.parameters())
-    copy.deepcopy(module)
+    assert not list(module.parameters())
 
 
-@pytest.mark.parametrize(
-    'cfg, text',
-    [
-        (dict(recalibrate='all'), "recalibrate='all' is not known. Possible: 'both'"),
-        (dict(kernel='rbf'), "kernel='rbf'"),
-        (dict(estimator='plain'), "estimator='plain'"),
-        (dict(bandwidth=0), 'bandwidth must be a number above 0'),
-        (dict(max_tokens=3), 'max_tokens must be a number above 3'),
-        (dict(loss_weight=-1), 'loss_weight must be'),
-    ],
-    ids=str,
-)
-def test_wrong_options_are_named(cfg, text):
-    with pytest.raises(ValueError, match=text):
-        ARFDLoss(**cfg)
+def test_wrong_options_are_named():
+    with pytest.raises(
+        ValueError, match="recalibrate='all' is not known. Possible: 'both', 'teacher', 'student'"
+    ):
+        ARFDLoss(recalibrate='all')
+    with pytest.raises(ValueError, match="arfd_loss: estimator='plain' is not known"):
+        arfd_loss(*maps(), estimator='plain')
+    with pytest.raises(ValueError, match='max_tokens must be a whole number of 4 or more. Got: 3'):
+        ARFDLoss(max_tokens=3)
 
 
 def test_wrong_shapes_are_named():

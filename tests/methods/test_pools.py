@@ -3,13 +3,7 @@ import torch
 import torch.nn.functional as F
 from toys import attention_pool_state
 
-from kd_methods.methods.pools import (
-    ATTENTION_KEYS,
-    AttentionPool,
-    OrthogonalPool,
-    build_pool,
-    read_attention_pool,
-)
+from kd_methods.methods.pools import ATTENTION_KEYS, AttentionPool, OrthogonalPool, build_pool
 
 CHANNELS, OUT, SIDE = 128, 24, 3
 
@@ -43,24 +37,12 @@ def reference(state, x, heads):
     grid = F.interpolate(grid, size=(h, w), mode='bilinear', align_corners=False)[0].flatten(1).T
     position = torch.cat([state['positional_embedding'][:1], grid])
     tokens = torch.cat([tokens.mean(0, keepdim=True), tokens]) + position[:, None]
+    biases = torch.cat([state[f'{k}_proj.bias'] for k in 'qkv'])
+    project = state['c_proj.weight'], state['c_proj.bias']
+    weights = {f'{k}_proj_weight': state[f'{k}_proj.weight'] for k in 'qkv'}
+    options = dict(training=False, need_weights=False, use_separate_proj_weight=True, **weights)
     out, _ = F.multi_head_attention_forward(
-        tokens,
-        tokens,
-        tokens,
-        c,
-        heads,
-        None,
-        torch.cat([state[f'{k}_proj.bias'] for k in 'qkv']),
-        None,
-        None,
-        False,
-        0.0,
-        state['c_proj.weight'],
-        state['c_proj.bias'],
-        training=False,
-        need_weights=False,
-        use_separate_proj_weight=True,
-        **{f'{k}_proj_weight': state[f'{k}_proj.weight'] for k in 'qkv'},
+        *[tokens] * 3, c, heads, None, biases, None, None, False, 0.0, *project, **options
     )
     return out[0]
 
@@ -82,50 +64,48 @@ def test_attention_pool_is_multi_head_attention_of_the_mean(saved, size, heads):
 )
 @pytest.mark.parametrize('prefix', ['', 'attnpool.', 'visual.attnpool.', 'module.backbone.attnpool.'])
 def test_it_is_found_under_any_prefix(saved, wrap, prefix):
-    state = {
-        **pool_state(prefix=prefix),
-        'module.backbone.conv.weight' if 'module' in prefix else 'conv.weight': torch.zeros(1),
-    }
-    weights = read_attention_pool(saved(wrap(state)))
+    other = 'module.backbone.conv.weight' if 'module' in prefix else 'conv.weight'
+    state = {**pool_state(prefix=prefix), other: torch.zeros(1), 3: torch.zeros(1), 'list': [1]}
+    pool = AttentionPool(saved(wrap(state)), CHANNELS)
     for name, value in pool_state().items():
-        assert weights[name].equal(value)
+        assert getattr(pool, name.replace('.', '_')).equal(value)
 
 
 def test_half_precision_files_are_read_as_float32(saved):
-    state = {name: value.half() for name, value in pool_state().items()}
-    assert {v.dtype for v in read_attention_pool(saved(state)).values()} == {torch.float32}
+    pool = AttentionPool(saved({name: value.half() for name, value in pool_state().items()}), CHANNELS)
+    assert {value.dtype for value in pool.buffers()} == {torch.float32}
 
 
 def test_pools_are_frozen_and_in_no_checkpoint(saved):
-    for pool in (AttentionPool(saved(pool_state())), OrthogonalPool(CHANNELS, OUT)):
+    for pool in (AttentionPool(saved(pool_state()), CHANNELS), OrthogonalPool(CHANNELS, OUT)):
         assert not list(pool.parameters()) and not pool.state_dict()
         assert pool.double()(feature().double()).dtype == torch.float64
 
 
-def test_a_missing_file(tmp_path):
+class Anything:
+    """An object that is no tensor."""
+
+
+def test_a_file_that_holds_no_pool(saved, tmp_path):
     with pytest.raises(
-        FileNotFoundError, match=r"Loss.pool_file: no file '.*gone.pth'.* Give a checkpoint of plain tensors"
+        FileNotFoundError, match=r"Loss.pool_file: no file '.*gone.pth'.* Give a checkpoint of"
     ):
-        AttentionPool(tmp_path / 'gone.pth', key='Loss.pool_file')
-
-
-def test_a_pool_of_another_width(saved):
-    with pytest.raises(ValueError, match="takes 128 channels, but the teacher's map has 2048. Take a pool"):
-        AttentionPool(saved(pool_state()), 2048)
-
-
-def test_a_file_without_pool_or_with_two(saved):
+        AttentionPool(tmp_path / 'gone.pth', CHANNELS, key='Loss.pool_file')
+    (tmp_path / 'text.pth').write_text('hello')
+    with pytest.raises(ValueError, match='text.pth is no readable checkpoint'):
+        AttentionPool(tmp_path / 'text.pth', CHANNELS)
+    with pytest.raises(ValueError, match='objects that could run code .*Give a checkpoint of plain tensors'):
+        AttentionPool(saved(dict(state_dict=pool_state(), extra=Anything())), CHANNELS)
+    without = pool_state()
+    del without['k_proj.bias']
+    no_tensor = {**pool_state(), 'q_proj.bias': [1.0]}
+    for state in ({'conv.weight': torch.zeros(1)}, without, no_tensor):
+        with pytest.raises(ValueError, match='expected one attention pool .*found 0. The file has [ck]'):
+            AttentionPool(saved(state), CHANNELS)
     with pytest.raises(
-        ValueError,
-        match=r'no attention pool; expected one, with the keys .*The file has 1 tensors: conv.weight',
+        ValueError, match='of positional_embedding, q_proj.weight, .*found 2. The file has a.c_proj'
     ):
-        read_attention_pool(saved({'conv.weight': torch.zeros(1)}))
-    partial = pool_state()
-    del partial['k_proj.bias']
-    with pytest.raises(ValueError, match='no attention pool'):
-        read_attention_pool(saved(partial))
-    with pytest.raises(ValueError, match=r"2 attention pools, under \['a.', 'b.'\]"):
-        read_attention_pool(saved({**pool_state(prefix='a.'), **pool_state(prefix='b.')}))
+        AttentionPool(saved({**pool_state(prefix='a.'), **pool_state(prefix='b.')}), CHANNELS)
 
 
 @pytest.mark.parametrize(
@@ -133,73 +113,39 @@ def test_a_file_without_pool_or_with_two(saved):
     [
         ('v_proj.weight', (CHANNELS, 7), r'v_proj.weight \(128, 7\) instead of \(128, 128\)'),
         ('positional_embedding', (9, CHANNELS), r'positional_embedding \(9, 128\) instead of \(10, 128\)'),
+        ('positional_embedding', (), r'positional_embedding \(\) instead of \(2, 128\)'),
         ('c_proj.bias', (3,), r'c_proj.bias \(3,\) instead of \(24,\)'),
-        ('c_proj.bias', (), r'c_proj.bias \(\) instead of \(24,\)'),
-        ('positional_embedding', (1, CHANNELS), r'positional_embedding \(1, 128\) instead of \(2, 128\)'),
-        ('positional_embedding', (0,), r'positional_embedding \(0,\) instead of '),
+        ('c_proj.weight', (), r'c_proj.weight \(\) instead of \(128,\), c_proj.bias'),
     ],
 )
-def test_a_pool_that_does_not_fit_together(saved, name, shape, text):
-    with pytest.raises(ValueError, match=f'does not fit together: {text}'):
-        read_attention_pool(saved({**pool_state(), name: torch.zeros(shape)}))
+def test_a_pool_that_does_not_fit(saved, name, shape, text):
+    with pytest.raises(ValueError, match=f"does not fit the teacher's map of 128 channels: {text}"):
+        AttentionPool(saved({**pool_state(), name: torch.zeros(shape)}), CHANNELS)
 
 
-def test_heads_that_do_not_divide(saved):
-    with pytest.raises(ValueError, match='128 channels, which 3 heads do not divide'):
-        AttentionPool(saved(pool_state()), num_heads=3)
-
-
-def test_clips_own_archive_gets_its_cure(tmp_path):
-    torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / 'clip.pt')
-    with pytest.raises(ValueError, match=r"a TorchScript archive, CLIP's own form.*torch.jit.load.*attnpool"):
-        read_attention_pool(tmp_path / 'clip.pt')
-
-
-class Anything:
-    """An object that is no tensor."""
-
-
-def test_what_is_no_checkpoint(tmp_path, saved):
-    (tmp_path / 'text.pth').write_text('hello')
-    with pytest.raises(ValueError, match='text.pth is no readable checkpoint'):
-        read_attention_pool(tmp_path / 'text.pth')
-    whole = saved(pool_state())
-    (tmp_path / 'cut.pth').write_bytes(whole.read_bytes()[:3000])
-    with pytest.raises(ValueError, match='cut.pth is no readable checkpoint .truncated or damaged'):
-        read_attention_pool(tmp_path / 'cut.pth')
-    with pytest.raises(ValueError, match='holds a list'):
-        read_attention_pool(saved([1]))
+def test_a_pool_of_another_width(saved):
     with pytest.raises(
-        ValueError, match='objects that could run code .*Give a checkpoint of plain tensors'
-    ) as error:
-        read_attention_pool(saved(dict(state_dict=pool_state(), extra=Anything())))
-    assert 'trusted' not in str(error.value).split('Give a checkpoint')[1]
-
-
-def test_what_is_no_tensor_is_passed_over(saved):
-    weights = read_attention_pool(saved({**pool_state(), 3: torch.zeros(1), 'list': [1]}))
-    assert set(weights) == set(ATTENTION_KEYS)
-    with pytest.raises(ValueError, match='no attention pool.*The file has 0 tensors'):
-        read_attention_pool(saved({3: torch.zeros(1)}))
-    with pytest.raises(ValueError, match='no attention pool'):
-        read_attention_pool(saved({**pool_state(), 'q_proj.bias': [1.0]}))
+        ValueError, match="map of 64 channels: .*tap another place of the teacher, or pool='gap'"
+    ):
+        AttentionPool(saved(pool_state()), 64)
+    with pytest.raises(ValueError, match='128 channels, which 3 heads do not divide'):
+        AttentionPool(saved(pool_state()), CHANNELS, num_heads=3)
 
 
 @pytest.mark.parametrize(
     'options, text',
     [
         (dict(pool='attention'), "pool='attention' needs pool_file, .* take pool='gap'"),
+        (dict(pool='attention', out_channels=8), 'pool_channels=8. It takes pool_file, pool_heads'),
         (dict(pool='gap', file='pool.pth'), "pool='gap' does not take pool_file='pool.pth'"),
-        (dict(pool='gap', heads=4), "pool='gap' does not take pool_heads=4"),
-        (dict(pool=None, out_channels=4), 'pool=None does not take pool_channels=4'),
-        (dict(pool='gap', out_channels=0), 'pool_channels must be a whole number of 1 or more. Got: 0'),
-        (dict(pool='attention', heads=-2), 'pool_heads must be a whole number of 1 or more. Got: -2'),
+        (dict(pool='gap', heads=4), "pool='gap' does not take pool_heads=4. It takes pool_channels"),
+        (dict(pool=None, out_channels=4), 'pool=None does not take pool_channels=4. It takes none of them'),
     ],
     ids=str,
 )
 def test_options_of_another_pool(options, text):
-    with pytest.raises(ValueError, match=f'Loss: {text}'):
-        build_pool(in_channels=8, where='Loss', **options)
+    with pytest.raises(ValueError, match=f'VLFDLoss: .*{text}'):
+        build_pool(in_channels=8, **options)
 
 
 @pytest.mark.parametrize('channels, out', [(40, 16), (16, 40)])

@@ -5,9 +5,8 @@ from kd_methods.ops.alignment import cka, hsic, kernel_regression, laplace_kerne
 
 
 def tokens(n=32, channels=8, images=2, seed=0, dtype=torch.float64):
-    return torch.randn(
-        images, n, channels, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
-    ).to(dtype)
+    g = torch.Generator().manual_seed(seed)
+    return torch.randn(images, n, channels, generator=g, dtype=torch.float64).to(dtype)
 
 
 def align(x, y, **options):
@@ -73,9 +72,8 @@ def test_constant_tokens_stay_constant():
     x = torch.full((1, 12, 3), 5.1, requires_grad=True)
     out = kernel_regression(x)
     torch.testing.assert_close(out, x)
-    assert (
-        standardise(x).eq(0).all() and standardise(out).eq(0).all()
-    )  # what is left of their mean is rounding
+    # What is left of their mean is rounding.
+    assert standardise(x).eq(0).all() and standardise(out).eq(0).all()
     assert torch.autograd.grad(standardise(out).sum(), x)[0].eq(0).all()
     assert standardise(torch.zeros(1, 4, 2)).eq(0).all()
 
@@ -99,11 +97,9 @@ def test_feature_form_is_gram_form_is_the_definition(estimator, n, c_x, c_y):
             expected = (K[i] @ H @ L[i] @ H).trace() / (n - 1) ** 2
         else:
             k, m = K[i] * (1 - eye), L[i] * (1 - eye)
-            expected = (
-                (k @ m).trace()
-                + (one.T @ k @ one) * (one.T @ m @ one) / ((n - 1) * (n - 2))
-                - 2 / (n - 2) * (one.T @ k @ m @ one)
-            ) / (n * (n - 3))
+            sums = (one.T @ k @ one) * (one.T @ m @ one) / ((n - 1) * (n - 2))
+            expected = (k @ m).trace() + sums - 2 / (n - 2) * (one.T @ k @ m @ one)
+            expected = expected / (n * (n - 3))
         torch.testing.assert_close(got[i], expected.squeeze())
 
 
@@ -133,18 +129,16 @@ def test_debiased_cka_of_unrelated_features_is_near_zero():
     assert (align(x, y, estimator='biased') > 0.5).all()  # the reason for the default
 
 
-@pytest.mark.parametrize('n, channels', [(256, 64), (256, 512), (1024, 64), (1024, 512)])
+@pytest.mark.parametrize('n, channels', [(256, 64), (256, 512), (1024, 64)])
 def test_float32_is_float64_on_features_with_a_large_mean(n, channels):
     g = torch.Generator().manual_seed(0)
     shared = torch.rand(1, n, 8, generator=g, dtype=torch.float64)
-    x, y = (
-        (
-            shared @ torch.rand(8, channels, generator=g, dtype=torch.float64)
-            + torch.rand(1, n, channels, generator=g, dtype=torch.float64)
-        ).relu()
-        + 10
-        for _ in range(2)
-    )
+
+    def features():
+        mixed = shared @ torch.rand(8, channels, generator=g, dtype=torch.float64)
+        return (mixed + torch.rand(1, n, channels, generator=g, dtype=torch.float64)).relu() + 10
+
+    x, y = features(), features()
     values = []
     for dtype in (torch.float32, torch.float64):
         a, b = (standardise(kernel_regression(standardise(z.to(dtype)))) for z in (x, y))
@@ -179,5 +173,6 @@ def test_mistakes_are_named():
         cka(x, x[:, :5])
     with pytest.raises(ValueError, match="kernel='rbf' is not known"):
         cka(x, x, 'rbf')
-    with pytest.raises(ValueError, match="estimator='plain' is not known"):
-        cka(x, x, estimator='plain')
+    for function in (cka, linear_hsic, hsic):
+        with pytest.raises(ValueError, match=f"{function.__name__}: estimator='plain' is not known"):
+            function(x, x, estimator='plain')

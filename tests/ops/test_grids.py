@@ -35,10 +35,6 @@ def test_pool_map():
 def test_valid_area():
     area = valid_area([(17, 40), (8, 1)], (32, 40), torch.zeros(2, 1, 4, 5))
     assert area.shape == (2, 1, 4, 5)
-    assert area[0, 0].any(1).tolist() == [
-        True,
-        True,
-        True,
-        False,
-    ]  # the pixel in row 16 lies in the third row of the map
+    # The pixel in row 16 lies in the third row of the map.
+    assert area[0, 0].any(1).tolist() == [True, True, True, False]
     assert area[1, 0].nonzero().tolist() == [[0, 0]]

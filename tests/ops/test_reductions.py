@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from kd_methods.ops.reductions import full_precision, masked_median, mean_over_images
+from kd_methods.ops.reductions import full_precision, masked_median, mean_over_images, valid_mean
 
 
 @pytest.mark.parametrize('kept', [1, 2, 7, 8])
@@ -28,6 +28,12 @@ def test_mean_over_images_counts_images_alike():
     mean.backward()
     assert x.grad.tolist() == [[0.25, 0.25, 0.0], [0.5, 0.0, 0.0], [0.0, 0.0, 0.0]]
     assert mean_over_images(x, torch.zeros_like(mask)).item() == 0
+
+
+def test_valid_mean_counts_places_alike():
+    x, valid = torch.tensor([[1.0, 3.0], [8.0, math.nan]]), torch.tensor([[True, True], [True, False]])
+    assert valid_mean(x, valid) == 4 and valid_mean(x[:1], None) == 2
+    assert valid_mean(x, torch.zeros_like(valid)) == 0
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32, torch.float64])
