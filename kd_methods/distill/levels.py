@@ -45,10 +45,10 @@ def pair_levels(
         taps = given[side]
         names[side] = [taps] if isinstance(taps, str) else list(taps or level_taps(probe, part, key))
     if len(names['student']) != len(names['teacher']):
+        counts = [f'{len(taps)} levels {taps}' for taps in names.values()]
         raise ValueError(
-            f'{key}: the student has {len(names["student"])} levels {names["student"]}, the teacher '
-            f'{len(names["teacher"])} {names["teacher"]}. Name as many of each, of equal strides, with '
-            'student_features and teacher_features'
+            f'{key}: the student has {counts[0]}, the teacher {counts[1]}. Name as many of each, of equal '
+            'strides, with student_features and teacher_features'
         )
     return {f'level_{i}': dict(student=s, teacher=t) for i, (s, t) in enumerate(zip(*names.values()))}
 
@@ -61,11 +61,10 @@ def level_taps(probe: Probe, part: str, key: str) -> list[str]:
     """
     calls = probe.firings.get(part)
     if not calls or not isinstance(calls[0].outputs, list):
+        instead = f': it returns {format_shape(calls[0].outputs)}' if calls else because(probe)
         raise ValueError(
-            f'{key}.features: the {probe.name} has no {part} that returns levels'
-            f'{": it returns " + format_shape(calls[0].outputs) if calls else because(probe)}. Name the '
-            'taps, e.g. '
-            "features=['backbone.2', 'backbone.3']; images too small for the network want a larger "
+            f'{key}.features: the {probe.name} has no {part} that returns levels{instead}. Name the taps, e.g. '
+            "features=['backbone.2', 'backbone.3']. Images that are too small for the network need a larger "
             'model.dry_run_size'
         )
     return [f'{part}.{i}' for i in range(len(calls[0].outputs))]

@@ -183,9 +183,7 @@ class VLFDLoss(OptionLoss):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.weights = dict(
-            zip(('global', 'patch', 'linguistic'), (global_weight, patch_weight, linguistic_weight))
-        )
+        self.weights = {'global': global_weight, 'patch': patch_weight, 'linguistic': linguistic_weight}
         if pool is None:
             self.weights['linguistic'] = 0.0
         if not any(self.weights.values()):

@@ -42,13 +42,13 @@ def triplet_loss(
         d_neg (Tensor): Distance of each student prototype (rows) to each teacher prototype.
         present (Tensor): Which classes are present.
         margin (float): Margin m. Defaults to 1.0.
-        negatives (str): ``'all'`` other present classes, the ``'hardest'`` (nearest) of each
-            anchor, or one at ``'random'`` (torch's global generator). Defaults to 'all'.
+        negatives (str): ``'all'`` other present classes, the ``'hardest'`` (nearest) of each anchor, or one
+            at ``'random'`` (torch's global generator). Defaults to 'all'.
 
     Shape:
         - d_pos, present: (N, K); d_neg: (N, K, K).
-        - output: two scalars, the loss and the fraction of triplets above 0. An image with fewer
-          than two classes has no triplet; both are 0 if there is none at all.
+        - output: two scalars, the loss and the fraction of triplets above 0. An image with fewer than two
+          classes has no triplet; both are 0 if there is none at all.
 
     Example:
         >>> d_pos, d_neg = torch.tensor([[0., 4.]]), torch.tensor([[[0., 3.], [5., 4.]]])
@@ -94,8 +94,8 @@ def i2ckd_loss(
     """The maths of :class:`I2CKDLoss`, which explains the arguments, without its loss weight.
 
     Args:
-        weight (Tensor, optional): Projection from the student's channels to the teacher's,
-            (C_T, C_S). Defaults to None.
+        weight (Tensor, optional): Projection from the student's channels to the teacher's, (C_T, C_S).
+            Defaults to None.
 
     Returns:
         tuple[Tensor, dict[str, Tensor]]: The loss and its statistics (detached scalars).
@@ -148,47 +148,46 @@ def i2ckd_loss(
 class I2CKDLoss(OptionLoss, function=i2ckd_loss):
     r"""Triplet loss between the class prototypes of student and teacher.
 
-    A class's prototype is the mean of a feature map over the ground-truth pixels of the class. The
-    student's prototype is the anchor, the teacher's of the same class the positive, and the
-    teacher's of the other classes the negatives:
+    A class's prototype is the mean of a feature map over the ground-truth pixels of the class. The student's
+    prototype is the anchor, the teacher's of the same class the positive, and the teacher's of the other
+    classes the negatives:
 
     .. math:: l(c, c') = \max(0, d(p^S_c, p^T_c) - d(p^S_c, p^T_{c'}) + m)
 
-    The loss is the mean of l over the ordered pairs of classes present in an image, then over the
-    images that have at least two.
+    The loss is the mean of l over the ordered pairs of classes present in an image, then over the images that
+    have at least two.
 
-    Karine, Napoleon, Jridi. arXiv 2403.18490; Neurocomputing 649 (2025) 130791. Our choices, not
-    to be read as the authors' settings: prototypes per image, the Euclidean distance, its unit,
-    the margin, the mean over all pairs, the projection, and every default below.
+    Karine, Napoleon, Jridi. arXiv 2403.18490; Neurocomputing 649 (2025) 130791. Our choices, not to be read
+    as the authors' settings: prototypes per image, the Euclidean distance, its unit, the margin, the mean
+    over all pairs, the projection, and every default below.
 
     Args:
-        num_classes (int, optional): Number of classes K; the distiller takes it from the student.
-            Defaults to None.
+        num_classes (int, optional): Number of classes K; the distiller takes it from the student. Defaults to
+            None.
         student_channels (int, optional): Channels of the student's map. Defaults to None.
-        teacher_channels (int, optional): Channels of the teacher's map. Where they differ from the
-            student's, a 1x1 convolution without bias to them is learned. Defaults to None.
+        teacher_channels (int, optional): Channels of the teacher's map. Where they differ from the student's,
+            a 1x1 convolution without bias to them is learned. Defaults to None.
         distance (str): ``'euclidean'`` (not squared) or ``'cosine'``. Defaults to 'euclidean'.
-        unit (str): ``'teacher'`` divides distances by the median distance between the teacher's
-            prototypes of two classes in the batch: margin and loss do not depend on the scale of
-            the maps. ``'absolute'`` leaves them: a margin well below the teacher's distances then
-            soon ends the pull. Defaults to 'teacher'.
+        unit (str): ``'teacher'`` divides distances by the median distance between the teacher's prototypes of
+            two classes in the batch: margin and loss do not depend on the scale of the maps. ``'absolute'``
+            leaves them: a margin well below the teacher's distances then soon ends the pull. Defaults to
+            'teacher'.
         margin (float): Margin m, in that unit. Defaults to 1.0.
-        normalize (bool): L2-normalise the prototypes; margins of 0.2-0.5 suit that.
-            Defaults to False.
-        negatives (str): ``'all'`` other present classes, the ``'hardest'`` (the teacher's prototype
-            nearest to the anchor) or one at ``'random'``. Defaults to 'all'.
-        scope (str): Prototypes of each ``'image'`` or of the ``'batch'`` (of this process).
-            Defaults to 'image'.
+        normalize (bool): L2-normalise the prototypes; margins of 0.2-0.5 suit that. Defaults to False.
+        negatives (str): ``'all'`` other present classes, the ``'hardest'`` (the teacher's prototype nearest
+            to the anchor) or one at ``'random'``. Defaults to 'all'.
+        scope (str): Prototypes of each ``'image'`` or of the ``'batch'`` (of this process). Defaults to
+            'image'.
         min_pixels (int): A class with fewer pixels on the feature grid is skipped. Defaults to 1.
-        project (str): Project the ``'prototypes'`` or the ``'map'``: the same function, since a
-            mean and a projection commute, but the map costs more. Defaults to 'prototypes'.
+        project (str): Project the ``'prototypes'`` or the ``'map'``: the same function, since a mean and a
+            projection commute, but the map costs more. Defaults to 'prototypes'.
         ignore_index (int, optional): Label to ignore besides those outside [0, K). Defaults to 255.
         loss_weight (float): Factor of the loss. Defaults to 1.0.
 
     Attributes:
-        stats (dict[str, Tensor]): Of the last forward, detached. ``active``: fraction of triplets
-            above 0; ``d_pos``: mean distance of a class's two prototypes; ``D``: mean distance of
-            the teacher's prototypes of two classes, both in the margin's unit; and that ``unit``.
+        stats (dict[str, Tensor]): Of the last forward, detached. ``active``: fraction of triplets above 0;
+            ``d_pos``: mean distance of a class's two prototypes; ``D``: mean distance of the teacher's
+            prototypes of two classes, both in the margin's unit; and that ``unit``.
 
     Shape:
         - feat_S: (N, C_S, H, W); feat_T: (N, C_T, H', W'), each on its own grid.

@@ -7,9 +7,9 @@ from torch import Tensor
 def resize_labels(label: Tensor, size: tuple[int, int]) -> Tensor:
     """Bring integer label maps to a feature grid, nearest neighbour.
 
-    Cell ``i`` of ``h`` takes pixel ``floor(i * H / h)``, as ``F.interpolate(mode='nearest')`` does:
-    the pixel at which a convolution of stride ``H / h`` with the usual padding is centred. Integer
-    arithmetic, so that no label passes through floating point.
+    Cell ``i`` of ``h`` takes pixel ``floor(i * H / h)``, as ``F.interpolate(mode='nearest')`` does: the pixel
+    at which a convolution of stride ``H / h`` with the usual padding is centred. Integer arithmetic, so that
+    no label passes through floating point.
 
     Args:
         label (Tensor): Labels of any integer type.
@@ -50,8 +50,8 @@ def valid_mask(label: Tensor, num_classes: int, ignore_index: int | None = 255) 
     Args:
         label (Tensor): Integer labels of any shape.
         num_classes (int): Number of classes K.
-        ignore_index (int, optional): One more label to leave out, which may lie in ``[0, K)``.
-            None: no other. Defaults to 255.
+        ignore_index (int, optional): One more label to leave out, which may lie in ``[0, K)``. None: no
+            other. Defaults to 255.
 
     Example:
         >>> valid_mask(torch.tensor([0, 1, 2, -1, 255]), 2).tolist()
@@ -72,9 +72,8 @@ def fill_ignored(
         label (Tensor): Integer labels of any shape.
         num_classes (int): Number of classes K.
         ignore_index (int, optional): See :func:`valid_mask`. Defaults to 255.
-        fill (int, optional): What an ignored pixel becomes. None: K, one more bin, which is
-            dropped afterwards; 0: for a gather over K entries whose result is masked.
-            Defaults to None.
+        fill (int, optional): What an ignored pixel becomes. None: K, one more bin, which is dropped
+            afterwards; 0: for a gather over K entries whose result is masked. Defaults to None.
 
     Returns:
         tuple[Tensor, Tensor]: int64 labels and a bool mask, both of the shape of ``label``.

@@ -27,23 +27,21 @@ def class_prototypes(
 
     .. math:: p_c = \sum_{xy} F(xy)\, [M(xy) = c] \,/\, \sum_{xy} [M(xy) = c]
 
-    One pass over the pixels, whatever K is. The sums run in float32 (float64 for float64 features).
-    Ignored pixels have no influence and gradient 0, even where they hold nan.
+    One pass over the pixels, whatever K is. The sums run in float32 (float64 for float64 features). Ignored
+    pixels have no influence and gradient 0, even where they hold nan.
 
     Args:
         feature (Tensor): Feature map F.
-        label (Tensor): Integer labels M of any size, brought to the feature grid by nearest
-            neighbour.
+        label (Tensor): Integer labels M of any size, brought to the feature grid by nearest neighbour.
         num_classes (int): Number of classes K.
         scope (str): Average over each ``'image'`` or over the ``'batch'``. Defaults to 'image'.
-        min_pixels (int): A class with fewer pixels on the feature grid counts as absent.
-            Defaults to 1.
+        min_pixels (int): A class with fewer pixels on the feature grid counts as absent. Defaults to 1.
         ignore_index (int, optional): Label to ignore besides those outside [0, K). Defaults to 255.
 
     Shape:
         - feature: (N, C, H, W); label: (N, h, w) or (N, 1, h, w).
-        - output: prototypes (N, K, C), zeros for an absent class, and whether the class is present
-          (N, K), bool. N is 1 for ``scope='batch'``.
+        - output: prototypes (N, K, C), zeros for an absent class, and whether the class is present (N, K),
+          bool. N is 1 for ``scope='batch'``.
 
     Example:
         >>> feature, label = torch.tensor([[[[1., 3., 7., 9.]]]]), torch.tensor([[[0, 0, 2, 255]]])
@@ -114,8 +112,8 @@ def prototype_distances(
 ) -> tuple[Tensor, Tensor, Tensor]:
     r"""Distances between student and teacher prototypes, 0 with gradient 0 where two are equal.
 
-    ``'cosine'`` is :math:`1 - \cos(a, b)` in the form :math:`|a/|a| - b/|b||^2 / 2`, which is
-    exact at equality.
+    ``'cosine'`` is :math:`1 - \cos(a, b)` in the form :math:`|a/|a| - b/|b||^2 / 2`, which is exact at
+    equality.
 
     Args:
         proto_S (Tensor): Student prototypes.
