@@ -63,8 +63,8 @@ def level_taps(probe: Probe, part: str, key: str) -> list[str]:
     if not calls or not isinstance(calls[0].outputs, list):
         instead = f': it returns {format_shape(calls[0].outputs)}' if calls else because(probe)
         raise ValueError(
-            f'{key}.features: the {probe.name} has no {part} that returns levels{instead}. Name the taps, e.g. '
-            "features=['backbone.2', 'backbone.3']. Images too small for the network need a larger "
+            f'{key}.features: the {probe.name} has no {part} that returns levels{instead}. Name the taps, '
+            "e.g. features=['backbone.2', 'backbone.3']. Images too small for the network need a larger "
             'model.dry_run_size'
         )
     return [f'{part}.{i}' for i in range(len(calls[0].outputs))]

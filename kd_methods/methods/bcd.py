@@ -119,6 +119,7 @@ def _cosine_distance(x_S: Tensor, x_T: Tensor, valid: Tensor | None) -> Tensor:
         x_S, x_T = (x.masked_fill(~valid.unsqueeze(2), 0) for x in (x_S, x_T))
     width = max(x_S.shape[2], x_T.shape[2])  # more channels that are 0 change no product
     phi_S, phi_T = (F.pad(unit_vectors(x), (0, width - x.shape[2])) for x in (x_S, x_T))
+    # |Phi_S Phi_S' - Phi_T Phi_T'|^2 of each image, (N,), by the number of its pairs.
     total = torch.stack([gram_distance(s, t) for s, t in zip(phi_S, phi_T)])
     return (total / count.clamp(min=1).square()).sum() / (count > 0).sum().clamp(min=1)
 

@@ -94,14 +94,15 @@ def pdd_loss(
         log_s, log_not_s = F.logsigmoid(u_S), F.logsigmoid(-u_S)
         t = u_T.sigmoid()
         q1, log_q2 = (1 + t) / 2, F.logsigmoid(-u_T) - math.log(2)
-        if direction == 'forward':
+        if direction == 'forward':  # alpha q1 log(q1 / s) + beta q2 log(q2 / (1 - s))
             pixel = alpha * q1 * (q1.log() - log_s) + beta * log_q2.exp() * (log_q2 - log_not_s)
-        else:
+        else:  # alpha s log(s / q1) + beta (1 - s) log((1 - s) / q2)
             log_q2 = log_q2.clamp(min=math.log(1e-6))  # the divergence has no bound as t nears 1
             pixel = alpha * log_s.exp() * (log_s - q1.log()) + beta * log_not_s.exp() * (log_not_s - log_q2)
         if nckd_weight:
             pixel = pixel + nckd_weight * non_target_kl(z_S, z_T, label, valid)
         stats = dict(s=valid_mean(u_S.detach().sigmoid(), valid), t=valid_mean(t, valid))
+        # tau^2 times the mean over valid pixels.
         return tau**2 * pixel.masked_fill(~valid, 0).sum() / valid.sum().clamp(min=1), stats
 
 

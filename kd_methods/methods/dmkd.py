@@ -215,6 +215,7 @@ class DMKDLoss(OptionLoss, function=attention_mask, without=('over', 'ratio'), l
                         "img_shape=dict(from_data='img_shape'), inputs=dict(from_data='inputs')"
                     )
                 error = error.masked_fill(~valid_area(img_shape, inputs.shape[-2:], error), 0)
+            # alpha / N of the squared norm, over the images alone.
             return self.loss_weight * error.square().sum() / len(error)
 
     def _check_maps(self, feat_S: Tensor, feat_T: Tensor) -> None:

@@ -63,6 +63,7 @@ def triplet_loss(
         else:
             chosen = torch.rand_like(d_neg).masked_fill(~pairs, -1).argmax(2, keepdim=True)
         d_neg, pairs = d_neg.gather(2, chosen), pairs.any(2, keepdim=True)
+    # l(c, c') = max(0, d_pos - d_neg + m) of each triplet, of the shape of `pairs`.
     hinge = F.relu(d_pos.unsqueeze(2) - d_neg + margin)
     active = (hinge.detach() > 0).to(hinge.dtype)
     return mean_over_images(hinge, pairs), mean_over_images(active, pairs)
@@ -108,7 +109,7 @@ def i2ckd_loss(
     """
     check_feature(feat_S, label, 'feat_S')
     check_feature(feat_T, label, 'feat_T')
-    fits = (feat_T.shape[1], feat_S.shape[1])
+    fits = (feat_T.shape[1], feat_S.shape[1])  # the shape of a weight between them
     if (fits[0] != fits[1]) if weight is None else (fits != tuple(weight.shape)):
         had = 'no projection' if weight is None else 'a projection {1} -> {0}'.format(*weight.shape)
         raise ValueError(

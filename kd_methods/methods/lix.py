@@ -70,6 +70,7 @@ def dwld_loss(
             pixel = target + (rest + (0.0 if controller == 'kd' else gamma) * t) * others
         terms = dict(tcld=target.detach(), ncld=others.detach(), t=t)
         stats = {name: valid_mean(term, valid) for name, term in terms.items()}
+        # tau^2 / |valid| of the sum over valid pixels.
         return tau**2 * pixel.masked_fill(~valid, 0).sum() / valid.sum().clamp(min=1), stats
 
 

@@ -75,5 +75,5 @@ def pool_valid(x: Tensor, grid: tuple[int, int], valid: Tensor | None) -> tuple[
     """
     if valid is None:
         return pool_map(x, grid), None
-    counts = valid_on(valid, x.shape[2:])
+    counts = valid_on(valid, x.shape[2:])  # (N, 1, H, W); then the share of each cell that counts
     return pool_map(x.masked_fill(~counts, 0), grid), pool_map(counts.float(), grid) > 0

@@ -47,7 +47,7 @@ def kernel_regression(x: Tensor, bandwidth: float = 1.0) -> Tensor:
     Shape:
         - x, output: (N, n, C).
     """
-    kernel = laplace_kernel(x, bandwidth)
+    kernel = laplace_kernel(x, bandwidth)  # (N, n, n); its rows, scaled to the sum 1, are W in W X
     return (kernel / kernel.sum(2, keepdim=True)) @ x
 
 
@@ -61,7 +61,7 @@ def standardise(x: Tensor) -> Tensor:
     Shape:
         - x, output: (N, n, C).
     """
-    size = _root_mean_square(x)
+    size = _root_mean_square(x)  # (N, 1, 1), before and after the mean is taken off
     x = x - x.mean(1, keepdim=True)
     scale = _root_mean_square(x)
     constant = scale <= 1e-3 * size

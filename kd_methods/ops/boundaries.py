@@ -148,7 +148,7 @@ def fuse_boundaries(
     size = size or max((tuple(b.shape[2:]) for b in maps), key=lambda s: s[0] * s[1])
     if valid is None:
         return sum(resize_map(b, size) for b in maps) / len(maps)
-    total, count = 0, 0
+    total, count = 0, 0  # of the levels that reach a place, (N, 1, H, W)
     for b, counts in zip(maps, valid):
         # Interpolated values of places that count, by the share that these have in the interpolation.
         share = resize_map(counts.to(b.dtype), size)

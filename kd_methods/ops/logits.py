@@ -39,6 +39,7 @@ def channel_kl(x_S: Tensor, x_T: Tensor, reduction: Reduction = 'position') -> T
         raise ValueError(
             f'channel_kl: x_S and x_T must have one shape. Got: {tuple(x_S.shape)}, {tuple(x_T.shape)}'
         )
+    # sum P_T (log P_T - log P_S), by N H W positions or by N C H W elements.
     log_S = F.log_softmax(full_precision(x_S), 1)
     log_T = F.log_softmax(full_precision(x_T.detach()), 1)
     total = F.kl_div(log_S, log_T, reduction='sum', log_target=True)

@@ -33,7 +33,7 @@ def self_relation(x: Tensor, tau: Positive = 0.1, rows: Tensor | Sequence[int] |
         >>> self_relation(torch.tensor([[[1.0, 0.0], [0.0, 2.0]]]), tau=1.0)[0, 0]  # softmax of (1, 0)
         tensor([0.7311, 0.2689])
     """
-    phi = unit_vectors(full_precision(x))
+    phi = unit_vectors(full_precision(x))  # (N, n, C)
     asked = phi if rows is None else phi[:, torch.as_tensor(rows, device=x.device)]
     return (asked @ phi.mT / tau).softmax(-1)
 
