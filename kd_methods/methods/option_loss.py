@@ -48,7 +48,7 @@ class OptionLoss(nn.Module):
         super().__init_subclass__()
         if function is not None:
             cls.function = staticmethod(function.unchecked)
-            given = signature(function).parameters
+            given = signature(function, eval_str=True).parameters
             names = [name for name in read_options(given) if given[name].default is not Parameter.empty]
             options = [given[name] for name in names if name not in without]
             cls._takes = Signature([*options, _WEIGHT.replace(default=loss_weight)])
@@ -76,7 +76,7 @@ def _constructor_parameters(cls: type[OptionLoss]) -> list[Parameter]:
     for base in cls.__mro__[: cls.__mro__.index(OptionLoss)]:
         if '__init__' not in vars(base):
             continue
-        own = list(signature(base.__init__).parameters.values())[1:]
+        own = list(signature(base.__init__, eval_str=True).parameters.values())[1:]
         found += [p for p in own if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
         kinds = {p.kind for p in own}
         positional = positional and Parameter.VAR_POSITIONAL in kinds

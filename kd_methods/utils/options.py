@@ -74,8 +74,8 @@ class Option:
             return None
         if get_origin(kinds[0]) is Literal:
             return cls(None, get_args(kinds[0]) + (None,) * union, optional=union)
-        bounded = get_origin(kinds[0]) is Annotated
-        kind, bounds = get_args(kinds[0]) if bounded else (kinds[0], None)
+        kind, *notes = get_args(kinds[0]) if get_origin(kinds[0]) is Annotated else kinds
+        bounds = next((note for note in notes if isinstance(note, Bounds)), None)
         return cls(kind, bounds=bounds, optional=union) if kind in WORDS else None
 
     def check(self, where: str, name: str, value: Any) -> None:
@@ -120,7 +120,7 @@ def checked(function: Callable) -> Callable:
 
     A constructor's errors begin with the name of its class, a function's with its own.
     """
-    parameters = inspect.signature(function).parameters
+    parameters = inspect.signature(function, eval_str=True).parameters
     options = read_options(parameters)
     names = [name for name, p in parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
 

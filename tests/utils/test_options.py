@@ -37,6 +37,7 @@ KINDS = [
     (int | None, [-1, 255, None], ['255', 1.5, True, [0]], TypeError, 'must be a whole number, or None. Got'),
     (bool, [True, False], ['False', 0, 1, None], TypeError, 'must be True or False. Got'),
     (str | None, ['x', '', None], [3, True], TypeError, 'must be a string, or None. Got'),
+    (Annotated[float, 'a note'], [-1.5], ['1'], ValueError, 'must be a number. Got'),
 ]
 
 
@@ -72,6 +73,20 @@ def test_a_checked_function_checks_what_it_is_given():
     with pytest.raises(TypeError, match="unexpected keyword argument 'way'"):
         function(0, way=1)
     assert function.unchecked(0, 'l3', tau=0) == (0, 'l3', 0)
+
+
+def test_types_may_be_strings():
+    """As in a module with ``from __future__ import annotations``."""
+
+    @checked
+    def late(x: 'Tensor', tau: 'Positive' = 1.0, form: "Literal['l1'] | None" = None):
+        return tau
+
+    assert late(0, 2) == 2
+    with pytest.raises(ValueError, match='late: tau must be a number above 0'):
+        late(0, tau=0)
+    with pytest.raises(ValueError, match="late: form='l2' is not known. Possible: 'l1', None"):
+        late(0, form='l2')
 
 
 def test_a_checked_constructor_names_its_class():
