@@ -35,7 +35,7 @@ from kd_methods.export.student_config import student_config  # noqa: E402
 from kd_methods.networks.config import load_config
 from kd_methods.scenes.writer import RECORD  # noqa: E402
 from kd_methods.utils.files import (
-    only_run,  # noqa: E402
+    exclusive_folder,  # noqa: E402
     write_file,  # noqa: E402
 )
 from kd_methods.utils.paths import REPO_ROOT
@@ -360,7 +360,7 @@ def _shown(path: Path) -> str:
 
 def locked(root: Path) -> AbstractContextManager[int]:
     """Hold the folder of results; a started process holds it too, as long as it runs."""
-    return only_run(root, f'--work-dir: another demo is at work in {_shown(root)}; wait for it, or end it.')
+    return exclusive_folder(root, f'--work-dir: another demo is at work in {_shown(root)}; wait for it, or end it.')
 
 
 def main(argv: list[str] | None = None) -> dict:

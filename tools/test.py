@@ -29,6 +29,7 @@ from mmengine.runner import Runner  # noqa: E402
 
 import kd_methods  # noqa: E402, F401  before any config is read
 from kd_methods.data_check.quick import check_datasets  # noqa: E402
+from kd_methods.datasets.entries import with_pipeline  # noqa: E402
 from kd_methods.engine.cli import add_run_arguments, read_config, run_tool
 from kd_methods.engine.launch import fit_to_device, init_distributed  # noqa: E402
 from kd_methods.export.student_config import student_config  # noqa: E402
@@ -166,10 +167,7 @@ def augment(cfg: Config) -> None:
             f'--tta: the config has no {" and no ".join(missing)}; see mmseg::_base_/datasets/cityscapes.py '
             'and mmseg::_base_/default_runtime.py for the form.'
         )
-    dataset = cfg.test_dataloader.dataset
-    while 'pipeline' not in dataset and isinstance(dataset.get('dataset'), dict):
-        dataset = dataset.dataset
-    dataset.pipeline = cfg.tta_pipeline
+    with_pipeline(cfg.test_dataloader.dataset).pipeline = cfg.tta_pipeline
     cfg.model = dict(**cfg.tta_model, module=cfg.model)
 
 

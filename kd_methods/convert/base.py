@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kd_methods.utils.files import is_whole_png, nearby
+from kd_methods.utils.files import folder_meant, is_whole_png
 from kd_methods.utils.parallel import run_parallel
 
 SHOWN = 10  # failed files that are printed
@@ -148,7 +148,7 @@ def check_folder(argument: str, folder: str | Path, needed: Sequence[str]) -> Pa
         if names
         else 'nothing'
     )
-    meant = nearby(folder, needed)
+    meant = folder_meant(folder, needed)
     cure = (
         f'Did you mean {str(meant)!r}?' if meant else '--help says where the files come from and how they lie'
     )

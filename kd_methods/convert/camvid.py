@@ -17,7 +17,7 @@ from kd_methods.convert.base import (
     read_names,
 )
 from kd_methods.datasets.camvid import CamVidDataset
-from kd_methods.utils.files import only_run, save_png, write_text
+from kd_methods.utils.files import exclusive_folder, save_png, write_text
 
 IMAGES, LABELS = '701_StillsRaw_full', 'LabeledApproved_full'
 SIZE = (480, 360)  # width and height of the release that papers use, half of the original
@@ -208,7 +208,7 @@ def convert_camvid(
             else:
                 images.append((image, out / split / image.name))
                 labels.append((label, out / f'{split}annot' / image.name))
-    with only_run(out):
+    with exclusive_folder(out):
         if not overwrite:
             _check_sizes([target for _, target in images + labels], size)
         outcome += convert_files(

@@ -7,7 +7,7 @@ import numpy as np
 
 from kd_methods.convert.base import Outcome, check_folder, convert_files, read_label_image, translate
 from kd_methods.datasets.cityscapes_labels import BY_NAME, IGNORED, LABELS
-from kd_methods.utils.files import only_run, save_png
+from kd_methods.utils.files import exclusive_folder, save_png
 
 _POLYGONS, _IDS, _TRAIN_IDS = 'polygons.json', 'labelIds.png', 'labelTrainIds.png'
 
@@ -105,5 +105,5 @@ def convert_cityscapes(
             f'train/aachen/aachen_000000_000019_{annotations}_{_POLYGONS}. --help says where they come from'
         )
     pairs = [(source, target) for target, source in sorted(sources.items())]
-    with only_run(root):
+    with exclusive_folder(root):
         return convert_files(_convert, pairs, f'{annotations} to train ids', workers, overwrite)

@@ -14,7 +14,7 @@ from kd_methods.convert.base import (
     read_names,
     translate,
 )
-from kd_methods.utils.files import link_or_copy, only_run, save_png
+from kd_methods.utils.files import link_or_copy, exclusive_folder, save_png
 
 SPLITS = ('train', 'test')
 FULL = 10000
@@ -70,7 +70,7 @@ def convert_coco_stuff10k(root: str | Path, workers: int | None = None, overwrit
         for split in SPLITS
         for name in _read_list(root / f'imageLists/{split}.txt')
     ]
-    with only_run(root):
+    with exclusive_folder(root):
         outcome = convert_files(_convert, pairs, 'labels to PNG', workers, overwrite)
         for source, target in pairs:
             if source in outcome.failed:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from kd_methods.convert.base import LISTED, check_folder
-from kd_methods.utils.files import link_or_copy, only_run, write_text
-from kd_methods.utils.manifest import is_made
+from kd_methods.utils.files import link_or_copy, exclusive_folder, write_text
+from kd_methods.utils.manifest import matches_manifest
 
 SPLITS = ('train', 'val')
 RECORD = 'coco_subset.json'  # a directory with it is complete
@@ -188,7 +188,7 @@ def write_subset(
     chosen = {
         split: _choose_split(source, split, count, seed, classes or None) for split, count in counts.items()
     }
-    with only_run(out):
+    with exclusive_folder(out):
         if _is_there(out, record, overwrite):  # since another run has ended
             return False
         _write(source, out, record, chosen)
@@ -196,7 +196,7 @@ def write_subset(
 
 
 def _is_there(out: Path, record: dict, overwrite: bool) -> bool:
-    return is_made(
+    return matches_manifest(
         out, RECORD, record, 'another subset', overwrite, None if (out / STARTED).is_file() else ()
     )
 

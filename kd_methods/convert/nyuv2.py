@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from kd_methods.datasets.nyuv2 import CLASSES, FOLDERS, TO_13
-from kd_methods.utils.files import only_run
-from kd_methods.utils.manifest import is_made
+from kd_methods.utils.files import exclusive_folder
+from kd_methods.utils.manifest import matches_manifest
 
 RECORD = 'nyuv2.json'  # written last: a directory with it is complete
 PART = 'unfinished'  # below the directory, so that it moves into place within one disk
@@ -246,10 +246,10 @@ def convert_nyuv2(
             classes_sha256=hashlib.sha256(to_40.tobytes()).hexdigest(),
             splits_sha256=hashlib.sha256(b''.join(numbers[split].tobytes() for split in INDICES)).hexdigest(),
         )
-        with only_run(out):
+        with exclusive_folder(out):
             # A run that was stopped leaves PART, and perhaps some of the folders that it was moving out of
             # there.
-            if is_made(
+            if matches_manifest(
                 out,
                 RECORD,
                 record,

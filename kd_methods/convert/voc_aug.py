@@ -17,7 +17,7 @@ from kd_methods.convert.base import (
     translate,
 )
 from kd_methods.datasets.palettes import voc_palette
-from kd_methods.utils.files import only_run, save_png, write_text
+from kd_methods.utils.files import exclusive_folder, save_png, write_text
 from kd_methods.utils.parallel import run_parallel
 
 FULL = dict(aug=9118, trainaug=10582)  # images in the lists of the whole data
@@ -90,7 +90,7 @@ def convert_voc_aug(
     sources = {name: voc / f'SegmentationClass/{name}.png' for name in train}
     sources.update((name, dataset / f'cls/{name}.mat') for name in extra)
     pairs = [(source, voc / f'SegmentationClassAug/{name}.png') for name, source in sorted(sources.items())]
-    with only_run(voc):
+    with exclusive_folder(voc):
         outcome = convert_files(_convert, pairs, 'SBD to PNG', workers, overwrite)
 
         there = [name for name in listed if sources[name] not in outcome.failed]

@@ -11,7 +11,7 @@ from kd_methods.data_check.findings import STOPS, Finding
 from kd_methods.data_check.pairing import Folders
 from kd_methods.data_check.recipes import how_to_get
 from kd_methods.datasets.entries import Leaf, as_list, loaders, owners
-from kd_methods.utils.files import nearby
+from kd_methods.utils.files import folder_meant
 
 
 def check_places(cfg: Config, *splits: str) -> None:
@@ -82,7 +82,7 @@ def _where_it_is(leaf: Leaf, path: str) -> str:
     if found:
         return f'There is {found!r}, with other capitals: rename it, or name it like that in the config.'
     needed = [part for part in _parts(leaf) if not osp.isabs(part)]
-    meant = nearby(leaf.root, needed) if leaf.root and needed else None
+    meant = folder_meant(leaf.root, needed) if leaf.root and needed else None
     if meant:
         return f'{str(meant)!r} holds all that it reads: --cfg-options {leaf.key}.data_root={meant}'
     return f'{how_to_get(leaf, path)}; or name the right place with --cfg-options {leaf.key}.data_root=DIR.'

@@ -1,3 +1,4 @@
+"""Data sets for mmseg, and the walk over the data sets of a config."""
+
 from kd_methods.datasets.camvid import CamVidDataset  # noqa: F401
 from kd_methods.datasets.nyuv2 import NYUv2Dataset, NYUv2Dataset13  # noqa: F401
-from kd_methods.scenes.dataset import SceneDataset  # noqa: F401

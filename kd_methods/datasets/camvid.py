@@ -9,12 +9,29 @@ from mmengine import fileio, list_from_file
 from mmengine.registry import DATASETS
 from mmseg.datasets import BaseSegDataset
 
+from kd_methods.utils.files import check_path
+from kd_methods.utils.text import first_few
+
 _VOID = 11
 _IGNORE = 255
 _RELEASE = (
     'This class reads the 360 x 480 release: train/ trainannot/ train.txt, the same for val and test, and '
     'label images with the ids 0-10 and 11 for void.'
 )
+
+_COLOURS = {
+    'sky': [128, 128, 128],
+    'building': [128, 0, 0],
+    'pole': [192, 192, 128],
+    'road': [128, 64, 128],
+    'pavement': [60, 40, 222],
+    'tree': [128, 128, 0],
+    'sign symbol': [192, 128, 128],
+    'fence': [64, 64, 128],
+    'car': [64, 0, 128],
+    'pedestrian': [64, 64, 0],
+    'bicyclist': [0, 128, 192],
+}
 
 
 @DATASETS.register_module()
@@ -43,34 +60,7 @@ class CamVidDataset(BaseSegDataset):
         **kwargs: Further arguments of mmseg's ``BaseSegDataset``.
     """
 
-    METAINFO = dict(
-        classes=(
-            'sky',
-            'building',
-            'pole',
-            'road',
-            'pavement',
-            'tree',
-            'sign symbol',
-            'fence',
-            'car',
-            'pedestrian',
-            'bicyclist',
-        ),
-        palette=[
-            [128, 128, 128],
-            [128, 0, 0],
-            [192, 192, 128],
-            [128, 64, 128],
-            [60, 40, 222],
-            [128, 128, 0],
-            [192, 128, 128],
-            [64, 64, 128],
-            [64, 0, 128],
-            [64, 64, 0],
-            [0, 128, 192],
-        ],
-    )
+    METAINFO = dict(classes=tuple(_COLOURS), palette=list(_COLOURS.values()))
 
     def __init__(
         self,
@@ -86,14 +76,8 @@ class CamVidDataset(BaseSegDataset):
         if data_prefix is None:
             split = osp.splitext(osp.basename(ann_file))[0]
             data_prefix = dict(img_path=split, seg_map_path=f'{split}annot')
-        super().__init__(
-            ann_file=ann_file,
-            data_root=data_root,
-            data_prefix=data_prefix,
-            img_suffix=img_suffix,
-            seg_map_suffix=seg_map_suffix,
-            **kwargs,
-        )
+        places = dict(ann_file=ann_file, data_root=data_root, data_prefix=data_prefix)
+        super().__init__(img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, **places, **kwargs)
 
     @classmethod
     def get_label_map(cls, new_classes: Sequence | None = None) -> dict[int, int]:
@@ -108,32 +92,20 @@ class CamVidDataset(BaseSegDataset):
         """
         pairs = self._read_split()
         files = [path for pair in pairs for path in pair]
-        missing = [p for p in files if not fileio.exists(p, backend_args=self.backend_args)]
+        missing = [path for path in files if not fileio.exists(path, backend_args=self.backend_args)]
         if missing:
-            named = ', '.join(missing[:5]) + (', ...' if len(missing) > 5 else '')
             raise FileNotFoundError(
                 f'CamVidDataset: {len(missing)} of the {len(files)} files that {self.ann_file!r} names are '
-                f'missing: {named}. {_RELEASE}'
+                f'missing: {first_few(missing, 5)}. {_RELEASE}'
             )
         self._check_labels(pairs[0][1])
-        return [
-            dict(
-                img_path=img,
-                seg_map_path=seg_map,
-                label_map=self.label_map,
-                reduce_zero_label=self.reduce_zero_label,
-                seg_fields=[],
-            )
-            for img, seg_map in pairs
-        ]
+        shared = dict(label_map=self.label_map, reduce_zero_label=self.reduce_zero_label)
+        return [dict(img_path=img, seg_map_path=label, seg_fields=[], **shared) for img, label in pairs]
 
     def _read_split(self) -> list[tuple[str, str]]:
         """Paths of all images and their label images."""
-        if not fileio.exists(self.ann_file, backend_args=self.backend_args):
-            raise FileNotFoundError(
-                f'CamVidDataset.ann_file: no file {self.ann_file!r}. Put the data set into data_root '
-                f'({self.data_root!r}) or correct data_root. {_RELEASE}'
-            )
+        cure = f'Put the data set into data_root, or correct data_root. {_RELEASE}'
+        check_path('CamVidDataset (ann_file)', self.ann_file, cure, self.data_root, self.backend_args)
         lines = list_from_file(self.ann_file, backend_args=self.backend_args)
         pairs = [self._parse(line, number) for number, line in enumerate(lines, 1) if line.strip()]
         if not pairs:

@@ -1,21 +1,26 @@
-"""The data sets that a config names, inside of wrappers and lists of loaders."""
+"""The data sets of a config: one walk through lists of dataloaders and wrappers of data sets.
 
-import inspect
+:func:`entries_of` gives each data set with its key, class and transforms; :func:`unwrap`,
+:func:`with_pipeline`, :func:`map_datasets` and :func:`steps_in` find or change one part.
+"""
+
 import os.path as osp
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.registry import DATASETS
 
+from kd_methods.utils.files import is_local
+from kd_methods.utils.text import constructor_arguments
+
 _FOREIGN = ('Albu',)  # its transforms are another package's
-_LOCAL = ('local', 'disk')  # the file system's names among mmengine's backends, new and old
-_PLACES = ('data_root', 'data_prefix', 'ann_file')
+_WHERE = ('data_root', 'data_prefix', 'ann_file')  # arguments that say where files are
 
 
 @dataclass
-class Leaf:
+class Entry:
     """A data set without wrappers around it; a wrapper that says itself where files are counts as one.
 
     Attributes:
@@ -23,10 +28,10 @@ class Leaf:
         split (str): 'train', 'val' or 'test'.
         cfg (dict): Its config.
         cls (type | None): Its class; None where that is not registered.
-        steps (list[dict]): The transforms of its pipeline and of the wrappers around it, and those inside of
-            them.
-        stray (str): Key of a wrapper around it that says where files are, which wrappers do not take; ''
-            without one.
+        steps (list[dict]): The transforms of its pipeline and of the wrappers around it, and those inside
+            other transforms.
+        stray (str): Key of a wrapper's argument that says where files are, and that the wrapper does not
+            take; '' without one.
     """
 
     key: str
@@ -47,6 +52,12 @@ class Leaf:
         return str(self.cfg.get('data_root') or '')  # mmseg takes a pathlib.Path as well
 
     @property
+    def prefix(self) -> dict:
+        """The folders of ``data_prefix`` by name."""
+        prefix = self.cfg.get('data_prefix') or {}
+        return prefix if isinstance(prefix, dict) else dict(prefix=prefix)
+
+    @property
     def loads_labels(self) -> bool:
         """Whether any transform reads annotations."""
         return any('Annotation' in kind_of(step) for step in self.steps)
@@ -54,17 +65,11 @@ class Leaf:
     @property
     def remote(self) -> bool:
         """Whether the files are read through anything but the file system."""
-        backends = [
-            part.get(key) for part in (self.cfg, *self.steps) for key in ('backend_args', 'file_client_args')
-        ]
-        prefix = self.cfg.get('data_prefix') or {}
-        paths = [
-            self.root,
-            self.cfg.get('ann_file'),
-            *(prefix.values() if isinstance(prefix, dict) else [prefix]),
-        ]
-        return any((args or {}).get('backend', 'local') not in _LOCAL for args in backends) or any(
-            isinstance(path, str) and not is_local(path) for path in paths
+        parts, names = (self.cfg, *self.steps), ('backend_args', 'file_client_args')
+        paths = [self.root, self.cfg.get('ann_file'), *self.prefix.values()]
+        return not (
+            all(is_local('', part.get(name)) for part in parts for name in names)
+            and all(is_local(path) for path in paths if isinstance(path, str))
         )
 
     def path(self, part: str) -> str:
@@ -72,20 +77,80 @@ class Leaf:
         return osp.join(self.root, part) if part else self.root
 
 
-def loaders(cfg: Config, split: str) -> Iterator[list[Leaf]]:
+def entries_of(cfg: Config, split: str) -> Iterator[list[Entry]]:
     """The data sets of each dataloader of a split."""
     key = f'{split}_dataloader'
-    entries = cfg.get(key)
-    for i, loader in enumerate(as_list(entries)):
+    loaders = cfg.get(key)
+    for i, loader in enumerate(as_list(loaders)):
         if isinstance(loader, dict):
-            place = f'{key}.{i}' if isinstance(entries, (list, tuple)) else key
-            yield list(
-                _inside(loader.get('dataset'), f'{place}.dataset', split, cfg.get('default_scope'), [])
-            )
+            outer = f'{key}.{i}' if isinstance(loaders, (list, tuple)) else key
+            whole = Entry(f'{outer}.dataset', split, loader.get('dataset'), None)
+            yield list(_inside(whole, cfg.get('default_scope')))
+
+
+def _inside(outer: Entry, scope: str | None) -> Iterator[Entry]:
+    """The data sets in one whose class is not yet looked up, itself if it is no wrapper."""
+    cfg = outer.cfg
+    if not isinstance(cfg, dict):
+        return
+    cls = resolve(cfg.get('type'), DATASETS, cfg.get('_scope_') or scope)
+    steps = [*steps_in(cfg.get('pipeline')), *outer.steps]
+    inner = {f'{outer.key}.dataset': cfg.get('dataset')}
+    inner.update((f'{outer.key}.datasets.{i}', entry) for i, entry in enumerate(as_list(cfg.get('datasets'))))
+    inner = {key: entry for key, entry in inner.items() if isinstance(entry, dict)}
+    given = [name for name in _WHERE if name in cfg]
+    stray = [name for name in given if not _takes(cls, name)]
+    if not inner or given and not stray:
+        yield Entry(outer.key, outer.split, cfg, cls, steps, outer.stray)
+        return
+    for key, entry in inner.items():
+        named = f'{outer.key}.{stray[0]}' if stray else outer.stray
+        yield from _inside(Entry(key, outer.split, entry, None, steps, named), scope)
+
+
+def _takes(cls: type | None, name: str) -> bool:
+    """Whether a class may take an argument; one that is not known may."""
+    names, complete = constructor_arguments(cls) if cls else ((), False)
+    return name in names or not complete
+
+
+def unwrap(dataset: dict) -> dict:
+    """The first data set inside wrappers such as RepeatDataset and ConcatDataset, the same object."""
+    return list(_nested(dataset))[-1]
+
+
+def with_pipeline(dataset: dict) -> dict:
+    """The outermost of nested data sets that has a pipeline, the same object; the innermost without any."""
+    return next((entry for entry in _nested(dataset) if entry.get('pipeline')), unwrap(dataset))
+
+
+def map_datasets(dataset: Any, change: Callable[[dict], Any]) -> Any:
+    """A copy of a data set's config in which ``change`` was applied to each data set, inner ones first."""
+    if not isinstance(dataset, dict):
+        return dataset
+    dataset = dict(dataset)
+    if isinstance(dataset.get('dataset'), dict):
+        dataset['dataset'] = map_datasets(dataset['dataset'], change)
+    if isinstance(dataset.get('datasets'), (list, tuple)):
+        dataset['datasets'] = [map_datasets(entry, change) for entry in dataset['datasets']]
+    return change(dataset)
+
+
+def steps_in(node: Any) -> Iterator[dict]:
+    """All transforms of a pipeline in order, those inside RandomChoice, TestTimeAug, ... too."""
+    if isinstance(node, dict):
+        if 'type' in node:
+            yield node
+        if 'type' in node and kind_of(node) in _FOREIGN:
+            return
+        node = list(node.values())
+    if isinstance(node, (list, tuple)):
+        for entry in node:
+            yield from steps_in(entry)
 
 
 def resolve(kind: Any, registry: Any, scope: str | None) -> type | None:
-    """The class of a config's ``type``; None where it is none that is registered."""
+    """The class of a config's ``type``; None where no such class is registered."""
     if isinstance(kind, str):
         with registry.switch_scope_and_registry(scope) as registry:
             kind = registry.get(kind)
@@ -93,19 +158,14 @@ def resolve(kind: Any, registry: Any, scope: str | None) -> type | None:
 
 
 def owners(cls: type | None) -> list[str]:
-    """``package.Class`` of a class and all that it derives from."""
+    """``package.Class`` of a class and of its bases."""
     return [f'{c.__module__.split(".")[0]}.{c.__name__}' for c in cls.__mro__] if cls else []
 
 
-def kind_of(step: dict) -> str:
+def kind_of(step: Mapping) -> str:
     """Name of a transform's or data set's type, without its package."""
     kind = step.get('type')
     return kind.split('.')[-1] if isinstance(kind, str) else getattr(kind, '__name__', str(kind))
-
-
-def is_local(path: str) -> bool:
-    """Whether a path is one of the file system, not ``s3://...`` or ``cluster:s3://...``."""
-    return '://' not in path
 
 
 def as_list(value: Any) -> list:
@@ -115,41 +175,8 @@ def as_list(value: Any) -> list:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def _inside(
-    dataset: Any, key: str, split: str, scope: str | None, outer: list[dict], stray: str = ''
-) -> Iterator[Leaf]:
-    if not isinstance(dataset, dict):
-        return
-    cls = resolve(dataset.get('type'), DATASETS, dataset.get('_scope_') or scope)
-    steps = [*_flatten(dataset.get('pipeline')), *outer]
-    inner = [(dataset.get('dataset'), f'{key}.dataset')]
-    inner += [(entry, f'{key}.datasets.{i}') for i, entry in enumerate(as_list(dataset.get('datasets')))]
-    inner = [(entry, place) for entry, place in inner if isinstance(entry, dict)]
-    places = [name for name in _PLACES if name in dataset]
-    if not inner or places and all(_takes(cls, name) for name in places):
-        yield Leaf(key, split, dataset, cls, steps, stray)
-        return
-    stray = next((f'{key}.{name}' for name in places if not _takes(cls, name)), stray)
-    for entry, place in inner:
-        yield from _inside(entry, place, split, scope, steps, stray)
-
-
-def _takes(cls: type | None, name: str) -> bool:
-    """Whether a class may take an argument; one that is not known may."""
-    if cls is None:
-        return True
-    parameters = inspect.signature(cls).parameters
-    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-
-
-def _flatten(node: Any) -> Iterator[dict]:
-    """All transforms in order, those inside of RandomChoice, TestTimeAug, ... too."""
-    if isinstance(node, dict):
-        if 'type' in node:
-            yield node
-        if 'type' in node and kind_of(node) in _FOREIGN:
-            return
-        node = list(node.values())
-    if isinstance(node, (list, tuple)):
-        for entry in node:
-            yield from _flatten(entry)
+def _nested(dataset: Any) -> Iterator[dict]:
+    """A data set and the first of those inside it, from the outermost to the innermost."""
+    while isinstance(dataset, Mapping):
+        yield dataset
+        dataset = dataset.get('dataset') or next(iter(as_list(dataset.get('datasets'))), None)

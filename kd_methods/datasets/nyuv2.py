@@ -1,7 +1,5 @@
 """NYUv2: indoor scenes with depth, in 40 classes or in 13."""
 
-import os.path as osp
-
 import mmcv
 import numpy as np
 from mmengine import fileio
@@ -9,93 +7,35 @@ from mmengine.registry import DATASETS
 from mmseg.datasets import BaseSegDataset
 
 from kd_methods.datasets.palettes import voc_palette
-from kd_methods.rgbx.dataset import RGBXDataset
+from kd_methods.rgbx.dataset import RGBXDataset, check_folders
+from kd_methods.utils.files import check_path
 
-CLASSES = (
-    'wall',
-    'floor',
-    'cabinet',
-    'bed',
-    'chair',
-    'sofa',
-    'table',
-    'door',
-    'window',
-    'bookshelf',
-    'picture',
-    'counter',
-    'blinds',
-    'desk',
-    'shelves',
-    'curtain',
-    'dresser',
-    'pillow',
-    'mirror',
-    'floor mat',
-    'clothes',
-    'ceiling',
-    'books',
-    'refridgerator',  # spelled like this in the official files
-    'television',
-    'paper',
-    'towel',
-    'shower curtain',
-    'box',
-    'whiteboard',
-    'person',
-    'night stand',
-    'toilet',
-    'sink',
-    'lamp',
-    'bathtub',
-    'bag',
-    'otherstructure',
-    'otherfurniture',
-    'otherprop',
+# 'refridgerator' is spelled like this in the official files.
+CLASSES = tuple(
+    'wall, floor, cabinet, bed, chair, sofa, table, door, window, bookshelf, picture, counter, blinds, desk, '
+    'shelves, curtain, dresser, pillow, mirror, floor mat, clothes, ceiling, books, refridgerator, '
+    'television, paper, towel, shower curtain, box, whiteboard, person, night stand, toilet, sink, lamp, '
+    'bathtub, bag, otherstructure, otherfurniture, otherprop'.split(', ')
 )
 
-#: The 13 classes, each with those of the 40 that it holds.
-MEMBERS_OF_13 = dict(
-    bed=('bed',),
-    books=('books',),
-    ceiling=('ceiling',),
-    chair=('chair',),
-    floor=('floor', 'floor mat'),
-    furniture=(
-        'cabinet',
-        'bookshelf',
-        'counter',
-        'shelves',
-        'dresser',
-        'refridgerator',
-        'night stand',
-        'otherfurniture',
-    ),
-    objects=(
-        'pillow',
-        'mirror',
-        'clothes',
-        'paper',
-        'towel',
-        'shower curtain',
-        'box',
-        'whiteboard',
-        'person',
-        'toilet',
-        'sink',
-        'lamp',
-        'bathtub',
-        'bag',
-        'otherstructure',
-        'otherprop',
-    ),
-    picture=('picture',),
-    sofa=('sofa',),
-    table=('table', 'desk'),
-    tv=('television',),
-    wall=('wall', 'door'),
-    window=('window', 'blinds', 'curtain'),
+_MEMBERS = dict(
+    bed='bed',
+    books='books',
+    ceiling='ceiling',
+    chair='chair',
+    floor='floor, floor mat',
+    furniture='cabinet, bookshelf, counter, shelves, dresser, refridgerator, night stand, otherfurniture',
+    objects='pillow, mirror, clothes, paper, towel, shower curtain, box, whiteboard, person, toilet, sink, '
+    'lamp, bathtub, bag, otherstructure, otherprop',
+    picture='picture',
+    sofa='sofa',
+    table='table, desk',
+    tv='television',
+    wall='wall, door',
+    window='window, blinds, curtain',
 )
+#: The 13 classes, each with the names of the 40 that it holds.
+MEMBERS_OF_13 = {name: tuple(members.split(', ')) for name, members in _MEMBERS.items()}
 
 
 def _table_of_13() -> np.ndarray:
@@ -114,14 +54,13 @@ FOLDERS = ('images', 'depths', 'labels40', 'labels13')
 
 @DATASETS.register_module()
 class NYUv2Dataset(RGBXDataset, BaseSegDataset):
-    """NYUv2 with depth, 40 classes, as ``tools/data/nyuv2.py`` writes it (795 / 654 images; any subset
-    works).
+    """NYUv2 with depth, 40 classes, as ``tools/data/nyuv2.py`` writes it: 795 and 654 images, or a subset.
 
     .. code-block:: none
 
         data/nyuv2
             images/train/00003.png    images/test/00001.png    RGB
-            depths/train/00003.png    depths/test/00001.png    16 bit, millimetres, 0 where nothing was measured
+            depths/train/00003.png    depths/test/00001.png    16 bit, millimetres, 0 where not measured
             labels40/train/...        labels40/test/...        0 unlabelled, 1 ... 40 the classes
             labels13/train/...        labels13/test/...        0 unlabelled, 1 ... 13 (for NYUv2Dataset13)
 
@@ -158,32 +97,24 @@ class NYUv2Dataset(RGBXDataset, BaseSegDataset):
 
     def load_data_list(self) -> list[dict]:
         """List the images and look at the first label image."""
-        name = type(self).__name__
-        hint = f'Write the data set first: python tools/data/nyuv2.py --help (--out {self.data_root or "data/nyuv2"})'
-        for key in ('img_path', 'x_path', 'seg_map_path'):
-            folder = self.data_prefix.get(key)
-            if folder and '://' not in folder and not osp.isdir(folder):
-                raise FileNotFoundError(
-                    f'{name}: no directory {folder!r} (data_root={self.data_root!r}, data_prefix.{key}). '
-                    f'{hint}'
-                )
+        name, out = type(self).__name__, self.data_root or 'data/nyuv2'
+        cure = f'Write the data set first: python tools/data/nyuv2.py --help (--out {out})'
+        check_folders(self, cure, 'img_path', 'x_path', 'seg_map_path')
         data_list = super().load_data_list()
         if not data_list:
             raise FileNotFoundError(
                 f'{name}: no image *{self.img_suffix} in {self.data_prefix.get("img_path")!r} '
-                f'(data_root={self.data_root!r}, data_prefix.img_path). {hint}'
+                f'(data_root={self.data_root!r}, data_prefix.img_path). {cure}'
             )
         if data_list[0].get('seg_map_path'):
             self._check_labels(data_list[0]['seg_map_path'])
         return data_list
 
     def _check_labels(self, path: str) -> None:
-        """Tell other numberings of the classes, with which a network would learn nonsense without a word."""
+        """Tell other numberings of the classes, with which a network would silently learn nonsense."""
         name, count = type(self).__name__, len(self.METAINFO['classes'])
-        if not fileio.exists(path, backend_args=self.backend_args):
-            raise FileNotFoundError(
-                f'{name}: no label image {path!r} (data_prefix.seg_map_path, seg_map_suffix)'
-            )
+        cure = f'Set seg_map_suffix, or write the labels again ({name}.data_prefix.seg_map_path).'
+        check_path(name, path, cure, self.data_root, self.backend_args)
         content = fileio.get(path, backend_args=self.backend_args)
         labels = mmcv.imfrombytes(content, flag='unchanged', backend='pillow')
         if labels.ndim != 2:
@@ -191,14 +122,13 @@ class NYUv2Dataset(RGBXDataset, BaseSegDataset):
                 f'{name}: label image {path!r} has the shape {labels.shape}, expected height x width: '
                 'labels, not colours (data_prefix.seg_map_path)'
             )
-        allowed = {0, *range(1, count + 1)} if self.reduce_zero_label else {*range(count), 255}
+        if self.reduce_zero_label:
+            allowed, expected = {*range(count + 1)}, f'0 (unlabelled) and 1 to {count}'
+        else:
+            allowed = {*range(count), 255}
+            expected = f'0 to {count - 1} and 255 (unlabelled; reduce_zero_label=False)'
         others = sorted(set(np.unique(labels).tolist()) - allowed)
         if others:
-            expected = (
-                f'0 (unlabelled) and 1 to {count}'
-                if self.reduce_zero_label
-                else f'0 to {count - 1} and 255 (unlabelled; reduce_zero_label=False)'
-            )
             raise ValueError(
                 f'{name}: {path!r} holds the labels {others}, expected {expected}. tools/data/nyuv2.py '
                 f'writes those of {count} classes to labels{count}/ (data_prefix.seg_map_path)'

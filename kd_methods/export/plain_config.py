@@ -2,6 +2,7 @@
 package."""
 
 import inspect
+from functools import partial
 from typing import Any
 
 import mmengine.registry
@@ -11,6 +12,7 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.registry import DATASETS, Registry
 
+from kd_methods.datasets.entries import map_datasets, with_pipeline
 from kd_methods.export.student_config import student_config
 from kd_methods.networks.config import clear_pretrained
 
@@ -105,10 +107,11 @@ def plain_config(cfg: Config) -> Config:
     plain.pop('custom_imports', None)
     imports = [m for m in _imported_modules(source) if m.split('.')[0] != 'kd_methods']
     if 'test_dataloader' in plain:
-        dataset = _stock_datasets(plain['test_dataloader'].get('dataset'), ours)
+        replace = partial(_stock_or_given, ours=ours)
+        dataset = map_datasets(plain['test_dataloader'].get('dataset'), replace)
         if dataset is not None:
             plain['test_dataloader']['dataset'] = dataset
-            pipeline = _pipeline_of(dataset)
+            pipeline = with_pipeline(dataset).get('pipeline')
             if pipeline:  # what the run tested with, even where --cfg-options changed it
                 plain['test_pipeline'] = pipeline
     if 'test_evaluator' in plain:
@@ -172,24 +175,8 @@ def _imported_modules(cfg: Config) -> list[str]:
     return [modules] if isinstance(modules, str) else list(modules)
 
 
-def _pipeline_of(dataset: dict) -> list | None:
-    while isinstance(dataset, dict):
-        if dataset.get('pipeline'):
-            return dataset['pipeline']
-        inner = dataset.get('dataset') or dataset.get('datasets')
-        dataset = inner[0] if isinstance(inner, (list, tuple)) and inner else inner
-    return None
-
-
-def _stock_datasets(cfg: Any, ours: set[str]) -> Any:
-    """Replace data sets of this package, also inside wrappers such as ``ConcatDataset``."""
-    if not isinstance(cfg, dict):
-        return cfg
-    cfg = dict(cfg)
-    if isinstance(cfg.get('dataset'), dict):
-        cfg['dataset'] = _stock_datasets(cfg['dataset'], ours)
-    if isinstance(cfg.get('datasets'), (list, tuple)):
-        cfg['datasets'] = [_stock_datasets(c, ours) for c in cfg['datasets']]
+def _stock_or_given(cfg: dict, ours: set[str]) -> dict:
+    """The stock data set for one of this package, where there is one."""
     if cfg.get('type') in ours and not _types_in(cfg.get('pipeline')) & ours:
         return stock_dataset(cfg) or cfg
     return cfg

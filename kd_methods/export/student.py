@@ -10,6 +10,7 @@ from mmengine import __version__ as mmengine_version
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
 
+from kd_methods.datasets.entries import unwrap
 from kd_methods.export.plain_config import plain_config, plain_metainfo
 from kd_methods.networks.checkpoint import (
     extract_state_dict,
@@ -135,9 +136,7 @@ def _alone(value: torch.Tensor) -> torch.Tensor:
 
 
 def _metainfo_of_config(cfg: Config) -> dict:
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset') or {}
-    while isinstance(dataset.get('dataset'), dict):
-        dataset = dataset['dataset']
+    dataset = unwrap((cfg.get('test_dataloader') or {}).get('dataset') or {})
     if 'type' not in dataset:
         return {}
     with DATASETS.switch_scope_and_registry(cfg.get('default_scope')) as registry:

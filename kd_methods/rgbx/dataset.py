@@ -4,11 +4,20 @@ import os.path as osp
 
 from mmengine import fileio
 from mmengine.registry import DATASETS
-from mmseg.datasets import CityscapesDataset
+from mmseg.datasets import BaseSegDataset, CityscapesDataset
 
 from kd_methods.rgbx.pipeline import check_pipeline
+from kd_methods.utils.files import check_path
 
 PREFIX = 'x_path'
+
+
+def check_folders(dataset: BaseSegDataset, cure: str, *prefixes: str) -> None:
+    """Raise unless the folders of a data set's ``data_prefix`` are there, those that it names."""
+    for key in prefixes:
+        if dataset.data_prefix.get(key):
+            reader = f'{type(dataset).__name__} (data_prefix.{key})'
+            check_path(reader, dataset.data_prefix[key], cure, dataset.data_root, dataset.backend_args)
 
 
 class RGBXDataset:
@@ -56,11 +65,7 @@ class RGBXDataset:
         if not folder:
             return data_list
         name = type(self).__name__
-        if '://' not in folder and not osp.isdir(folder):
-            raise FileNotFoundError(
-                f'{name}: no directory {folder!r} (data_root={self.data_root!r}, data_prefix.{PREFIX}). Put '
-                f'X there, or leave {PREFIX} out to read RGB alone.'
-            )
+        check_folders(self, f'Put X there, or leave {PREFIX} out to read RGB alone.', PREFIX)
         there = {
             osp.normpath(path)
             for path in fileio.list_dir_or_file(

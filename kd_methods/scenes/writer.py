@@ -10,8 +10,8 @@ from typing import Any
 from kd_methods.scenes.forms import SceneForm, build_form
 from kd_methods.scenes.maker import DIFFICULTY, SIZE, look_of, scene_at
 from kd_methods.scenes.sources import SPLITS, load_sources
-from kd_methods.utils.files import only_run
-from kd_methods.utils.manifest import is_made
+from kd_methods.utils.files import exclusive_folder
+from kd_methods.utils.manifest import matches_manifest
 from kd_methods.utils.parallel import check_workers, run_parallel
 
 RECORD = 'scenes.json'  # a directory with it is complete
@@ -52,7 +52,7 @@ def _prepare(out: Path, record: dict, form: SceneForm, overwrite: bool) -> bool:
     """Make room for the scenes; False if exactly these scenes are there already."""
     found, started = out / RECORD, out / STARTED
     # Folders of the right names are not enough: a real COCO has them too.
-    if is_made(out, RECORD, record, 'other scenes', overwrite, None if started.is_file() else ()):
+    if matches_manifest(out, RECORD, record, 'other scenes', overwrite, None if started.is_file() else ()):
         return False
     if found.is_file():
         os.replace(found, started)  # from here on the directory is incomplete, and known to be ours
@@ -129,7 +129,7 @@ def write_scenes(
     write = partial(
         _write_scene, out=out, size=size, seed=seed, difficulty=difficulty, camouflage=camouflage, form=form
     )
-    with only_run(out):
+    with exclusive_folder(out):
         if not _prepare(out, record, form, overwrite):
             return False
         for split in SPLITS:

@@ -12,6 +12,7 @@ USER_ERRORS = (ValueError, KeyError, TypeError, FileNotFoundError, FloatingPoint
 
 
 def error_sentence(error: Exception) -> str:
+    """The text of an error for a terminal."""
     # str(KeyError) would put the sentence in quotes
     return f'{error.args[0] if len(error.args) == 1 else error}\n(KD_DEBUG=1 shows where this was raised)'
 

@@ -1,5 +1,5 @@
-"""The record of what a directory of data was made from: the same again is left alone, anything else is not
-written over.
+"""The record of what a directory of data was made from: the same again is left alone, and anything else is
+not written over.
 """
 
 import json
@@ -7,14 +7,14 @@ from collections.abc import Collection
 from pathlib import Path
 
 
-def is_made(
+def matches_manifest(
     out: Path, name: str, record: dict, what: str, overwrite: bool = False, left: Collection[str] | None = ()
 ) -> bool:
     """Whether a directory holds exactly what a record describes.
 
     Args:
         out (Path): The directory, which need not be there.
-        name (str): File of the record, written when all else is there.
+        name (str): File of the record, written when everything else is there.
         record (dict): What is asked for.
         what (str): What it would hold instead, in words: ``'other scenes'``.
         overwrite (bool): Something else may be replaced. Defaults to False.
@@ -28,22 +28,17 @@ def is_made(
         raise ValueError(f'out: {out} is a file, expected a directory: pass another --out')
     if (out / name).is_file():
         have = json.loads((out / name).read_text())
-        if have != record and not overwrite:
-            changed = [
-                f'{key} {have.get(key)} there, {record.get(key)} asked'
-                for key in sorted({*have, *record})
-                if have.get(key) != record.get(key)
-            ]
+        keys = [key for key in sorted({*have, *record}) if have.get(key) != record.get(key)]
+        if keys and not overwrite:
+            changed = '; '.join(f'{key} {have.get(key)} there, {record.get(key)} asked' for key in keys)
             raise ValueError(
-                f'out: {out} holds {what} ({"; ".join(changed)}): pass another --out, or --overwrite to '
-                'replace that'
+                f'out: {out} holds {what} ({changed}): pass another --out, or --overwrite to replace that'
             )
-        return have == record
-    if out.exists() and left is not None:
-        foreign = sorted(path.name for path in out.iterdir() if path.name not in left)
-        if foreign:
-            raise ValueError(
-                f'out: {out} is not empty and holds no {name} (found {foreign[:3]}): pass an empty or a new '
-                '--out'
-            )
+        return not keys
+    foreign = sorted(path.name for path in out.iterdir()) if out.exists() and left is not None else []
+    foreign = [file for file in foreign if file not in left]
+    if foreign:
+        raise ValueError(
+            f'out: {out} is not empty and holds no {name} (found {foreign[:3]}): pass an empty or a new --out'
+        )
     return False

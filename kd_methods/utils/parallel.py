@@ -8,14 +8,16 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from typing import Any
+
+import cv2
+from tqdm import tqdm
 
 CHUNK = 8  # jobs that a process takes at once
 
 
 def check_workers(workers: int | None) -> int:
-    """Number of processes: the given one, or that of the cores which this process may use."""
+    """Number of processes: the given one, or the number of cores that this process may use."""
     if workers is None:
         return len(os.sched_getaffinity(0))
     if workers < 1:
@@ -30,10 +32,10 @@ def run_parallel(
     title: str | None = None,
     unit: str = 'file',
 ) -> Iterator[Any]:
-    """What ``work`` gives for each job, in the order of the jobs, as soon as it is there.
+    """Yield the result of each job, in the order of the jobs, as soon as it is there.
 
-    The processes are forks, so that they share what is in memory already; ``work`` and its results travel by
-    pickle. With one worker all happens in this process.
+    The processes are forks, so that they need not import this package again, which takes seconds (joblib's
+    do). ``work`` and its results travel by pickle. With one worker everything happens in this process.
 
     Args:
         work (Callable): The work; an error ends everything.
@@ -44,46 +46,32 @@ def run_parallel(
         unit (str): What a job is, for the bar. Defaults to 'file'.
 
     Raises:
-        BrokenProcessPool: A process was killed, most often for want of memory.
+        BrokenProcessPool: A process was killed, most often because memory ran out.
     """
     workers = min(check_workers(workers), max(1, -(-len(jobs) // CHUNK)))
+    interval = 0.2 if sys.stderr.isatty() else 30
+    bar = dict(total=len(jobs), unit=unit, disable=title is None, dynamic_ncols=True, mininterval=interval)
     if workers == 1:
-        yield from _with_bar(map(work, jobs), len(jobs), title, unit)
+        yield from tqdm(map(work, jobs), title, **bar)
         return
-    pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context('fork'), initializer=_start_worker
-    )
+    cv2.setNumThreads(0)  # OpenCV's threads do not survive a fork: a process that ends them there hangs
+    fork = multiprocessing.get_context('fork')
+    pool = ProcessPoolExecutor(workers, fork, initializer=_start_worker)
     try:
-        with _single_thread():
-            results = pool.map(work, jobs, chunksize=CHUNK)
-        yield from _with_bar(results, len(jobs), title, unit)
+        yield from tqdm(pool.map(work, jobs, chunksize=CHUNK), title, **bar)
     except BrokenProcessPool as error:
         raise BrokenProcessPool(
-            f'{title or "parallel work"}: a process was killed, most often for want of memory. Try '
+            f'{title or "parallel work"}: a process was killed, most often because memory ran out. Try '
             f'--workers {workers // 2 or 1}'
         ) from error
     finally:
         _shut_down(pool)
 
 
-@contextmanager
-def _single_thread() -> Iterator[None]:
-    """Fork processes in which OpenCV has one thread. Its threads do not survive a fork: a process that ends
-    them there hangs.
-    """
-    import cv2
-
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(threads)
-
-
 def _shut_down(pool: ProcessPoolExecutor) -> None:
-    """Let the processes finish their jobs; a second Ctrl-C meanwhile would leave them, and this process,
-    waiting for ever.
+    """Let the processes finish their jobs.
+
+    A second Ctrl-C is ignored meanwhile: it would leave them, and this process, waiting for ever.
     """
     handled = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGINT, signal.SIG_IGN) if handled else None
@@ -95,9 +83,8 @@ def _shut_down(pool: ProcessPoolExecutor) -> None:
 
 
 def _start_worker() -> None:
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C is the parent's; a file that is being written is finished
+    """Leave Ctrl-C to the parent, so that a file which is being written is finished; end with the parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -105,20 +92,3 @@ def _end_with_parent() -> None:
     """A parent that is killed cannot end its processes, and they would wait for work for ever."""
     multiprocessing.parent_process().join()
     os._exit(1)
-
-
-def _with_bar(results: Iterator[Any], count: int, title: str | None, unit: str) -> Iterator[Any]:
-    if title is None:
-        yield from results
-        return
-    from tqdm import tqdm
-
-    yield from tqdm(
-        results,
-        title,
-        count,
-        file=sys.stderr,
-        unit=unit,
-        dynamic_ncols=True,
-        mininterval=0.2 if sys.stderr.isatty() else 30,
-    )

@@ -15,7 +15,7 @@ from mmengine.registry import DATASETS, init_default_scope
 from mmengine.structures import BaseDataElement
 
 from kd_methods.data_check.paths import check_places
-from kd_methods.datasets.entries import as_list, kind_of, loaders
+from kd_methods.datasets.entries import as_list, entries_of, kind_of, steps_in
 from kd_methods.utils.errors import is_own_error
 from kd_methods.visualize import draw
 from kd_methods.visualize.draw import Page
@@ -98,7 +98,7 @@ def contact_sheet(
     init_default_scope(scope)
     only = Config({key: loader, 'default_scope': scope})
     check_places(only, split)  # no metric has a say here
-    steps = next(loaders(only, split))[0].steps
+    steps = next(entries_of(only, split))[0].steps
     with _named(f'{key}.dataset: {dataset_cfg.get("type")} cannot be built'):
         dataset = DATASETS.build(_with_holes(copy.deepcopy(dataset_cfg)))
     if count > len(dataset):
@@ -242,14 +242,9 @@ def _colours(x: np.ndarray, scales: Sequence[tuple[float, float]]) -> np.ndarray
 
 def _with_holes(node: Any) -> Any:
     """Have X packed with NaN where it was not measured, in place of the value that networks get there."""
-    if isinstance(node, Mapping):
-        if kind_of(node) == 'PackRGBXInputs':
-            node['fill'] = float('nan')
-        for value in node.values():
-            _with_holes(value)
-    elif isinstance(node, (list, tuple)):
-        for value in node:
-            _with_holes(value)
+    for step in steps_in(node):
+        if kind_of(step) == 'PackRGBXInputs':
+            step['fill'] = float('nan')
     return node
 
 

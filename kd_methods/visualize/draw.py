@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from kd_methods.utils.files import replacing
+from kd_methods.utils.files import atomic_path
 from kd_methods.visualize.maps import Panel, Row
 from kd_methods.visualize.predictions import IGNORED, Classes
 
@@ -116,7 +116,7 @@ def draw(page: Page) -> Figure:
 
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure; the file is there whole or not at all."""
-    with replacing(path) as part:
+    with atomic_path(path) as part:
         figure.savefig(part, format='png', dpi=DPI)
     return path
 

@@ -12,6 +12,7 @@ from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DATASETS
 
 from kd_methods.data_check.paths import check_places
+from kd_methods.datasets.entries import unwrap
 from kd_methods.distill.channels import ChannelLayout
 from kd_methods.networks.config import load_config
 
@@ -63,11 +64,11 @@ def test_data(cfg: Config) -> Config:
         )
     cfg = copy.deepcopy(cfg)
     layout = ChannelLayout.parse(cfg.model.get('inputs'))
-    leaf = _leaf(cfg.test_dataloader.dataset)
+    entry = unwrap(cfg.test_dataloader.dataset)
     if (
         layout is None
         or set(layout.parts['student'] + layout.parts['teacher']) <= {next(iter(layout.channels))}
-        or _loads_x(leaf)
+        or _loads_x(entry)
     ):
         return cfg
     path = cfg.model.teacher.get('cfg_path') if isinstance(cfg.model.get('teacher'), Mapping) else None
@@ -76,14 +77,14 @@ def test_data(cfg: Config) -> Config:
         if path
         else None
     )
-    if teacher is None or not _loads_x(_leaf(teacher)):
+    if teacher is None or not _loads_x(unwrap(teacher)):
         raise ValueError(
             f'{KEY}: its pipeline loads no X, which the teacher sees (model.inputs), and the teacher has no '
             'config that says how. Put LoadXFromFile and PackRGBXInputs into that pipeline, with '
             'data_prefix.x_path.'
         )
-    leaf.pipeline = _leaf(teacher).pipeline
-    leaf.data_prefix.x_path = _leaf(teacher).data_prefix.x_path
+    entry.pipeline = unwrap(teacher).pipeline
+    entry.data_prefix.x_path = unwrap(teacher).data_prefix.x_path
     return cfg
 
 
@@ -102,7 +103,7 @@ def pictures_by_index(cfg: Config, indices: Sequence[int]) -> list[Picture]:
             f'--index {" ".join(map(str, wrong))}: the test data set ({type(dataset).__name__}) has '
             f'{len(dataset)} images, 0 to {len(dataset) - 1}.'
         )
-    scaled = _scales_truth(_leaf(cfg.test_dataloader.dataset).get('pipeline') or [])
+    scaled = _scales_truth(unwrap(cfg.test_dataloader.dataset).get('pipeline') or [])
     indices = list(dict.fromkeys(indices))
     paths = [dataset.get_data_info(i)['img_path'] for i in indices]
     return [
@@ -122,7 +123,7 @@ def pictures_of_files(cfg: Config, paths: Sequence[str]) -> list[Picture]:
         if not Path(path).is_file():
             raise FileNotFoundError(f'--image: no file {path!r}')
     paths = list(dict.fromkeys(paths))
-    steps = list(_leaf(cfg.test_dataloader.dataset).get('pipeline') or [])
+    steps = list(unwrap(cfg.test_dataloader.dataset).get('pipeline') or [])
     if _loads_x(dict(pipeline=steps)):
         raise ValueError(
             '--image: a network of this config sees X beside the image, and a file alone has none. Take '
@@ -174,20 +175,13 @@ def check_pixels(pixels: Sequence[tuple[int, int]], pictures: Sequence[Picture])
 
 def dataset_meta(cfg: Config) -> dict:
     """Names and colours of the test data set's classes; the data need not be there."""
-    leaf = _leaf(cfg.test_dataloader.dataset)
-    cls = DATASETS.get(leaf.type) if isinstance(leaf.get('type'), str) else leaf.get('type')
+    entry = unwrap(cfg.test_dataloader.dataset)
+    cls = DATASETS.get(entry.type) if isinstance(entry.get('type'), str) else entry.get('type')
     return (
-        cls._load_metainfo(leaf.get('metainfo'))
+        cls._load_metainfo(entry.get('metainfo'))
         if hasattr(cls, '_load_metainfo')
-        else dict(leaf.get('metainfo') or {})
+        else dict(entry.get('metainfo') or {})
     )
-
-
-def _leaf(dataset: Any) -> Any:
-    """The first data set inside wrappers such as RepeatDataset and ConcatDataset."""
-    while isinstance(dataset.get('dataset'), Mapping) or dataset.get('datasets'):
-        dataset = dataset.get('dataset') or dataset.get('datasets')[0]
-    return dataset
 
 
 def _loads_x(dataset: Mapping) -> bool:

@@ -11,7 +11,7 @@ from toys import load_tool
 
 from kd_methods.convert.camvid import TABLE, classes_of, convert_camvid, split_of
 from kd_methods.datasets import CamVidDataset
-from kd_methods.utils.files import only_run
+from kd_methods.utils.files import exclusive_folder
 
 CLASS_OF_LABEL = [  # a line of label_colors.txt each
     9,
@@ -166,7 +166,7 @@ def test_images_of_another_kind_are_converted_anew(release, tmp_path):
 
 def test_one_run_at_a_time(release, tmp_path):
     """Also of the first ones, which make the folder."""
-    with only_run(tmp_path / 'out'), pytest.raises(ValueError, match='out: another process is writing here'):
+    with exclusive_folder(tmp_path / 'out'), pytest.raises(ValueError, match='out: another process is writing here'):
         convert_camvid(release[0], tmp_path / 'out')
 
 

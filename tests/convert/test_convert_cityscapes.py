@@ -15,7 +15,7 @@ from kd_methods.convert.base import Outcome
 from kd_methods.convert.cityscapes import TRAIN_ID_OF_ID, convert_cityscapes, draw_train_ids
 from kd_methods.datasets.cityscapes_labels import LABELS
 from kd_methods.engine.cli import run_tool
-from kd_methods.utils.files import only_run
+from kd_methods.utils.files import exclusive_folder
 
 STREET = [
     ('road', rectangle(6, 0, 11, 19)),
@@ -156,7 +156,7 @@ def test_half_a_file_of_another_tool_is_converted_anew(root):
 
 
 def test_one_run_at_a_time(root):
-    with only_run(root), pytest.raises(ValueError, match=f'{root}: another process is writing here'):
+    with exclusive_folder(root), pytest.raises(ValueError, match=f'{root}: another process is writing here'):
         convert_cityscapes(root)
 
 

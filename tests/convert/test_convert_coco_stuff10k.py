@@ -13,7 +13,7 @@ from toys import load_tool
 
 from kd_methods.convert.coco_stuff10k import TRAIN_ID_OF_LABEL, convert_coco_stuff10k
 from kd_methods.engine.cli import run_tool
-from kd_methods.utils.files import only_run
+from kd_methods.utils.files import exclusive_folder
 
 TRAIN, TEST = [77, 9, 581921], [428, 30]
 
@@ -158,7 +158,7 @@ def test_what_a_killed_run_left_is_no_way_into_the_download(root):
 
 
 def test_one_run_at_a_time(root):
-    with only_run(root), pytest.raises(ValueError, match=f'{root}: another process is writing here'):
+    with exclusive_folder(root), pytest.raises(ValueError, match=f'{root}: another process is writing here'):
         convert_coco_stuff10k(root)
 
 

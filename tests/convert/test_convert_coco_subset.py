@@ -16,7 +16,7 @@ from kd_methods.convert.coco_subset import RECORD, choose, classes_of, config_op
 from kd_methods.data_check.paths import check_places
 from kd_methods.networks.config import load_config
 from kd_methods.scenes.writer import write_scenes
-from kd_methods.utils.files import only_run
+from kd_methods.utils.files import exclusive_folder
 
 ALL = dict(train=12, val=12)
 pytestmark = pytest.mark.usefixtures('segmentation_scope')
@@ -271,7 +271,7 @@ def test_another_subset_needs_overwrite(coco, tmp_path):
 
 def test_one_run_at_a_time_writes_into_a_folder(coco, tmp_path, monkeypatch):
     out = tmp_path / 'out'
-    with only_run(out), pytest.raises(ValueError, match='another process is writing here'):
+    with exclusive_folder(out), pytest.raises(ValueError, match='another process is writing here'):
         write_subset(coco, out, train=3, val=2)
     assert not any(out.iterdir())
     assert write_subset(coco, out, train=3, val=2) and not write_subset(coco, out, train=3, val=2)

@@ -14,7 +14,7 @@ from kd_methods.convert import nyuv2 as nyuv2_convert
 from kd_methods.convert.nyuv2 import RECORD, convert_nyuv2, millimetres
 from kd_methods.datasets.nyuv2 import TO_13
 from kd_methods.engine.cli import run_tool
-from kd_methods.utils.files import only_run
+from kd_methods.utils.files import exclusive_folder
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_other_splits_are_another_conversion(files, tmp_path):
 
 def test_one_run_at_a_time_writes_into_a_folder(files, tmp_path):
     out = tmp_path / 'out'
-    with only_run(out), pytest.raises(ValueError, match='another process is writing here'):
+    with exclusive_folder(out), pytest.raises(ValueError, match='another process is writing here'):
         convert_nyuv2(**files, out=out, log=[].append)
     assert not any(out.iterdir())
     assert convert_nyuv2(**files, out=out, log=[].append)

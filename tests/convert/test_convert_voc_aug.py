@@ -13,7 +13,7 @@ from toys import load_tool
 
 from kd_methods.convert.voc_aug import convert_voc_aug, read_sbd
 from kd_methods.engine.cli import run_tool
-from kd_methods.utils.files import only_run
+from kd_methods.utils.files import exclusive_folder
 
 # VOC's train and val, and SBD's: v1 is in both trains, v2 in VOC's alone, v4 and v5 (of VOC's val) in SBD
 # too.
@@ -188,7 +188,7 @@ def test_a_truncated_image_is_named_left_out_and_repaired_later(voc, sbd, share,
 
 def test_one_run_at_a_time(voc, sbd):
     with (
-        only_run(voc / 'VOC2012'),
+        exclusive_folder(voc / 'VOC2012'),
         pytest.raises(ValueError, match='VOC2012: another process is writing here'),
     ):
         convert_voc_aug(voc, sbd)

@@ -103,7 +103,7 @@ def test_missing_files_are_named(tmp_path):
     (tmp_path / 'trainannot' / f'{NAMES[1]}.png').unlink()
     with pytest.raises(FileNotFoundError, match=f'1 of the 6 files.*trainannot/{NAMES[1]}.png'):
         CamVidDataset(data_root=str(tmp_path))
-    with pytest.raises(FileNotFoundError, match='ann_file: no file .*test.txt.*data_root'):
+    with pytest.raises(FileNotFoundError, match=r'\(ann_file\) finds no .*test.txt.*data_root'):
         CamVidDataset(data_root=str(tmp_path), ann_file='test.txt')
 
 

@@ -170,7 +170,7 @@ def test_stock_dataset_reads_the_same(root, count):
 def test_missing_folder(root, key):
     folders = dict(prefix(), **{key: 'gone'})
     with pytest.raises(
-        FileNotFoundError, match=f'NYUv2Dataset: no directory .*gone.*data_root=.*data_prefix.{key}.*nyuv2.py'
+        FileNotFoundError, match=rf'NYUv2Dataset \(data_prefix.{key}\) finds no .*gone.*data_root=.*nyuv2.py'
     ):
         NYUv2Dataset(data_root=str(root), data_prefix=folders)
 
@@ -213,5 +213,5 @@ def test_labels_are_colours_or_missing(tmp_path):
     with pytest.raises(ValueError, match=r'shape \(2, 3, 3\).*labels, not colours'):
         NYUv2Dataset(**keys)
     (tmp_path / 'l/a.png').unlink()
-    with pytest.raises(FileNotFoundError, match="no label image '.*l/a.png'.*seg_map_path"):
+    with pytest.raises(FileNotFoundError, match="finds no '.*l/a.png'.*seg_map_path"):
         NYUv2Dataset(**keys)

@@ -41,7 +41,7 @@ def test_a_killed_worker_ends_a_tool_in_a_sentence(capsys):
         run_tool(lambda: list(run_parallel(die, range(3 * CHUNK), 2, 'Reading')))
     assert ended.value.code == 1
     assert (
-        'Reading: a process was killed, most often for want of memory. Try --workers 1'
+        'Reading: a process was killed, most often because memory ran out. Try --workers 1'
         in capsys.readouterr().err
     )
 

@@ -84,7 +84,7 @@ def test_what_is_missing_is_named(root):
     with pytest.raises(FileNotFoundError, match=r"2 of 2 .*aachen_0_depth.png' and 1 more"):
         build(root, x_suffix='_depth.png')
     with pytest.raises(
-        FileNotFoundError, match=r'no directory .*data_prefix.x_path.*leave x_path out to read RGB alone'
+        FileNotFoundError, match=r'data_prefix.x_path\) finds no .*leave x_path out to read RGB alone'
     ):
         build(root, data_prefix=dict(img_path='leftImg8bit/train', x_path='depth/train'))
 

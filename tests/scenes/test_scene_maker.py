@@ -8,7 +8,7 @@ from kd_methods.engine.cli import run_tool
 from kd_methods.scenes.maker import DIFFICULTY, look_of, make_scene, scene_at
 from kd_methods.scenes.sources import load_sources, split_digits
 from kd_methods.scenes.writer import RECORD, write_scenes
-from kd_methods.utils.files import only_run
+from kd_methods.utils.files import exclusive_folder
 
 SMALL = dict(train=5, val=3, size=40)
 
@@ -234,7 +234,7 @@ def test_one_run_at_a_time_writes_into_a_folder(tmp_path):
     """A second one with another seed would take what the first has written for the rest of an interrupted
     run.
     """
-    with only_run(tmp_path):
+    with exclusive_folder(tmp_path):
         with pytest.raises(ValueError, match='another process is writing here'):
             write_scenes(tmp_path, **SMALL)
         assert not any(tmp_path.iterdir())

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from kd_methods.utils.manifest import is_made
+from kd_methods.utils.manifest import matches_manifest
 
 RECORD = dict(seed=1, train=3)
 
 
 def made(out, **kwargs):
-    return is_made(out, 'made.json', RECORD, 'other things', **kwargs)
+    return matches_manifest(out, 'made.json', RECORD, 'other things', **kwargs)
 
 
 def test_nothing_is_there_yet(tmp_path):

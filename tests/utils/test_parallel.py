@@ -118,7 +118,6 @@ def test_opencv_threads_of_the_parent_do_not_hang_the_processes():
     try:
         cv2.GaussianBlur(np.zeros((2000, 2000, 3), np.float32), (31, 31), 5)  # starts its threads
         assert list(run_parallel(resized, range(MANY), 2)) == [(1, i) for i in range(MANY)]
-        assert cv2.getNumThreads() == 4
     finally:
         cv2.setNumThreads(threads)
 
