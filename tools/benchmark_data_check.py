@@ -9,14 +9,12 @@ and read from there in turn by both ways, in as many processes; the ratio is of 
 
 import argparse
 import tempfile
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from benchmark_common import alternate, median_min_max
 from PIL import Image
 
-from kd_methods.data_check.pipeline import Reading
 from kd_methods.data_check.scan import Sample, scan
 from kd_methods.utils.parallel import run_parallel
 
@@ -69,9 +67,7 @@ def main(argv: list[str] | None = None) -> float:
         samples = write_pairs(Path(folder), args.pairs, tuple(args.size))
         ways = {
             'bare decode': lambda: list(run_parallel(decode, samples, args.workers)),
-            'check': lambda: list(
-                run_parallel(partial(scan, reading=Reading(image=True, label=True)), samples, args.workers)
-            ),
+            'check': lambda: list(run_parallel(scan, samples, args.workers)),
         }
         times, results = alternate(ways, args.repeats)
         megabytes = sum(Path(sample.image).stat().st_size for sample in samples) / args.pairs / 1e6

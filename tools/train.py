@@ -21,7 +21,7 @@ from mmengine.registry import RUNNERS  # noqa: E402
 from mmengine.runner import Runner  # noqa: E402
 
 import kd_methods  # noqa: E402, F401  before any config is read
-from kd_methods.data_check.quick import check_datasets  # noqa: E402
+from kd_methods.data_check.look import check_datasets  # noqa: E402
 from kd_methods.engine.cli import add_run_arguments, read_config, run_tool
 from kd_methods.engine.launch import enable_amp, fit_to_device, init_distributed  # noqa: E402
 from kd_methods.hooks import ensure_hooks  # noqa: E402

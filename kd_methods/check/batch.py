@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 from mmengine.structures import PixelData
 from torch import Tensor, nn
 
-from kd_methods.data_check.paths import check_places
+from kd_methods.data_check.paths import check_paths
 from kd_methods.networks.heads import class_count, is_detector
 from kd_methods.networks.probe import dry_run_input
 
@@ -30,7 +30,7 @@ def real_batch(cfg: Config, batch_size: int | None = None, seed: int = 0) -> tup
             'with _base_, or use --no-data for a batch of noise.'
         )
     try:
-        check_places(cfg, 'train')
+        check_paths(cfg, 'train')
     except FileNotFoundError as error:
         raise FileNotFoundError(f'{error} To check the networks without data: --no-data.') from error
     loader = copy.deepcopy(cfg.train_dataloader)

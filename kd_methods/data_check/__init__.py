@@ -1,3 +1,3 @@
-"""Does the data fit the config? All of it (:mod:`.page`), or what a quick look sees before a run
-(:mod:`.quick`).
+"""Does the data fit the config? :mod:`.page` reads all of it, :func:`.look.check_datasets` takes a quick look
+before a run.
 """

@@ -1,14 +1,37 @@
-"""What was found: sentences, and how bad it is."""
+"""What was found in the data sets of a config: figures, and sentences with how bad it is."""
 
 import os.path as osp
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from kd_methods.data_check.recipes import hint_rebuild
+from kd_methods.datasets.entries import Entry
+from kd_methods.utils.text import first_few
 
 STOPS = 'stops'  # a run that reads these files stops at them
 WRONG = 'wrong'  # a run goes on, and learns or measures something else than was meant
 NOTE = 'note'
 
-SHOWN = 3  # files that are named
+_COPY = 'Copy or convert them again'
+_SIZE = 'with another size (height x width) than'
+_CHANNEL = 'Expected: one channel of 8 bits, the number of a class in each pixel'
+_RESIZE = 'See that the two belong together; where one was resized, resize the other alike, labels by nearest'
+# Problems of single files by kind: of which files, what is said of them, how bad it is, and the cure.
+_KINDS = {
+    'image': ('image files', 'cannot be read', STOPS, f'{_COPY}, or take them out of the data set'),
+    'label': ('label files', 'cannot be read', STOPS, _COPY),
+    'x': ('files of X', 'cannot be read', STOPS, _COPY),
+    'label colour': ('label files', 'with colours instead of classes', STOPS, _CHANNEL),
+    'label size': ('label files', f'{_SIZE} the image', STOPS, _RESIZE),
+    'label larger': ('label files', 'larger (height x width) than the image', WRONG, _RESIZE),
+    'label wide': ('label files', 'with values that 8 bits do not hold', WRONG, _CHANNEL),
+    'label jpeg': ('label files', 'in JPEG, which changes values', WRONG, 'Write PNG from their source'),
+    'x size': ('files of X', f'{_SIZE} the image', STOPS, 'See that the two belong together'),
+    'json size': ('images', f'{_SIZE} the annotations say', WRONG, 'Take the images that were annotated'),
+}
 
 
 @dataclass
@@ -26,26 +49,85 @@ class Finding:
     missing: bool = False
 
 
-def some(files: Sequence[str | tuple[str, str]]) -> str:
-    """The first few files, each with what was found in it, and how many more there are; a folder is named
-    once.
+@dataclass
+class EntryReport:
+    """What was seen of one data set.
+
+    Attributes:
+        entry (Entry): Its place in the config.
+        unit (str): What is counted for each class: 'pixels' or 'objects'; '' if nothing is.
+        classes (tuple[str]): Names of its classes.
+        used (int | None): How many classes the data uses, as far as it was read.
+        images (list[str]): Paths of its images.
+        labels (int | None): Label files, or images with annotations; None where none are read.
+        x (int | None): Files of X; None where none are read.
+        looked (int): Samples that were read.
+        sampled (bool): There are more, and they were not read on purpose.
+        sizes (Counter): Number of images of each (height, width).
+        counts (np.ndarray | None): Pixels or objects of each class.
+        with_class (np.ndarray | None): Images that contain each class.
+        findings (list[Finding]): Sentences about it.
+        same_as (str): Key of a data set that is the same and stands for it. Defaults to ''.
     """
+
+    entry: Entry
+    unit: str = ''
+    classes: tuple[str, ...] = ()
+    used: int | None = None
+    images: list[str] = field(default_factory=list)
+    labels: int | None = None
+    x: int | None = None
+    looked: int = 0
+    sampled: bool = False
+    sizes: Counter = field(default_factory=Counter)
+    counts: np.ndarray | None = None
+    with_class: np.ndarray | None = None
+    findings: list[Finding] = field(default_factory=list)
+    same_as: str = ''
+
+    def say(self, level: str, text: str, missing: bool = False) -> None:
+        """Add a finding about this data set; its key is put in front."""
+        self.findings.append(Finding(f'{self.entry.key}: {text}', level, missing))
+
+    def part_read(self, part: int, files: str) -> str:
+        """So many of the files that were read: ``3 of 2,975 label files``, ``all 4 sampled label files``."""
+        return part_of(part, self.looked, f'sampled {files}' if self.sampled else files)
+
+    def say_of_files(self, problems: Iterable[tuple[str, str, str]], softened: Collection[str] = ()) -> None:
+        """Add one finding for each kind of problem.
+
+        Args:
+            problems (Iterable): (kind, file, what was found in it).
+            softened (Collection[str]): Kinds that this data set's pipeline can handle. Defaults to ().
+        """
+        found: dict[str, list[tuple[str, str]]] = {}
+        for kind, path, what in problems:
+            found.setdefault(kind, []).append((path, what))
+        for kind, paths in found.items():
+            files, what, level, cure = _KINDS[kind]
+            made = hint_rebuild(self.entry, paths[0][0]) if kind in ('label colour', 'label wide') else ''
+            text = f'{self.part_read(len(paths), files)} {what}: {first_files(paths)}. {cure}.'
+            self.say(WRONG if kind in softened else level, f'{text} {made}.' if made else text)
+
+    def take_classes(self, names: Sequence[str] | None) -> None:
+        """Take the names of the classes; one text in place of a tuple is a finding."""
+        if isinstance(names, str):
+            text = f'metainfo.classes={names!r} is one text. For one class, write a tuple with a comma'
+            self.say(WRONG, f'{text}: classes=({names!r},).')
+        self.classes = (names,) if isinstance(names, str) else tuple(names or ())
+
+
+def first_files(files: Sequence[str | tuple[str, str]], most: int = 3) -> str:
+    """The first few files, each with what was found in it, and how many there are; a folder is named once."""
     names, before = [], None
-    for file in files[:SHOWN]:
+    for file in files:
         path, found = (file, '') if isinstance(file, str) else file
         folder, name = osp.split(path)
         names.append((name if folder == before else path) + (f' ({found})' if found else ''))
         before = folder
-    return ', '.join(names) + (f' and {len(files) - SHOWN:,} more' if len(files) > SHOWN else '')
+    return first_few(names, most)
 
 
-def share(part: int, whole: int, things: str) -> str:
+def part_of(part: int, whole: int, things: str) -> str:
     """``3 of 2,975 images``, or ``all 5 images``."""
     return f'all {whole:,} {things}' if part == whole > 1 else f'{part:,} of {whole:,} {things}'
-
-
-def listed(items: Sequence, shown: int = 10) -> str:
-    """Names, but not endlessly many."""
-    return ', '.join(map(str, items[:shown])) + (
-        f' and {len(items) - shown} more' if len(items) > shown else ''
-    )

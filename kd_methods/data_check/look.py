@@ -1,112 +1,126 @@
 """Look at all data sets that a config names."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mmengine.config import Config
 
-from kd_methods.data_check.coco import is_coco, look_at_coco
-from kd_methods.data_check.findings import NOTE, Finding
-from kd_methods.data_check.heads import Head, heads_of, ignored_by, judge_heads, judge_padding
+from kd_methods.data_check.findings import NOTE, STOPS, WRONG, EntryReport, Finding
+from kd_methods.data_check.head_classes import Head, heads_of, ignored_by, judge_heads
+from kd_methods.data_check.objects import is_coco, look_at_coco
 from kd_methods.data_check.pairing import shared_images
-from kd_methods.data_check.paths import missing_place, other_annotations
+from kd_methods.data_check.paths import check_paths, missing_path, other_annotations
+from kd_methods.data_check.scan import ScanBudget
 from kd_methods.data_check.segmentation import look_at_segmentation
-from kd_methods.data_check.splits import Effort, Split
-from kd_methods.datasets.entries import Leaf, as_list, loaders, owners
+from kd_methods.datasets.entries import Entry, entries_of, owners
 
 SPLITS = ('train', 'val', 'test')
+SAMPLES = 4  # of each data set that a quick look reads
 
 
 @dataclass
-class Look:
+class DataReport:
     """What was seen of a config's data.
 
     Attributes:
-        splits (list[Split]): Of each data set.
-        others (list[Finding]): What is to say beyond single data sets.
+        entries (list[EntryReport]): Of each data set.
+        others (list[Finding]): Sentences about more than one data set.
     """
 
-    splits: list[Split] = field(default_factory=list)
+    entries: list[EntryReport] = field(default_factory=list)
     others: list[Finding] = field(default_factory=list)
 
     @property
     def findings(self) -> list[Finding]:
-        """All that is to say."""
-        return [finding for split in self.splits for finding in split.findings] + self.others
+        """All sentences."""
+        return [finding for report in self.entries for finding in report.findings] + self.others
+
+    def groups(self) -> list[list[EntryReport]]:
+        """The data sets that count the same and have the same classes."""
+        found: dict[tuple, list[EntryReport]] = {}
+        for report in self.entries:
+            if report.classes:
+                found.setdefault((report.unit, report.classes), []).append(report)
+        return list(found.values())
 
 
-def look(cfg: Config, splits: Sequence[str], effort: Effort) -> Look:
+def check_datasets(cfg: Config, *splits: str) -> None:
+    """Check the data of a run before anything is built, in about a second.
+
+    All folders and lists have to be there; of data sets whose listing is known, all files are looked for and
+    a few are read. Doubtful data, with which a run could go on, is a warning.
+
+    Args:
+        cfg (Config): A run's config.
+        *splits (str): Which of 'train', 'val', 'test' the run reads.
+
+    Raises:
+        FileNotFoundError: A folder, a list or a file of the data sets does not exist.
+        ValueError: Files cannot be read, or do not fit each other or the network; COCO's metric reads other
+            annotations than the data set that is tested.
+    """
+    check_paths(cfg, *splits)
+    findings = look(cfg, splits, ScanBudget(limit=SAMPLES, workers=1, quick=True)).findings
+    more = '`python tools/data/check.py CONFIG` looks at every file.'
+    for finding in findings:
+        if finding.level == STOPS:
+            text = f'{finding.text} {more}'
+            raise FileNotFoundError(text) if finding.missing else ValueError(text)
+    for finding in findings:
+        if finding.level == WRONG:
+            warnings.warn(f'{finding.text} {more}', stacklevel=2)
+
+
+def look(cfg: Config, splits: Sequence[str], budget: ScanBudget) -> DataReport:
     """Look at the data sets of some splits.
 
     Args:
         cfg (Config): A run's config.
         splits (Sequence[str]): Of 'train', 'val', 'test'.
-        effort (Effort): How much is looked at.
+        budget (ScanBudget): How much is read.
     """
-    seen = Look()
-    heads = heads_of(cfg, teacher=not effort.quick)
-    for name in splits:
-        for leaves in loaders(cfg, name):
-            for leaf in leaves:
-                seen.splits.append(_same(leaf, seen.splits) or _look_at(leaf, cfg, heads, effort))
-            found = other_annotations(cfg, leaves)
+    seen = DataReport()
+    heads = heads_of(cfg, teacher=not budget.quick)
+    for split in splits:
+        for entries in entries_of(cfg, split):
+            for entry in entries:
+                seen.entries.append(_same(entry, seen.entries) or _look_at(entry, cfg, heads, budget))
+            found = other_annotations(cfg, entries)
             seen.others += [found] if found else []
-    seen.others += _heads(seen.splits, heads) + judge_padding(cfg, heads)
-    if not effort.quick:
-        for first in seen.splits:
-            for second in seen.splits:
-                if first.leaf.split == 'train' != second.leaf.split and second.same_as in (
-                    '',
-                    first.leaf.key,
-                ):
-                    shared_images(first, second)
+    for group in seen.groups():
+        those = [head for head in heads if head.unit == group[0].unit]
+        seen.others += judge_heads(those, len(group[0].classes), group)
+    measured = [r for r in seen.entries if r.entry.split != 'train'] if not budget.quick else []
+    for first in (report for report in seen.entries if report.entry.split == 'train'):
+        for second in measured:
+            if second.same_as in ('', first.entry.key):
+                shared_images(first, second)
     return seen
 
 
-def _look_at(leaf: Leaf, cfg: Config, heads: list[Head], effort: Effort) -> Split:
-    split, scope = Split(leaf), leaf.cfg.get('_scope_') or cfg.get('default_scope')
-    segmentation = 'mmseg.BaseSegDataset' in owners(leaf.cls)
-    if not segmentation and not is_coco(leaf.cls):
-        split.say(NOTE, f'not looked at: the type {leaf.name} is not known here.')
-        return split
-    if leaf.remote:
-        split.say(NOTE, 'not looked at: its files are not on this machine (backend_args, data_root).')
-        return split
-    missing = missing_place(leaf)
+def _look_at(entry: Entry, cfg: Config, heads: list[Head], budget: ScanBudget) -> EntryReport:
+    report, scope = EntryReport(entry), entry.cfg.get('_scope_') or cfg.get('default_scope')
+    segmentation = 'mmseg.BaseSegDataset' in owners(entry.cls)
+    if not segmentation and not is_coco(entry.cls):
+        report.say(NOTE, f'not looked at: the type {entry.name} is not known here.')
+        return report
+    if entry.remote:
+        report.say(NOTE, 'not looked at: its files are not on this machine (backend_args, data_root).')
+        return report
+    missing = missing_path(entry)
     if missing:
-        split.findings.append(missing)
-        return split
+        report.findings.append(missing)
+        return report
     if not segmentation:
-        return look_at_coco(leaf, scope, effort, as_list(cfg.get(f'{leaf.split}_evaluator')))
+        return look_at_coco(entry, scope, budget)
     trained = [head for head in heads if head.unit == 'pixels' and not head.teacher]
-    return look_at_segmentation(leaf, scope, trained, ignored_by(cfg, leaf.split, trained), effort)
+    return look_at_segmentation(entry, scope, trained, ignored_by(cfg, entry.split, trained), budget)
 
 
-def _same(leaf: Leaf, splits: Sequence[Split]) -> Split | None:
+def _same(entry: Entry, reports: Sequence[EntryReport]) -> EntryReport | None:
     """A row for a data set that was looked at already under another key."""
-    return next(
-        (
-            Split(leaf, images=split.images, same_as=split.leaf.key)
-            for split in splits
-            if not split.same_as and (split.leaf.cfg, split.leaf.steps) == (leaf.cfg, leaf.steps)
-        ),
-        None,
-    )
-
-
-def _heads(splits: Sequence[Split], heads: list[Head]) -> list[Finding]:
-    groups: dict[tuple, list[Split]] = {}
-    for split in splits:
-        if split.classes:
-            groups.setdefault((split.unit, split.classes), []).append(split)
-    findings = []
-    for (unit, classes), group in groups.items():
-        used = [split.used for split in group if split.used is not None]
-        findings += judge_heads(
-            [head for head in heads if head.unit == unit],
-            classes,
-            [split.leaf.key for split in group],
-            group[0].leaf.name,
-            max(used, default=None),
-        )
-    return findings
+    for report in reports:
+        if not report.same_as and (report.entry.cfg, report.entry.steps) == (entry.cfg, entry.steps):
+            return EntryReport(entry, images=report.images, same_as=report.entry.key)
+    return None

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from mmengine.config import Config
 
-from kd_methods.data_check.findings import NOTE, listed
-from kd_methods.data_check.look import Look, look
-from kd_methods.data_check.splits import Effort, Split
+from kd_methods.data_check.findings import NOTE, EntryReport
+from kd_methods.data_check.look import look
+from kd_methods.data_check.scan import ScanBudget
 from kd_methods.utils.report import Report, table
+from kd_methods.utils.text import first_few
 
 
 def check_data(
@@ -19,8 +20,7 @@ def check_data(
     Args:
         cfg (Config): A whole config.
         title (str): Its name.
-        splits (Sequence[str]): Of 'train', 'val', 'test'; those that the config has no loader for are passed
-            over.
+        splits (Sequence[str]): Of 'train', 'val', 'test'; one that the config has no loader for is left out.
         limit (int | None): Read that many samples of each data set, evenly spaced. Defaults to None, all.
         workers (int | None): Processes. Defaults to None, the number of cores.
 
@@ -30,107 +30,57 @@ def check_data(
     Raises:
         ValueError: The config names no data set.
     """
-    seen = look(cfg, splits, Effort(limit, workers))
-    if not seen.splits:
-        raise ValueError(
-            f'CONFIG: {title} has no data set in {" and ".join(f"{name}_dataloader" for name in splits)}.'
-        )
+    seen = look(cfg, splits, ScanBudget(limit, workers))
+    if not seen.entries:
+        loaders = ' and '.join(f'{name}_dataloader' for name in splits)
+        raise ValueError(f'CONFIG: {title} has no data set in {loaders}.')
     report = Report(f'Data of {title}')
-    report.add('Data sets', _data_sets(seen))
+    header = ('', 'type', 'images', 'labels', 'X', 'read', 'height x width', 'wrong')
+    report.add('Data sets', table([_row(entry) for entry in seen.entries], header, right=(2, 3, 4, 5, 7)))
     report.notes += [finding.text for finding in seen.findings if finding.level == NOTE]
-    for group in _groups(seen.splits):
-        report.add(*_classes(group))
-        report.notes += _never(group) if limit is None else []
+    for group in seen.groups():
+        _add_classes(report, [entry for entry in group if entry.counts is not None], notes=limit is None)
     report.wrong += [finding.text for finding in seen.findings if finding.level != NOTE]
-    if any(split.sampled for split in seen.splits):
-        report.notes.append(
-            f'At most {limit} samples of each data set were read (--limit); files were looked for in all of '
-            'it.'
-        )
+    if any(entry.sampled for entry in seen.entries):
+        text = f'At most {limit} samples of each data set were read (--limit)'
+        report.notes.append(f'{text}; files were looked for in all of it.')
     return report
 
 
-def _data_sets(seen: Look) -> str:
-    rows = []
-    for split in seen.splits:
-        if split.same_as:
-            rows.append((split.leaf.key, f'same as {split.same_as}', *[''] * 6))
-            continue
-        wrong = sum(finding.level != NOTE for finding in split.findings)
-        rows.append(
-            (
-                split.leaf.key,
-                split.leaf.name,
-                _number(len(split.images) or None),
-                _number(split.labels),
-                _number(split.x),
-                _number(split.looked),
-                _sizes(split),
-                wrong if wrong or split.looked else '-',
-            )
-        )
-    return table(
-        rows, ('', 'type', 'images', 'labels', 'X', 'read', 'height x width', 'wrong'), right=(2, 3, 4, 5, 7)
-    )
+def _row(seen: EntryReport) -> tuple:
+    if seen.same_as:
+        return (seen.entry.key, f'same as {seen.same_as}', *[''] * 6)
+    wrong = sum(finding.level != NOTE for finding in seen.findings)
+    figures = [_number(value) for value in (len(seen.images), seen.labels, seen.x, seen.looked)]
+    return (seen.entry.key, seen.entry.name, *figures, _sizes(seen), wrong if wrong or seen.looked else '-')
 
 
-def _sizes(split: Split) -> str:
-    if not split.sizes:
-        return '-'
-    if len(split.sizes) == 1:
-        return '{} x {}'.format(*next(iter(split.sizes)))
-    low, high = np.min(list(split.sizes), 0), np.max(list(split.sizes), 0)
-    return f'{low[0]} x {low[1]} to {high[0]} x {high[1]} ({len(split.sizes)} sizes)'
+def _sizes(seen: EntryReport) -> str:
+    if len(seen.sizes) < 2:
+        return '{} x {}'.format(*next(iter(seen.sizes))) if seen.sizes else '-'
+    low, high = np.min(list(seen.sizes), 0), np.max(list(seen.sizes), 0)
+    return f'{low[0]} x {low[1]} to {high[0]} x {high[1]} ({len(seen.sizes)} sizes)'
 
 
-def _groups(splits: Sequence[Split]) -> list[list[Split]]:
-    """Data sets with the same classes, of which something was counted."""
-    groups: dict[tuple, list[Split]] = {}
-    for split in splits:
-        if split.counts is not None and split.classes:
-            groups.setdefault((split.unit, split.classes), []).append(split)
-    return list(groups.values())
-
-
-def _classes(group: Sequence[Split]) -> tuple[str, str]:
-    """How often each class occurs in each split."""
-    unit, header, columns = group[0].unit, ['', 'class'], []
-    for name, (counts, images) in _counts(group).items():
-        if unit == 'pixels':
-            total = max(counts.sum(), 1)
-            columns += [
-                [f'{100 * count / total:.2f} %' if count else '-' for count in counts],
-                [_number(n) for n in images],
-            ]
-        else:
-            columns += [[_number(n) for n in counts], [_number(n) for n in images]]
-        header += [f'{name} {unit}', 'images']
-    rows = [(i, name, *cells) for i, (name, *cells) in enumerate(zip(group[0].classes, *columns))]
-    return (
-        f'Classes: {"share of the pixels that have one" if unit == "pixels" else "objects"}, and images '
-        'with them',
-        table(rows, header, right=(0, *range(2, len(header)))),
-    )
-
-
-def _never(group: Sequence[Split]) -> list[str]:
-    """A note for each split of which a part of the classes never occurs."""
-    notes, classes = [], group[0].classes
-    for name, (counts, _) in _counts(group).items():
-        never = [cls for cls, count in zip(classes, counts) if not count]
-        if 0 < len(never) < len(classes):
-            notes.append(f'{name}: {len(never)} of {len(classes)} classes never occur: {listed(never)}.')
-    return notes
-
-
-def _counts(group: Sequence[Split]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Pixels or objects of each class, and images with it, by split."""
-    names = dict.fromkeys(split.leaf.split for split in group)
-    of = {name: [split for split in group if split.leaf.split == name] for name in names}
-    return {
-        name: (sum(s.counts for s in splits), sum(s.with_class for s in splits))
-        for name, splits in of.items()
-    }
+def _add_classes(report: Report, group: Sequence[EntryReport], notes: bool) -> None:
+    """How often each class of some data sets occurs in each split, and which never does."""
+    if not group:
+        return
+    unit, classes, header, columns = group[0].unit, group[0].classes, ['', 'class'], []
+    for split in dict.fromkeys(seen.entry.split for seen in group):
+        counts = sum(seen.counts for seen in group if seen.entry.split == split)
+        images = sum(seen.with_class for seen in group if seen.entry.split == split)
+        shares = [f'{100 * count / max(counts.sum(), 1):.2f} %' if count else '-' for count in counts]
+        columns += [shares if unit == 'pixels' else map(_number, counts), map(_number, images)]
+        header += [f'{split} {unit}', 'images']
+        never = [name for name, count in zip(classes, counts) if not count]
+        if notes and 0 < len(never) < len(classes):
+            text = f'{split}: {len(never)} of {len(classes)} classes never occur'
+            report.notes.append(f'{text}: {first_few(never, 10)}.')
+    rows = [(i, *cells) for i, cells in enumerate(zip(classes, *columns))]
+    what = 'share of the pixels that have one' if unit == 'pixels' else 'objects'
+    title = f'Classes: {what}, and images with them'
+    report.add(title, table(rows, header, right=(0, *range(2, len(header)))))
 
 
 def _number(value: int | None) -> str:

@@ -5,14 +5,14 @@ converts or ships.
 import os.path as osp
 from typing import NamedTuple
 
-from kd_methods.datasets.entries import Leaf, owners
+from kd_methods.datasets.entries import Entry, owners
 from kd_methods.scenes.dataset import is_scenes_folder, scenes_command
 
 PAGE = 'docs/datasets.md'
 KINDS = ('_gtFine_', '_gtCoarse_')  # of Cityscapes' annotations
 
 
-class Cure(NamedTuple):
+class Recipe(NamedTuple):
     """Where a data set is described, and what makes its labels.
 
     Attributes:
@@ -36,107 +36,95 @@ class Cure(NamedTuple):
     own: str = ''
 
 
-CURES = {
-    'mmseg.CityscapesDataset': Cure(
+RECIPES = {
+    'mmseg.CityscapesDataset': Recipe(
         'Cityscapes',
         'python tools/data/cityscapes.py {root}{kind}',
         'labelTrainIds.png',
         ('polygons.json', 'labelIds.png'),
     ),
-    'mmseg.PascalVOCDataset': Cure(
+    'mmseg.PascalVOCDataset': Recipe(
         'Pascal VOC 2012 + Aug', 'python tools/data/voc_aug.py {devkit} SBD', own='SegmentationClass'
     ),
-    'kd_methods.CamVidDataset': Cure('CamVid', 'python tools/data/camvid.py DOWNLOADS --out {root}'),
-    'kd_methods.NYUv2Dataset': Cure(
+    'kd_methods.CamVidDataset': Recipe('CamVid', 'python tools/data/camvid.py DOWNLOADS --out {root}'),
+    'kd_methods.NYUv2Dataset': Recipe(
         'NYUv2',
         'python tools/data/nyuv2.py --help',
         anew=' says how to write them anew, into an empty folder',
     ),
-    'mmseg.COCOStuffDataset': Cure('COCO-Stuff 10k', 'python tools/data/coco_stuff10k.py {root}'),
-    'mmseg.ADE20KDataset': Cure('ADE20K'),
-    'mmdet.CocoDataset': Cure('COCO 2017'),
+    'mmseg.COCOStuffDataset': Recipe('COCO-Stuff 10k', 'python tools/data/coco_stuff10k.py {root}'),
+    'mmseg.ADE20KDataset': Recipe('ADE20K'),
+    'mmdet.CocoDataset': Recipe('COCO 2017'),
 }
 
 
-def cure_of(leaf: Leaf) -> Cure | None:
-    """The line of a data set, or of the nearest one of mmseg and mmdet that it derives from; None where there
-    is none.
+def recipe_of(entry: Entry) -> Recipe | None:
+    """The line of a data set, or of the nearest base class; None where there is none.
 
-    Where these two packages derive one from another, it is another data set: NightDrivingDataset is not
-        Cityscapes.
+    Where mmseg and mmdet derive one class from another, it is another data set: NightDrivingDataset is not
+    Cityscapes.
     """
-    name = next(
-        (name for name in owners(leaf.cls) if name in CURES or name.split('.')[0] in ('mmseg', 'mmdet')), ''
+    names = (
+        name for name in owners(entry.cls) if name in RECIPES or name.split('.')[0] in ('mmseg', 'mmdet')
     )
-    if name == 'mmseg.COCOStuffDataset' and not leaf.cfg.get('reduce_zero_label'):
+    name = next(names, '')
+    if name == 'mmseg.COCOStuffDataset' and not entry.cfg.get('reduce_zero_label'):
         return None  # COCO-Stuff 164k, by the same class
-    return CURES.get(name)
+    return RECIPES.get(name)
 
 
-def _is_scenes(leaf: Leaf) -> bool:
-    """Whether a data set's files are made by tools/data/make_scenes.py."""
-    return 'kd_methods.SceneDataset' in owners(leaf.cls) or is_scenes_folder(leaf.root)
-
-
-def how_to_get(leaf: Leaf, path: str = '') -> str:
+def hint_missing(entry: Entry, path: str = '') -> str:
     """A sentence on where a missing file or folder comes from.
 
     Args:
-        leaf (Leaf): The data set.
+        entry (Entry): The data set.
         path (str): What is missing. Defaults to '', the whole data set.
     """
-    if _is_scenes(leaf):
-        return f'Write the scenes first: {scenes_command(leaf.root or "DIR")}'
-    cure = cure_of(leaf)
-    if cure is None:
+    if 'kd_methods.SceneDataset' in owners(entry.cls) or is_scenes_folder(entry.root):
+        return f'Write the scenes first: {scenes_command(entry.root or "DIR")}'
+    recipe = recipe_of(entry)
+    if recipe is None:
         return f'{PAGE} says how to prepare each data set'
-    if path and osp.isdir(leaf.root) and _is_written(cure, path):
-        return f'Write it first: {_command(leaf, cure)} ({PAGE}, {cure.section})'
-    return f'{PAGE} ({cure.section}) says what to download and where it lands'
+    # Whether a converter writes this, as opposed to what is downloaded.
+    written = bool(recipe.command) and (not recipe.own or 'aug' in osp.basename(path).lower())
+    written = path.endswith(recipe.ending) if recipe.ending else written
+    if path and osp.isdir(entry.root) and written:
+        return f'Write it first: {_fill_in(entry, recipe)} ({PAGE}, {recipe.section})'
+    return f'{PAGE} ({recipe.section}) says what to download and where it lands'
 
 
-def command_of(leaf: Leaf) -> str:
-    """The command that writes a data set's labels; '' where there is none, or where it reads those of the
-    download.
-    """
-    cure = cure_of(leaf)
-    return (
-        '' if cure is None or cure.own and cure.own == osp.basename(_labels(leaf)) else _command(leaf, cure)
-    )
+def command_of(entry: Entry) -> str:
+    """The command that writes a data set's labels; '' without one, or where it reads those of the download."""
+    recipe = recipe_of(entry)
+    if recipe is None or recipe.own and recipe.own == osp.basename(_labels(entry)):
+        return ''
+    return _fill_in(entry, recipe)
 
 
-def how_to_remake(leaf: Leaf, path: str) -> str:
+def hint_rebuild(entry: Entry, path: str) -> str:
     """What to do about a label file that is not as it was written; '' where that is not known here.
 
     Args:
-        leaf (Leaf): The data set.
+        entry (Entry): The data set.
         path (str): The file.
     """
-    cure, command = cure_of(leaf), command_of(leaf)
-    if cure is None:
+    recipe, command = recipe_of(entry), command_of(entry)
+    if recipe is None:
         return ''
     if not command:
-        return f'It is part of the download: unpack that again ({PAGE}, {cure.section})'
-    if not path.endswith(cure.ending):
+        return f'It is part of the download: unpack that again ({PAGE}, {recipe.section})'
+    if not path.endswith(recipe.ending):
         kind = next((kind for kind in KINDS if kind in path), KINDS[0])
-        return f'Set --cfg-options {leaf.key}.seg_map_suffix={kind}{cure.ending}; {command} writes them'
-    return f'{command}{cure.anew}'
+        return f'Set --cfg-options {entry.key}.seg_map_suffix={kind}{recipe.ending}; {command} writes them'
+    return f'{command}{recipe.anew}'
 
 
-def _command(leaf: Leaf, cure: Cure) -> str:
-    root = leaf.root.rstrip('/') or 'DIR'
-    kind = ' --gt-dir gtCoarse' if 'gtCoarse' in _labels(leaf) else ''
-    return cure.command.format(root=root, devkit=osp.dirname(root) or '.', kind=kind)
+def _fill_in(entry: Entry, recipe: Recipe) -> str:
+    root = entry.root.rstrip('/') or 'DIR'
+    kind = ' --gt-dir gtCoarse' if 'gtCoarse' in _labels(entry) else ''
+    return recipe.command.format(root=root, devkit=osp.dirname(root) or '.', kind=kind)
 
 
-def _labels(leaf: Leaf) -> str:
+def _labels(entry: Entry) -> str:
     """The folder of the labels, as the config has it."""
-    prefix = leaf.cfg.get('data_prefix')
-    return str(prefix.get('seg_map_path') or '').rstrip('/') if isinstance(prefix, dict) else ''
-
-
-def _is_written(cure: Cure, path: str) -> bool:
-    """Whether a converter writes this, as opposed to what is downloaded."""
-    if cure.ending:
-        return path.endswith(cure.ending)
-    return bool(cure.command) and (not cure.own or 'aug' in osp.basename(path).lower())
+    return str(entry.prefix.get('seg_map_path') or '').rstrip('/')

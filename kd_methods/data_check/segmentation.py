@@ -1,195 +1,221 @@
-"""Look at a data set of semantic segmentation."""
+"""Look at a data set of semantic segmentation: its files, and what the values in its label maps stand for."""
 
-import copy
-import inspect
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from mmengine.registry import DefaultScope
 from mmseg.datasets import BaseSegDataset
 
-from kd_methods.data_check.findings import NOTE, STOPS, WRONG, listed
-from kd_methods.data_check.heads import IGNORED, Head
-from kd_methods.data_check.labels import Labels, class_names, judge
-from kd_methods.data_check.pairing import Folders, find_labels_alone, pair
-from kd_methods.data_check.pipeline import Reading, reading_of
-from kd_methods.data_check.problems import say_of_files
-from kd_methods.data_check.scan import Sample
-from kd_methods.data_check.splits import Effort, Split
-from kd_methods.datasets.entries import Leaf, owners
+from kd_methods.data_check.findings import NOTE, STOPS, WRONG, EntryReport, first_files
+from kd_methods.data_check.head_classes import Head
+from kd_methods.data_check.pairing import find_labels_alone, pair
+from kd_methods.data_check.pipeline import PipelineInfo, build_without_pipeline, pipeline_info
+from kd_methods.data_check.recipes import hint_rebuild, recipe_of
+from kd_methods.data_check.scan import Sample, ScanBudget
+from kd_methods.datasets.cityscapes_labels import LABELS
+from kd_methods.datasets.entries import Entry
 from kd_methods.utils.errors import is_own_error
+from kd_methods.utils.text import first_few
 
-# A crop of the image's size can be taken of a larger label; a metric compares the whole of both.
-_KINDS_OF_METRICS = {'label larger': 'label size'}
+_HIGHEST_ID = max(label.id for label in LABELS)  # of Cityscapes
+_BINARY = (
+    'In masks of 0 and 255, 255 has to become 1: write them anew as `mask // 255`, with the classes '
+    '(background, object)'
+)
+
+
+class Labels:
+    """How a data set numbers its classes, and what was seen of them.
+
+    Args:
+        classes (Sequence[str]): Names of the classes; none where the data set does not say.
+        zero (bool): ``reduce_zero_label``: 0 is ignored, classes begin at 1.
+        label_map (dict[int, int] | None): Values that stand for another one.
+        ignored (int | None): The value, after these two, that heads or metrics ignore.
+
+    Attributes:
+        raw (np.ndarray): Number of pixels of each value in the files.
+        pixels (np.ndarray): Number of pixels of each value after these two.
+        images (np.ndarray): Number of images with it.
+        beyond (list[tuple[str, str]]): Files with values that are neither a class nor ignored, and those.
+    """
+
+    def __init__(
+        self,
+        classes: Sequence[str],
+        zero: bool = False,
+        label_map: dict[int, int] | None = None,
+        ignored: int | None = 255,
+    ) -> None:
+        self.count, self.zero = len(classes), zero
+        self.raw, self.pixels, self.images = np.zeros((3, 256), np.int64)
+        self.beyond: list[tuple[str, str]] = []
+        self.meaning = meanings(zero, label_map)
+        self.foreign = (self.meaning >= self.count) & (self.meaning != ignored) & bool(classes)
+        k, skipped = self.count, np.flatnonzero((self.meaning == ignored) & (self.meaning >= self.count))
+        also = f', and {" or ".join(map(str, skipped))} for ignored' if len(skipped) else ''
+        numbers = f'{int(zero)} to {k - 1 + int(zero)}{also}'
+        self.expected = f'values of its label_map, for {k} classes' if label_map else numbers
+
+    def add(self, path: str, values: np.ndarray) -> None:
+        """Take in the values of a file."""
+        self.raw += values
+        pixels = np.bincount(self.meaning, values, 256).astype(np.int64)
+        self.pixels += pixels
+        self.images += pixels > 0
+        foreign = np.flatnonzero(self.foreign & (values > 0))
+        if len(foreign):
+            self.beyond.append((path, first_few(foreign.tolist(), 6)))
+
+
+def meanings(zero: bool, label_map: dict[int, int] | None) -> np.ndarray:
+    """What mmseg's LoadAnnotations makes of each of the values 0 to 255."""
+    values = np.arange(256)
+    if zero:
+        values = np.where((values == 0) | (values == 255), 255, values - 1)
+    result = values.copy()
+    for old, new in (label_map or {}).items():
+        result[values == old] = new
+    return result.clip(0, 255)
 
 
 def look_at_segmentation(
-    leaf: Leaf, scope: str | None, heads: list[Head], ignoring: dict[str, Any], effort: Effort
-) -> Split:
+    entry: Entry, scope: str | None, heads: list[Head], ignored: int | None, budget: ScanBudget
+) -> EntryReport:
     """List a data set of mmseg, pair its files, read them and judge the labels.
 
     Args:
-        leaf (Leaf): Its place in the config.
+        entry (Entry): Its place in the config.
         scope (str | None): Registry scope of the config.
-        heads (list[Head]): That are trained on labels.
-        ignoring (dict[str, Any]): The label that is ignored by each of those who get the labels, by config
-            key.
-        effort (Effort): How much is looked at.
+        heads (list[Head]): Heads that are trained on labels.
+        ignored (int | None): The label that heads or metrics ignore; None where they do not agree.
+        budget (ScanBudget): How much is read.
     """
-    split = Split(leaf, unit='pixels')
-    if effort.quick and not _lists_simply(leaf.cls):
-        return split
-    dataset = _build(split, scope, effort.quick)
-    split.classes = class_names(split, getattr(dataset, 'metainfo', {}))
-    if dataset is None:
-        return split
-    reading = reading_of(leaf, scope)
+    report, info = EntryReport(entry, unit='pixels'), pipeline_info(entry, scope)
+    if budget.quick and not _lists_simply(entry.cls):
+        return report
+    try:
+        dataset = build_without_pipeline(entry, scope)
+    except Exception as error:  # anybody's class
+        if is_own_error(error):
+            report.say(STOPS, str(error), isinstance(error, FileNotFoundError))
+        elif not budget.quick:
+            report.say(WRONG, f'{entry.name} cannot be built: {type(error).__name__}: {error}')
+        return report
+    report.take_classes(dataset.metainfo.get('classes'))
     infos = [dataset.get_data_info(i) for i in range(len(dataset))]
-    split.images = [info['img_path'] for info in infos if info.get('img_path')]
-    samples = [
-        Sample(
-            info.get('img_path') if reading.image else None,
-            info.get('seg_map_path') if reading.label else None,
-            info.get('x_path') if reading.x else None,
-        )
-        for info in infos
-    ]
-    if reading.unknown:
-        split.say(
-            NOTE,
-            f'not all is looked at: {listed(reading.unknown)} of the pipeline reads or changes files in a '
-            'way that is not known here.',
-        )
-    _check_zero(split, dataset, reading)
-    _check_named(split, dataset, infos, reading)
-    folders = Folders()
-    whole = pair(split, dataset, samples, folders, reading.skips)
-    split.labels = sum(s.label is not None for s in whole) if reading.label else None
-    split.x = sum(s.x is not None for s in whole) if reading.x else None
-    if not effort.quick and reading.label:
-        find_labels_alone(split, dataset, folders)
-    if not reading.image and not reading.label:
-        return split
-    first = infos[0] if infos else {}
-    labels = Labels(
-        split.classes,
-        bool(first.get('reduce_zero_label')),
-        first.get('label_map'),
-        ignoring,
-        {IGNORED, dataset.ignore_index, *ignoring.values()},
-    )
-    _read(split, whole, reading, labels, effort)
-    judge(split, labels, heads)
-    return split
-
-
-def _read(split: Split, samples: list[Sample], reading: Reading, labels: Labels, effort: Effort) -> None:
-    chosen = effort.choose(samples)
-    problems, measured = [], split.leaf.split != 'train'
-    for seen, sample in zip(effort.read(split.leaf.key, chosen, reading), chosen):
-        problems += [
-            (_KINDS_OF_METRICS.get(kind, kind) if measured else kind, *rest) for kind, *rest in seen.problems
-        ]
-        if seen.size is not None:
-            split.sizes[seen.size] += 1
-        if seen.values is not None:
-            labels.add(sample.label, seen.values)
-    split.looked, split.sampled = len(chosen), len(chosen) < len(samples)
-    say_of_files(split, problems, _lived_with(reading))
-    occurring = np.flatnonzero(labels.pixels[: len(labels.classes)])
-    split.used = int(occurring.max()) + 1 if len(occurring) else None
-    split.counts, split.with_class = (
-        labels.pixels[: len(labels.classes)],
-        labels.images[: len(labels.classes)],
-    )
-
-
-def _lived_with(reading: Reading) -> set[str]:
-    """Problems that end no run of such a pipeline."""
-    return {kind for kind, lives in (('image', reading.skips), ('label size', reading.resizes)) if lives}
+    report.images = [sample['img_path'] for sample in infos if sample.get('img_path')]
+    read = dict(img_path=info.image, seg_map_path=info.label, x_path=info.x)
+    samples = [Sample(*(sample.get(key) if on else None for key, on in read.items())) for sample in infos]
+    _check_pipeline(report, dataset, infos, info)
+    whole = pair(report, dataset, samples, info.skips)
+    report.labels = sum(s.label is not None for s in whole) if info.label else None
+    report.x = sum(s.x is not None for s in whole) if info.x else None
+    if not budget.quick and info.label:
+        find_labels_alone(report, dataset)
+    if info.image:
+        first = infos[0] if infos else {}
+        zero = bool(first.get('reduce_zero_label'))
+        labels = Labels(report.classes, zero, first.get('label_map'), ignored)
+        _read(report, whole, info, labels, budget)
+        _judge(report, labels, heads)
+    return report
 
 
 def _lists_simply(cls: type) -> bool:
-    """Whether a data set's listing is mmseg's plain one or of this project: quick, and known to do nothing
-    else.
-    """
+    """Whether a data set's listing is mmseg's plain one or of this project: quick, and all that is read."""
     listing = cls.load_data_list
-    if not _reads_what_it_lists(cls):
-        return False
-    return (
-        listing.__module__.split('.')[0] == 'kd_methods'
-        or listing.__qualname__ == 'BaseSegDataset.load_data_list'
-    )
+    plain = listing.__qualname__ == 'BaseSegDataset.load_data_list'
+    return _reads_what_it_lists(cls) and (plain or listing.__module__.startswith('kd_methods.'))
 
 
 def _reads_what_it_lists(cls: type) -> bool:
-    """Whether no code of the data set's own may read other files than it lists."""
+    """Whether no code of the class may read other files than it lists."""
     return cls.prepare_data is BaseSegDataset.prepare_data and cls.__getitem__ is BaseSegDataset.__getitem__
 
 
-def _build(split: Split, scope: str | None, quick: bool) -> Any:
-    """The data set without its pipeline; None, and a finding, where that fails."""
-    cfg = copy.deepcopy(dict(split.leaf.cfg))
-    kind = cfg.pop('type')
-    scope = cfg.pop('_scope_', None) or scope
-    cfg['pipeline'] = []
-    cfg.pop('lazy_init', None)  # or it would fail later
-    parameters = inspect.signature(split.leaf.cls).parameters.values()
-    if any(p.name == 'serialize_data' or p.kind is p.VAR_KEYWORD for p in parameters):
-        cfg['serialize_data'] = False  # which fails where there is no image at all
-    for without_x in (False, True):
-        try:
-            with DefaultScope.overwrite_default_scope(scope):
-                return split.leaf.cls(**cfg)
-        except Exception as error:  # a data set of anybody's
-            if is_own_error(error):
-                split.say(STOPS, str(error), isinstance(error, FileNotFoundError))
-            elif not quick:
-                split.say(WRONG, f'{kind} cannot be built: {type(error).__name__}: {error}')
-            prefix = cfg.get('data_prefix') or {}
-            if without_x or not isinstance(error, FileNotFoundError) or 'x_path' not in prefix:
-                return None
-            cfg['data_prefix'] = {
-                k: v for k, v in prefix.items() if k != 'x_path'
-            }  # the rest can be looked at
-    return None
-
-
-def _check_zero(split: Split, dataset: Any, reading: Reading) -> None:
-    """mmseg's LoadAnnotations refuses another ``reduce_zero_label`` than that of the data set."""
-    own = getattr(dataset, 'reduce_zero_label', False)
-    if reading.label and reading.zero is not None and reading.zero != own:
-        split.say(
+def _check_pipeline(report: EntryReport, dataset: Any, infos: list[dict], info: PipelineInfo) -> None:
+    """What is not known of the pipeline, what LoadAnnotations refuses, and what it reads and no sample names."""
+    entry, zero = report.entry, getattr(dataset, 'reduce_zero_label', False)
+    if info.unknown:
+        unknown = first_few(info.unknown, 10)
+        report.say(NOTE, f'not all is looked at: it is not known here what {unknown} of the pipeline does.')
+    if info.label and info.zero not in (None, zero):
+        report.say(
             STOPS,
-            f'LoadAnnotations of the pipeline has reduce_zero_label={reading.zero}, {split.leaf.name} has '
-            f'{own}. Give both the same: True where 0 is unlabelled and classes begin at 1.',
+            f'LoadAnnotations of the pipeline has reduce_zero_label={info.zero}, {entry.name} has {zero}. '
+            'Give both the same: True where 0 is unlabelled and classes begin at 1.',
+        )
+    named = all(sample.get('seg_map_path') for sample in infos)
+    if info.label and not named and _reads_what_it_lists(entry.cls):
+        report.say(
+            STOPS,
+            f'LoadAnnotations of the pipeline reads labels, and {entry.name} names none. Set --cfg-options '
+            f'{entry.key}.data_prefix.seg_map_path=DIR; or, for images without labels, take it out.',
         )
 
 
-def _check_named(split: Split, dataset: Any, infos: list[dict], reading: Reading) -> None:
-    """What the pipeline reads and no sample names."""
-    leaf, prefix = split.leaf, split.leaf.cfg.get('data_prefix') or {}
-    if not _reads_what_it_lists(leaf.cls):
-        return
-    if reading.label and not all(info.get('seg_map_path') for info in infos):
-        split.say(
-            STOPS,
-            f'LoadAnnotations of the pipeline reads labels, and {leaf.name} names none '
-            f'(data_prefix={prefix}). Set --cfg-options {leaf.key}.data_prefix.seg_map_path=DIR; or, for '
-            'images without labels, take LoadAnnotations out of the pipeline.',
+def _read(
+    report: EntryReport, samples: list[Sample], info: PipelineInfo, labels: Labels, budget: ScanBudget
+) -> None:
+    """Read samples: problems, sizes, and the values of the labels."""
+    chosen, problems = budget.choose(samples), []
+    for seen, sample in zip(budget.read(report.entry.key, chosen), chosen):
+        problems += seen.problems
+        if seen.size is not None:
+            report.sizes[seen.size] += 1
+        if seen.values is not None:
+            labels.add(sample.label, seen.values)
+    if report.entry.split != 'train':  # a crop can be taken of a larger label; a metric compares all of it
+        problems = [('label size' if kind == 'label larger' else kind, *rest) for kind, *rest in problems]
+    report.looked, report.sampled = len(chosen), len(chosen) < len(samples)
+    softened = {'image': info.skips, 'label size': info.resizes}
+    report.say_of_files(problems, [kind for kind, soft in softened.items() if soft])
+    report.counts, report.with_class = labels.pixels[: labels.count], labels.images[: labels.count]
+    occurring = np.flatnonzero(report.counts)
+    report.used = int(occurring.max()) + 1 if len(occurring) else None
+
+
+def _judge(report: EntryReport, labels: Labels, heads: Sequence[Head]) -> None:
+    """Say what is wrong with the values of the labels, given the heads that would be trained with them."""
+    entry, raw = report.entry, np.flatnonzero(labels.raw).tolist()
+    seen = np.flatnonzero(labels.pixels).tolist()
+    if labels.beyond:
+        refused = any(head.refuses(label) for head in heads for label in seen)
+        report.say(
+            STOPS if refused and entry.split == 'train' else WRONG,
+            f'{report.part_read(len(labels.beyond), "label files")} with values that are no class: '
+            f'{first_files(labels.beyond)}. Expected: {labels.expected} ({entry.name}, '
+            f'reduce_zero_label={labels.zero}). {_why_beyond(entry, labels, raw)}.',
         )
-    unread = (
-        'x_path' in prefix and 'x_path' not in dataset.data_prefix
-    )  # left out by _build, which has said why
-    if reading.x and not unread and not all(info.get('x_path') for info in infos):
-        cure = f'Set --cfg-options {leaf.key}.data_prefix.x_path=DIR'
-        if 'kd_methods.RGBXDataset' not in owners(leaf.cls):
-            cure = (
-                'That takes a data set with X (NYUv2Dataset, CityscapesDisparityDataset, SceneDataset, one '
-                'of your own with RGBXDataset) and its data_prefix.x_path'
-            )
-        split.say(
-            STOPS,
-            f'LoadXFromFile of the pipeline reads X, and {leaf.name} names none. {cure}; or take '
-            'LoadXFromFile out of the pipeline.',
+    elif seen and labels.count and not report.counts.any():
+        binary = f' {_BINARY}.' if raw == [0, 255] else ''
+        text = f'the files hold {first_few(raw, 10)} alone, which is ignored'
+        report.say(WRONG, f'no pixel of the labels has a class: {text}. Expected: {labels.expected}.{binary}')
+    elif raw == [0, 255] and labels.count > 1 and not labels.zero:
+        learnt = f'only the first of the {labels.count} classes would be learnt'
+        report.say(WRONG, f'the label files hold 0 and 255 alone, and 255 is ignored: {learnt}. {_BINARY}.')
+
+
+def _why_beyond(entry: Entry, labels: Labels, raw: list[int]) -> str:
+    """The likely reason of values that are no class, and the cure."""
+    recipe, path, count = recipe_of(entry), labels.beyond[0][0], labels.count
+    highest = int(labels.meaning[labels.foreign & (labels.raw > 0)].max())
+    if raw == [0, 255]:
+        return _BINARY
+    if path.lower().endswith(('.jpg', '.jpeg')):
+        return 'JPEG changes the values of labels: write PNG from what they were made of'
+    if recipe and recipe.ending and highest <= _HIGHEST_ID:
+        what = 'under the name of train ids' if path.endswith(recipe.ending) else 'not train ids'
+        return f'These are ids, {what}. {hint_rebuild(entry, path)}'
+    if not labels.zero and highest == count and 0 in raw:
+        return (
+            f'There are {count + 1} values for {count} classes. If 0 is unlabelled, set '
+            'reduce_zero_label=True, of the data set and of LoadAnnotations; if it is a class '
+            '(background), name it in metainfo.classes and add 1 to num_classes'
         )
+    return hint_rebuild(entry, path) or (
+        f'Number the classes in the label files from {int(labels.zero)} on, without gaps, and name all of '
+        'them in metainfo.classes, with as many num_classes in the heads; pixels to ignore get the '
+        'ignore_index of all heads and metrics'
+    )

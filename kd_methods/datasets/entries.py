@@ -4,6 +4,7 @@
 :func:`with_pipeline`, :func:`map_datasets` and :func:`steps_in` find or change one part.
 """
 
+import inspect
 import os.path as osp
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,6 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 
 from kd_methods.utils.files import is_local
-from kd_methods.utils.text import constructor_arguments
 
 _FOREIGN = ('Albu',)  # its transforms are another package's
 _WHERE = ('data_root', 'data_prefix', 'ann_file')  # arguments that say where files are
@@ -110,8 +110,8 @@ def _inside(outer: Entry, scope: str | None) -> Iterator[Entry]:
 
 def _takes(cls: type | None, name: str) -> bool:
     """Whether a class may take an argument; one that is not known may."""
-    names, complete = constructor_arguments(cls) if cls else ((), False)
-    return name in names or not complete
+    parameters = inspect.signature(cls).parameters if cls else {}
+    return not cls or name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())
 
 
 def unwrap(dataset: dict) -> dict:

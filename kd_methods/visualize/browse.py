@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS, init_default_scope
 from mmengine.structures import BaseDataElement
 
-from kd_methods.data_check.paths import check_places
+from kd_methods.data_check.paths import check_paths
 from kd_methods.datasets.entries import as_list, entries_of, kind_of, steps_in
 from kd_methods.utils.errors import is_own_error
 from kd_methods.visualize import draw
@@ -97,7 +97,7 @@ def contact_sheet(
     scope = cfg.get('default_scope') or 'mmengine'
     init_default_scope(scope)
     only = Config({key: loader, 'default_scope': scope})
-    check_places(only, split)  # no metric has a say here
+    check_paths(only, split)  # no metric has a say here
     steps = next(entries_of(only, split))[0].steps
     with _named(f'{key}.dataset: {dataset_cfg.get("type")} cannot be built'):
         dataset = DATASETS.build(_with_holes(copy.deepcopy(dataset_cfg)))

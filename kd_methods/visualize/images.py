@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DATASETS
 
-from kd_methods.data_check.paths import check_places
+from kd_methods.data_check.paths import check_paths
 from kd_methods.datasets.entries import unwrap
 from kd_methods.distill.channels import ChannelLayout
 from kd_methods.networks.config import load_config
@@ -95,7 +95,7 @@ def pictures_by_index(cfg: Config, indices: Sequence[int]) -> list[Picture]:
         FileNotFoundError: The data is not there.
         ValueError: There is no such number.
     """
-    check_places(Config(dict(test_dataloader=cfg.test_dataloader)), 'test')  # no metric has a say here
+    check_paths(Config(dict(test_dataloader=cfg.test_dataloader)), 'test')  # no metric has a say here
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     wrong = [i for i in indices if not 0 <= i < len(dataset)]
     if wrong:

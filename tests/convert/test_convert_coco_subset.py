@@ -13,7 +13,7 @@ from toys import ROOT, load_tool
 import kd_methods  # noqa: F401
 from kd_methods.convert import coco_subset
 from kd_methods.convert.coco_subset import RECORD, choose, classes_of, config_options, write_subset
-from kd_methods.data_check.paths import check_places
+from kd_methods.data_check.paths import check_paths
 from kd_methods.networks.config import load_config
 from kd_methods.scenes.writer import write_scenes
 from kd_methods.utils.files import exclusive_folder
@@ -172,7 +172,7 @@ def test_the_options_make_a_config_read_it(coco, tmp_path, monkeypatch, base):
     monkeypatch.chdir(tmp_path)
     write_subset(coco, 'small', train=5, val=3)
     cfg = config_of(base, 'small')
-    check_places(cfg, 'train', 'val', 'test')
+    check_paths(cfg, 'train', 'val', 'test')
     # The categories of the scenes are not those of COCO, of which a config for COCO speaks.
     classes = dict(classes=classes_of('small'))
     cfg.merge_from_dict(

@@ -9,13 +9,13 @@ import pytest
 from mmengine.config import Config
 from raw_segmentation import config, data_set, write_split
 
+from kd_methods.data_check.look import check_datasets
 from kd_methods.data_check.page import check_data
-from kd_methods.data_check.quick import check_datasets
 
 
 @pytest.fixture
 def small(tmp_path) -> SimpleNamespace:
-    """A data set of 6 and 3 pairs that has nothing wrong: `.root`, `.cfg`, `.train` (its data set's config)."""
+    """A good data set of 6 and 3 pairs: `.root`, `.cfg`, `.train` and `.val` (its data sets' configs)."""
     write_split(tmp_path, 'train', 6)
     write_split(tmp_path, 'val', 3)
     cfg = config(data_set(tmp_path, 'train'), data_set(tmp_path, 'val'))

@@ -1,4 +1,4 @@
-"""Data that a run can read: no sentence of the quick look stops it, and the whole check finds nothing wrong."""
+"""Data that a run can read: the quick look does not stop it, and the whole check finds nothing wrong."""
 
 import re
 import warnings
@@ -277,7 +277,7 @@ def test_a_list_of_loaders_and_no_model(small, quick, wrong):
 
 def test_nothing_is_warned_about_on_a_good_data_set(tmp_path):
     """mmseg's own warnings included: a log begins with them otherwise."""
-    from kd_methods.data_check.quick import check_datasets
+    from kd_methods.data_check.look import check_datasets
 
     write_split(tmp_path, 'train', 2)
     with warnings.catch_warnings():

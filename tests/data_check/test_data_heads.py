@@ -6,7 +6,7 @@ from mmengine.config import Config
 from raw_segmentation import config, data_set, head, label_map, put, write_split
 from toys import write_config
 
-from kd_methods.data_check.heads import heads_of
+from kd_methods.data_check.head_classes import heads_of
 
 
 def keys(model: dict, teacher: bool = True) -> dict[str, int]:
@@ -178,24 +178,16 @@ def test_a_run_is_refused_where_the_loss_of_a_head_stops(values, loss, ignored, 
 @pytest.mark.filterwarnings('ignore:Default ``avg_non_ignore``')
 @pytest.mark.parametrize('value', [77, 255])
 def test_what_one_head_alone_ignores_is_refused(value, small, quick):
-    with_values(small, value)
+    label = with_values(small, value)
     small.cfg.model.auxiliary_head = head(ignore_index=77)
     small.train.ignore_index = 77
-    assert not all(
-        trains(cfg, with_values(small, value))
-        for cfg in (small.cfg.model.decode_head, small.cfg.model.auxiliary_head)
-    )
+    heads = (small.cfg.model.decode_head, small.cfg.model.auxiliary_head)
+    assert not all(trains(cfg, label) for cfg in heads)
     said = quick(small.cfg)
-    assert (
-        said.startswith('refused')
-        and (
-            'Expected: 0 to 2 (BaseSegDataset, reduce_zero_label=False). model.decode_head.ignore_index=255, '
-            'model.auxiliary_head.ignore_index=77 alone decides what is ignored, not the data set'
-        )
-        in said
-    )
-    options = dict(option.strip(',').split('=') for option in said.split('--cfg-options ')[1].split()[:2])
-    small.cfg.merge_from_dict({key: int(number) for key, number in options.items()})
+    assert said.startswith('refused') and 'Expected: 0 to 2 (BaseSegDataset, reduce_zero_label=False)' in said
+    assert 'pixels to ignore get the ignore_index of all heads and metrics' in said
+    for cfg in heads:
+        cfg.ignore_index = value
     assert quick(small.cfg) == ''
 
 
@@ -214,8 +206,7 @@ def test_metrics_ignore_what_they_are_told(small, quick, wrong):
     small.cfg.val_evaluator = dict(type='IoUMetric')
     small.val.ignore_index = 77
     assert quick(small.cfg).startswith('warned: val_dataloader.dataset: ')
-    assert 'val_evaluator.ignore_index=255 alone decides what is ignored' in quick(small.cfg)
-    assert '--cfg-options val_evaluator.ignore_index=77,' in quick(small.cfg)
+    assert 'Expected: 0 to 2, and 255 for ignored' in quick(small.cfg)
     small.cfg.val_evaluator.ignore_index = 77
     assert quick(small.cfg) == ''
 
@@ -224,17 +215,3 @@ def test_what_a_teacher_ignores_does_not_count(distillation, wrong):
     """It is trained on nothing."""
     distillation.model.teacher.decode_head = dict(ignore_index=77)
     assert wrong(distillation) == []
-
-
-def test_labels_of_padding_are_noted(small, notes):
-    small.cfg.model.data_preprocessor = dict(type='SegDataPreProcessor', size=(64, 64))
-    assert notes(small.cfg) == []
-    with_values(small, 77)
-    small.cfg.model.decode_head.ignore_index = 77
-    (note,) = notes(small.cfg)
-    assert 'seg_pad_val=255, at which the loss of model.decode_head (ignore_index=77) would stop' in note
-    assert note.endswith('--cfg-options model.data_preprocessor.seg_pad_val=77.')
-    small.cfg.model.data_preprocessor.seg_pad_val = 77
-    assert notes(small.cfg) == []
-    small.cfg.model.data_preprocessor = dict(type='SegDataPreProcessor')  # which pads nothing
-    assert notes(small.cfg) == []

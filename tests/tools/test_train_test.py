@@ -14,7 +14,7 @@ from mmengine.config import Config
 from mmengine.runner import Runner
 from toys import ROOT, load_tool, run_script
 
-from kd_methods.data_check.quick import check_datasets
+from kd_methods.data_check.look import check_datasets
 from kd_methods.engine import cli
 
 

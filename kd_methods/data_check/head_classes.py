@@ -1,0 +1,129 @@
+"""How many classes the networks of a config tell apart, without building them."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+from mmengine.config import Config
+
+from kd_methods.data_check.findings import NOTE, STOPS, WRONG, EntryReport, Finding
+from kd_methods.datasets.entries import as_list, kind_of
+from kd_methods.networks.config import is_distillation, resolve_model_cfg
+
+# Where heads are, and what they classify.
+_HEADS = dict(
+    decode_head='pixels',
+    auxiliary_head='pixels',
+    bbox_head='objects',
+    mask_head='objects',
+    **{'roi_head.bbox_head': 'objects', 'roi_head.mask_head': 'objects'},
+)
+_OTHER_CLASSES = ('STDCHead',)  # learns edges, whatever the data set's classes
+_BY_TEXT = ('text_encoder', 'language_model')  # classes are words there, and num_classes their largest number
+IGNORED = 255  # where no ignore_index is given, in mmseg
+
+
+class Head(NamedTuple):
+    """A head that classifies.
+
+    Attributes:
+        key (str): Of its number of classes: ``'model.decode_head.num_classes'``.
+        classes (int): That number.
+        cfg (dict): The head's config.
+        unit (str): What it classifies: 'pixels' or 'objects'.
+        teacher (bool): It is the teacher's.
+    """
+
+    key: str
+    classes: int
+    cfg: dict
+    unit: str
+    teacher: bool = False
+
+    @property
+    def ignored(self) -> Any:
+        """The label that its losses leave out."""
+        return self.cfg.get('ignore_index', IGNORED)
+
+    def refuses(self, label: int) -> bool:
+        """Whether its loss ends a training at a label: cross entropy does, mmseg's default."""
+        losses = [kind_of(loss) for loss in as_list(self.cfg.get('loss_decode')) if isinstance(loss, dict)]
+        strict = 'CrossEntropyLoss' in losses or not any(key.startswith('loss') for key in self.cfg)
+        return strict and label != self.ignored and label >= self.classes
+
+
+def heads_of(cfg: Config, teacher: bool = True) -> list[Head]:
+    """The heads of a config's network, or of its student and teacher.
+
+    Args:
+        cfg (Config): A plain config or one of a distillation.
+        teacher (bool): Also the teacher's heads. Defaults to True.
+    """
+    model = cfg.get('model') or {}
+    if not is_distillation(cfg):
+        return list(_heads(model, 'model'))
+    heads = []
+    for name in ('architecture', 'teacher') if teacher else ('architecture',):
+        if isinstance(model.get(name), dict):
+            entry = {key: value for key, value in model[name].items() if key != 'pretrained'}  # no download
+            found = _heads(resolve_model_cfg(entry, f'model.{name}'), f'model.{name}')
+            heads += [head._replace(teacher=name == 'teacher') for head in found]
+    return heads
+
+
+def _heads(model: dict, key: str) -> Iterator[Head]:
+    for path, unit in _HEADS.items() if not any(name in model for name in _BY_TEXT) else ():
+        entry: Any = model
+        for part in path.split('.'):
+            entry = entry.get(part) if isinstance(entry, dict) else None
+        for i, head in enumerate(as_list(entry)):
+            place = f'{key}.{path}.{i}' if isinstance(entry, (list, tuple)) else f'{key}.{path}'
+            classes = head.get('num_classes') if isinstance(head, dict) else None
+            if isinstance(classes, int) and kind_of(head) not in _OTHER_CLASSES:
+                yield Head(f'{place}.num_classes', classes, head, unit)
+
+
+def ignored_by(cfg: Config, split: str, heads: Sequence[Head]) -> int | None:
+    """The label that all readers of the labels of a split ignore; None where they do not agree.
+
+    In training the readers are the student's heads, else the metrics. mmseg's data sets have an
+    ``ignore_index`` too, which neither asks.
+    """
+    values = {head.ignored for head in heads}
+    if split != 'train':
+        metrics = [m for m in as_list(cfg.get(f'{split}_evaluator')) if kind_of(m).endswith('IoUMetric')]
+        values = {metric.get('ignore_index', IGNORED) for metric in metrics}
+    values = values or {IGNORED}
+    return values.pop() if len(values) == 1 else None
+
+
+def judge_heads(heads: Sequence[Head], count: int, reports: Sequence[EntryReport]) -> list[Finding]:
+    """Compare the heads with the classes of data sets.
+
+    Args:
+        heads (Sequence[Head]): Of the networks.
+        count (int): Number of classes.
+        reports (Sequence[EntryReport]): Of the data sets that have these classes.
+    """
+    findings, keys = [], [report.entry.key for report in reports]
+    used = max((report.used for report in reports if report.used is not None), default=0)
+    for teacher in (False, True):
+        # One output may stand for two classes.
+        those = [
+            h for h in heads if h.teacher == teacher and h.classes != count and (h.classes, count) != (1, 2)
+        ]
+        if not those or not count:
+            continue
+        text = (
+            f'{" and ".join(f"{head.key}={head.classes}" for head in those)}, but {" and ".join(keys)} '
+            f'({reports[0].entry.name}) {"has" if len(keys) == 1 else "have"} {count} classes'
+        )
+        options = ' '.join(f'{head.key}={count}' for head in those)
+        cure = (
+            f'Set --cfg-options {options}; or, if the network is right, name its classes in '
+            f'{keys[0]}.metainfo=dict(classes=(...)).'
+        )
+        level = STOPS if any(head.classes < used for head in those) else WRONG
+        if teacher:
+            level, cure = NOTE, "Its features can teach; losses on the teacher's logits cannot."
+        findings.append(Finding(f'{text}. {cure}', level))
+    return findings

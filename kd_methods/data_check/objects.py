@@ -1,0 +1,179 @@
+"""Look at a data set of objects whose annotations are one JSON file in COCO's form."""
+
+import contextlib
+import io
+import json
+import os.path as osp
+from typing import Any
+
+import numpy as np
+
+from kd_methods.data_check.findings import NOTE, STOPS, WRONG, EntryReport, first_files, part_of
+from kd_methods.data_check.pairing import Folders
+from kd_methods.data_check.pipeline import build_without_pipeline, pipeline_info
+from kd_methods.data_check.recipes import hint_missing
+from kd_methods.data_check.scan import Sample, ScanBudget
+from kd_methods.datasets.entries import Entry, owners
+from kd_methods.utils.text import first_few
+
+QUICK_BYTES = 2 * 2**20  # a larger JSON takes a quick look longer than a fifth of a second
+
+# Of single annotations: what is said, how bad it is, and the cure.
+_FAULTS = dict(
+    image_id=('of images that the file does not have', WRONG, 'Take them out, or add the images.'),
+    category_id=('with a category that the file does not have', WRONG, 'Add it, or take them out.'),
+    bbox=('with a box beyond the image', NOTE, 'Boxes are x, y, width, height: are these x1, y1, x2, y2?'),
+    segmentation=(
+        'without a segmentation, which the pipeline reads',
+        STOPS,
+        'Set with_mask=False or add it.',
+    ),
+)
+
+
+def is_coco(cls: type | None) -> bool:
+    """Whether a data set reads its JSON file as mmdet's CocoDataset does."""
+    methods = [getattr(cls, name, None) for name in ('load_data_list', 'parse_data_info')]
+    own = all(getattr(m, '__qualname__', '').startswith('CocoDataset.') for m in methods)
+    return own and 'mmdet.CocoDataset' in owners(cls)
+
+
+def look_at_coco(entry: Entry, scope: str | None, budget: ScanBudget) -> EntryReport:
+    """Check the annotations of a data set against its classes and its images.
+
+    Args:
+        entry (Entry): Its place in the config.
+        scope (str | None): Registry scope of the config.
+        budget (ScanBudget): How much is read.
+    """
+    report = EntryReport(entry, unit='objects')
+    path, info = entry.path(entry.cfg.get('ann_file') or ''), pipeline_info(entry, scope)
+    if not osp.isfile(path):
+        text = f'ann_file={entry.cfg.get("ann_file")!r} names no file. {hint_missing(entry)}.'
+        report.say(STOPS, text, missing=True)
+        return report
+    if budget.quick and osp.getsize(path) > QUICK_BYTES:
+        return report
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # pycocotools talks
+            dataset = build_without_pipeline(entry, scope)
+        with open(path, encoding='utf-8') as file:
+            content = json.load(file)
+        report.take_classes(dataset.metainfo.get('classes'))
+        _check_categories(report, path, [category['name'] for category in content['categories']])
+        _check_annotations(report, path, content, info.masks)
+    except (AssertionError, LookupError, TypeError, ValueError, AttributeError) as error:
+        text = f"{path!r} cannot be read, or is not of COCO's form ({type(error).__name__}: {error})"
+        report.say(STOPS, f'{text}. Copy or convert the annotations again. {hint_missing(entry, path)}.')
+        return report
+    images = [dataset.get_data_info(i) for i in range(len(dataset))]
+    report.images = [image['img_path'] for image in images]
+    if not images:
+        options = {name: entry.cfg.get(name) for name in ('filter_cfg', 'indices') if name in entry.cfg}
+        report.say(
+            STOPS,
+            f'no image of {path!r} is read: of {len(content["images"]):,}, {options} leave none. They need '
+            f'objects of a class; to read all images: --cfg-options {entry.key}.filter_cfg=None',
+        )
+        return report
+    if 'annotations' in content:  # those of a test split are not public
+        _count(report, images)
+        if report.used and not report.counts.any():
+            report.say(WRONG, f'{path!r} has no object of any class.')
+    if info.image:
+        _check_images(report, path, images, info.skips, budget)
+    else:
+        report.say(NOTE, 'the images are not looked at: it is not known here how the pipeline reads them.')
+    return report
+
+
+def _check_categories(report: EntryReport, path: str, names: list[str]) -> None:
+    """Compare the categories of a file with the classes.
+
+    mmdet silently drops what is in one of the two alone, and numbers the rest in the order of the file.
+    """
+    shared = [name for name in names if name in report.classes]
+    unnamed = [name for name in names if name not in report.classes]
+    report.used = len(shared)
+    text = (
+        f'the categories of {path!r} are {first_few(names, 10)}, the classes {first_few(report.classes, 10)}'
+    )
+    cure = f'Name the categories as classes, in their order: {report.entry.key}.metainfo=dict(classes=(...)).'
+    if not shared:
+        level = STOPS if report.entry.split == 'train' else WRONG
+        report.say(level, f'{text}: no category is a class, so no object is read. {cure}')
+    elif shared != list(report.classes):
+        report.say(
+            WRONG,
+            f'{text}. mmdet numbers those in both, in the order of the file and without gaps, so that labels '
+            f'stand for other names. {cure}',
+        )
+    elif unnamed:
+        report.say(NOTE, f'objects of categories that are no classes are left out: {first_few(unnamed, 10)}.')
+
+
+def _check_annotations(report: EntryReport, path: str, content: dict, masks: bool) -> None:
+    """Images, categories, boxes and masks of the annotations that mmdet looks at."""
+    objects = [thing for thing in content.get('annotations', []) if not thing.get('ignore')]
+    images = {image['id']: image for image in content['images']}
+    names = {category['id']: category['name'] for category in content['categories']}
+    faults: dict[str, list[tuple[str, str]]] = {}
+    for thing in objects:
+        image, name = images.get(thing['image_id']), names.get(thing['category_id'])
+        if image is None or name is None:
+            fault = 'category_id' if image else 'image_id'
+        else:
+            x, y, width, height = thing['bbox']
+            beyond = x + width > image['width'] + 1 or y + height > image['height'] + 1
+            unmasked = masks and name in report.classes and not thing.get('segmentation')
+            fault = 'segmentation' if unmasked else 'bbox' if beyond else ''
+        if fault:
+            found = f'annotation {thing["id"]}', f'{fault} {thing.get(fault)}'
+            faults.setdefault(fault, []).append(found)
+    for fault, found in faults.items():
+        text, level, cure = _FAULTS[fault]
+        part = part_of(len(found), len(objects), 'annotations')
+        report.say(level, f'{part} of {path!r} {text}: {first_files(found)}. {cure}')
+    report.labels = len({thing['image_id'] for thing in objects} & set(images))
+    empty = len(images) - report.labels
+    if empty and 'annotations' in content:
+        report.say(NOTE, f'{part_of(empty, len(images), "images")} without an annotation.')
+
+
+def _count(report: EntryReport, images: list[dict[str, Any]]) -> None:
+    """Objects of each class and images with them, as mmdet reads them: crowds do not count."""
+    report.counts, report.with_class = np.zeros((2, len(report.classes)), np.int64)
+    for image in images:
+        labels = [thing['bbox_label'] for thing in image['instances'] if not thing['ignore_flag']]
+        counts = np.bincount(labels, minlength=len(report.classes)).astype(np.int64)
+        report.counts += counts
+        report.with_class += counts > 0
+
+
+def _check_images(
+    report: EntryReport, path: str, images: list[dict[str, Any]], skips: bool, budget: ScanBudget
+) -> None:
+    """The files of the images: whether they are there and can be read, and their sizes."""
+    entry, folders = report.entry, Folders()
+    there = [image for image in images if folders.has(image['img_path'])]
+    missing = [path for path in report.images if not folders.has(path)]
+    if missing:
+        part = part_of(len(missing), len(images), 'images')
+        report.say(
+            WRONG if skips else STOPS,
+            f'{part} of {path!r} missing: {first_files(missing)}. {hint_missing(entry, missing[0])}; or name '
+            f'their folder: --cfg-options {entry.key}.data_prefix.img=DIR',
+            missing=True,
+        )
+    chosen = budget.choose(there)
+    report.looked, report.sampled = len(chosen), len(chosen) < len(there)
+    problems = []
+    for seen, image in zip(budget.read(entry.key, [Sample(i['img_path']) for i in chosen]), chosen):
+        problems += seen.problems
+        said = image['height'], image['width']
+        if seen.size is not None:
+            report.sizes[seen.size] += 1
+        if seen.size not in (None, said):
+            what = '{} x {}, said to be {} x {}'.format(*seen.size, *said)
+            problems.append(('json size', image['img_path'], what))
+    report.say_of_files(problems, {'image'} if skips else ())
