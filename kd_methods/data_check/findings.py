@@ -117,6 +117,32 @@ class EntryReport:
         self.classes = (names,) if isinstance(names, str) else tuple(names or ())
 
 
+@dataclass
+class DataReport:
+    """What was seen of a config's data.
+
+    Attributes:
+        entries (list[EntryReport]): Of each data set.
+        others (list[Finding]): Sentences about more than one data set.
+    """
+
+    entries: list[EntryReport] = field(default_factory=list)
+    others: list[Finding] = field(default_factory=list)
+
+    @property
+    def findings(self) -> list[Finding]:
+        """All sentences."""
+        return [finding for report in self.entries for finding in report.findings] + self.others
+
+    def groups(self) -> list[list[EntryReport]]:
+        """The data sets that count the same and have the same classes."""
+        found: dict[tuple, list[EntryReport]] = {}
+        for report in self.entries:
+            if report.classes:
+                found.setdefault((report.unit, report.classes), []).append(report)
+        return list(found.values())
+
+
 def first_files(files: Sequence[str | tuple[str, str]], most: int = 3) -> str:
     """The first few files, each with what was found in it, and how many there are; a folder is named once."""
     names, before = [], None

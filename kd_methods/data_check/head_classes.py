@@ -9,14 +9,9 @@ from kd_methods.data_check.findings import NOTE, STOPS, WRONG, EntryReport, Find
 from kd_methods.datasets.entries import as_list, kind_of
 from kd_methods.networks.config import is_distillation, resolve_model_cfg
 
-# Where heads are, and what they classify.
-_HEADS = dict(
-    decode_head='pixels',
-    auxiliary_head='pixels',
-    bbox_head='objects',
-    mask_head='objects',
-    **{'roi_head.bbox_head': 'objects', 'roi_head.mask_head': 'objects'},
-)
+# Where heads are; the others classify objects.
+_PIXELS = ('decode_head', 'auxiliary_head')
+_HEADS = (*_PIXELS, 'bbox_head', 'mask_head', 'roi_head.bbox_head', 'roi_head.mask_head')
 _OTHER_CLASSES = ('STDCHead',)  # learns edges, whatever the data set's classes
 _BY_TEXT = ('text_encoder', 'language_model')  # classes are words there, and num_classes their largest number
 IGNORED = 255  # where no ignore_index is given, in mmseg
@@ -71,7 +66,7 @@ def heads_of(cfg: Config, teacher: bool = True) -> list[Head]:
 
 
 def _heads(model: dict, key: str) -> Iterator[Head]:
-    for path, unit in _HEADS.items() if not any(name in model for name in _BY_TEXT) else ():
+    for path in _HEADS if not any(name in model for name in _BY_TEXT) else ():
         entry: Any = model
         for part in path.split('.'):
             entry = entry.get(part) if isinstance(entry, dict) else None
@@ -79,7 +74,7 @@ def _heads(model: dict, key: str) -> Iterator[Head]:
             place = f'{key}.{path}.{i}' if isinstance(entry, (list, tuple)) else f'{key}.{path}'
             classes = head.get('num_classes') if isinstance(head, dict) else None
             if isinstance(classes, int) and kind_of(head) not in _OTHER_CLASSES:
-                yield Head(f'{place}.num_classes', classes, head, unit)
+                yield Head(f'{place}.num_classes', classes, head, 'pixels' if path in _PIXELS else 'objects')
 
 
 def ignored_by(cfg: Config, split: str, heads: Sequence[Head]) -> int | None:
@@ -96,33 +91,28 @@ def ignored_by(cfg: Config, split: str, heads: Sequence[Head]) -> int | None:
     return values.pop() if len(values) == 1 else None
 
 
-def judge_heads(heads: Sequence[Head], count: int, reports: Sequence[EntryReport]) -> list[Finding]:
-    """Compare the heads with the classes of data sets.
+def judge_heads(heads: Sequence[Head], reports: Sequence[EntryReport]) -> list[Finding]:
+    """Compare the heads with the classes that data sets share.
 
     Args:
         heads (Sequence[Head]): Of the networks.
-        count (int): Number of classes.
-        reports (Sequence[EntryReport]): Of the data sets that have these classes.
+        reports (Sequence[EntryReport]): Of the data sets.
     """
-    findings, keys = [], [report.entry.key for report in reports]
+    findings, keys, count = [], [report.entry.key for report in reports], len(reports[0].classes)
+    have = f'{" and ".join(keys)} ({reports[0].entry.name}) {"has" if len(keys) == 1 else "have"}'
     used = max((report.used for report in reports if report.used is not None), default=0)
     for teacher in (False, True):
-        # One output may stand for two classes.
-        those = [
-            h for h in heads if h.teacher == teacher and h.classes != count and (h.classes, count) != (1, 2)
-        ]
-        if not those or not count:
+        others = [head for head in heads if head.teacher == teacher and head.classes != count]
+        others = [head for head in others if (head.classes, count) != (1, 2)]  # one output for two classes
+        if not others:
             continue
-        text = (
-            f'{" and ".join(f"{head.key}={head.classes}" for head in those)}, but {" and ".join(keys)} '
-            f'({reports[0].entry.name}) {"has" if len(keys) == 1 else "have"} {count} classes'
-        )
-        options = ' '.join(f'{head.key}={count}' for head in those)
+        text = f'{" and ".join(f"{head.key}={head.classes}" for head in others)}, but {have} {count} classes'
+        options = ' '.join(f'{head.key}={count}' for head in others)
+        level = STOPS if any(head.classes < used for head in others) else WRONG
         cure = (
             f'Set --cfg-options {options}; or, if the network is right, name its classes in '
             f'{keys[0]}.metainfo=dict(classes=(...)).'
         )
-        level = STOPS if any(head.classes < used for head in those) else WRONG
         if teacher:
             level, cure = NOTE, "Its features can teach; losses on the teacher's logits cannot."
         findings.append(Finding(f'{text}. {cure}', level))

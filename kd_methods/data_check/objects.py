@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kd_methods.data_check.findings import NOTE, STOPS, WRONG, EntryReport, first_files, part_of
-from kd_methods.data_check.pairing import Folders
+from kd_methods.data_check.pairing import pair, read_samples
 from kd_methods.data_check.pipeline import build_without_pipeline, pipeline_info
 from kd_methods.data_check.recipes import hint_missing
 from kd_methods.data_check.scan import Sample, ScanBudget
@@ -77,11 +77,9 @@ def look_at_coco(entry: Entry, scope: str | None, budget: ScanBudget) -> EntryRe
         )
         return report
     if 'annotations' in content:  # those of a test split are not public
-        _count(report, images)
-        if report.used and not report.counts.any():
-            report.say(WRONG, f'{path!r} has no object of any class.')
+        _count_objects(report, path, images)
     if info.image:
-        _check_images(report, path, images, info.skips, budget)
+        _check_images(report, dataset, {image['img_path']: image for image in images}, info.skips, budget)
     else:
         report.say(NOTE, 'the images are not looked at: it is not known here how the pipeline reads them.')
     return report
@@ -140,40 +138,25 @@ def _check_annotations(report: EntryReport, path: str, content: dict, masks: boo
         report.say(NOTE, f'{part_of(empty, len(images), "images")} without an annotation.')
 
 
-def _count(report: EntryReport, images: list[dict[str, Any]]) -> None:
+def _count_objects(report: EntryReport, path: str, images: list[dict]) -> None:
     """Objects of each class and images with them, as mmdet reads them: crowds do not count."""
-    report.counts, report.with_class = np.zeros((2, len(report.classes)), np.int64)
-    for image in images:
-        labels = [thing['bbox_label'] for thing in image['instances'] if not thing['ignore_flag']]
-        counts = np.bincount(labels, minlength=len(report.classes)).astype(np.int64)
-        report.counts += counts
-        report.with_class += counts > 0
+    labels = [[thing['bbox_label'] for thing in i['instances'] if not thing['ignore_flag']] for i in images]
+    counts = np.array([np.bincount(of_image, minlength=len(report.classes)) for of_image in labels])
+    report.counts, report.with_class = counts.sum(0), (counts > 0).sum(0)  # over images
+    if report.used and not report.counts.any():
+        report.say(WRONG, f'{path!r} has no object of any class.')
 
 
 def _check_images(
-    report: EntryReport, path: str, images: list[dict[str, Any]], skips: bool, budget: ScanBudget
+    report: EntryReport, dataset: Any, images: dict[str, dict], skips: bool, budget: ScanBudget
 ) -> None:
     """The files of the images: whether they are there and can be read, and their sizes."""
-    entry, folders = report.entry, Folders()
-    there = [image for image in images if folders.has(image['img_path'])]
-    missing = [path for path in report.images if not folders.has(path)]
-    if missing:
-        part = part_of(len(missing), len(images), 'images')
-        report.say(
-            WRONG if skips else STOPS,
-            f'{part} of {path!r} missing: {first_files(missing)}. {hint_missing(entry, missing[0])}; or name '
-            f'their folder: --cfg-options {entry.key}.data_prefix.img=DIR',
-            missing=True,
-        )
-    chosen = budget.choose(there)
-    report.looked, report.sampled = len(chosen), len(chosen) < len(there)
     problems = []
-    for seen, image in zip(budget.read(entry.key, [Sample(i['img_path']) for i in chosen]), chosen):
+    there = pair(report, dataset, [Sample(path) for path in images], skips)
+    for sample, seen in read_samples(report, there, budget):
         problems += seen.problems
-        said = image['height'], image['width']
-        if seen.size is not None:
-            report.sizes[seen.size] += 1
+        said = images[sample.image]['height'], images[sample.image]['width']
         if seen.size not in (None, said):
             what = '{} x {}, said to be {} x {}'.format(*seen.size, *said)
-            problems.append(('json size', image['img_path'], what))
+            problems.append(('json size', sample.image, what))
     report.say_of_files(problems, {'image'} if skips else ())

@@ -80,7 +80,7 @@ def other_annotations(cfg: Config, entries: list[Entry]) -> Finding | None:
             continue
         if osp.realpath(given) != osp.realpath(own_path):
             return Finding(
-                f'{key}.ann_file: {given!r} is not what the data set reads, {own_path!r} ({entry.key}), so AP '
+                f'{key}.ann_file: {given!r} is not what the data set reads, {own_path!r} ({entry.key}): AP '
                 f'would be that of other annotations. Set both: --cfg-options {key}.ann_file={own_path}',
                 STOPS,
             )

@@ -1,4 +1,4 @@
-"""What to do about data that is not as its loader reads it: a line for each data set that this project
+"""What to do about data that is not as its loader reads it: a recipe for each data set that this project
 converts or ships.
 """
 
@@ -18,14 +18,11 @@ class Recipe(NamedTuple):
     Attributes:
         section (str): Of :data:`PAGE`.
         command (str): Writes label files as the loader reads them; ``{root}`` is the data root, ``{devkit}``
-            the folder above, ``{kind}`` an option for other annotations than the usual ones. '' where the
-            download holds them.
-        ending (str): Behind the last ``_``, how the names of these label files end. Defaults to '', as those
-            of the download.
-        sources (tuple[str]): In the same way, the files of the download that the command makes them of.
-            Defaults to ().
+            the folder above, ``{kind}`` an option for other annotations. '' where the download holds them.
+        ending (str): End of the names of these label files, behind the last ``_``. Defaults to ''.
+        sources (tuple[str]): The same of the files that the command makes them of. Defaults to ().
         anew (str): What makes the command write files that are there already. Defaults to its option.
-        own (str): A folder of labels that the download holds, beside that of the command. Defaults to ''.
+        own (str): A folder of labels that the download holds besides. Defaults to ''.
     """
 
     section: str
@@ -36,22 +33,14 @@ class Recipe(NamedTuple):
     own: str = ''
 
 
+_CITY, _VOC = 'python tools/data/cityscapes.py {root}{kind}', 'python tools/data/voc_aug.py {devkit} SBD'
+_CITY_SOURCES = ('polygons.json', 'labelIds.png')
+_ANEW = ' says how to write them anew, into an empty folder'
 RECIPES = {
-    'mmseg.CityscapesDataset': Recipe(
-        'Cityscapes',
-        'python tools/data/cityscapes.py {root}{kind}',
-        'labelTrainIds.png',
-        ('polygons.json', 'labelIds.png'),
-    ),
-    'mmseg.PascalVOCDataset': Recipe(
-        'Pascal VOC 2012 + Aug', 'python tools/data/voc_aug.py {devkit} SBD', own='SegmentationClass'
-    ),
+    'mmseg.CityscapesDataset': Recipe('Cityscapes', _CITY, 'labelTrainIds.png', _CITY_SOURCES),
+    'mmseg.PascalVOCDataset': Recipe('Pascal VOC 2012 + Aug', _VOC, own='SegmentationClass'),
     'kd_methods.CamVidDataset': Recipe('CamVid', 'python tools/data/camvid.py DOWNLOADS --out {root}'),
-    'kd_methods.NYUv2Dataset': Recipe(
-        'NYUv2',
-        'python tools/data/nyuv2.py --help',
-        anew=' says how to write them anew, into an empty folder',
-    ),
+    'kd_methods.NYUv2Dataset': Recipe('NYUv2', 'python tools/data/nyuv2.py --help', anew=_ANEW),
     'mmseg.COCOStuffDataset': Recipe('COCO-Stuff 10k', 'python tools/data/coco_stuff10k.py {root}'),
     'mmseg.ADE20KDataset': Recipe('ADE20K'),
     'mmdet.CocoDataset': Recipe('COCO 2017'),
@@ -59,15 +48,14 @@ RECIPES = {
 
 
 def recipe_of(entry: Entry) -> Recipe | None:
-    """The line of a data set, or of the nearest base class; None where there is none.
+    """The recipe of a data set, or of the nearest base class; None where there is none.
 
     Where mmseg and mmdet derive one class from another, it is another data set: NightDrivingDataset is not
     Cityscapes.
     """
-    names = (
-        name for name in owners(entry.cls) if name in RECIPES or name.split('.')[0] in ('mmseg', 'mmdet')
-    )
-    name = next(names, '')
+    stock = ('mmseg', 'mmdet')
+    named = (name for name in owners(entry.cls) if name in RECIPES or name.split('.')[0] in stock)
+    name = next(named, '')
     if name == 'mmseg.COCOStuffDataset' and not entry.cfg.get('reduce_zero_label'):
         return None  # COCO-Stuff 164k, by the same class
     return RECIPES.get(name)
@@ -87,18 +75,16 @@ def hint_missing(entry: Entry, path: str = '') -> str:
         return f'{PAGE} says how to prepare each data set'
     # Whether a converter writes this, as opposed to what is downloaded.
     written = bool(recipe.command) and (not recipe.own or 'aug' in osp.basename(path).lower())
-    written = path.endswith(recipe.ending) if recipe.ending else written
-    if path and osp.isdir(entry.root) and written:
+    if path and osp.isdir(entry.root) and written and path.endswith(recipe.ending):
         return f'Write it first: {_fill_in(entry, recipe)} ({PAGE}, {recipe.section})'
     return f'{PAGE} ({recipe.section}) says what to download and where it lands'
 
 
 def command_of(entry: Entry) -> str:
-    """The command that writes a data set's labels; '' without one, or where it reads those of the download."""
+    """The command that writes a data set's labels; '' without one, or where the download holds them."""
     recipe = recipe_of(entry)
-    if recipe is None or recipe.own and recipe.own == osp.basename(_labels(entry)):
-        return ''
-    return _fill_in(entry, recipe)
+    downloaded = recipe is None or recipe.own and recipe.own == osp.basename(_labels(entry))
+    return '' if downloaded else _fill_in(entry, recipe)
 
 
 def hint_rebuild(entry: Entry, path: str) -> str:

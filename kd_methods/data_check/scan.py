@@ -1,12 +1,11 @@
 """Read one sample wholly, in a process that needs no torch: its image, its label map, its X."""
 
 import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -74,31 +73,22 @@ def scan(sample: Sample, quick: bool = False) -> Seen:
         quick (bool): Of an image that is PNG, trust its checksums and do not decode it. Defaults to False.
     """
     problems: list[tuple[str, str, str]] = []
-    size = values = None
-    if sample.image is not None:
-        with _noting(problems, 'image', sample.image):
-            size = _image_size(sample.image, quick)
-    if sample.label is not None:
-        with _noting(problems, 'label', sample.label):
-            values, found = _read_label(sample.label, size)
-            problems += [(kind, sample.label, what) for kind, what in found]
-    if sample.x is not None:
-        with _noting(problems, 'x', sample.x):
-            x_size = _array_size(sample.x) if sample.x.endswith('.npy') else _image_size(sample.x)
-            if None not in (size, x_size) and x_size != size:
-                problems.append(('x size', sample.x, f'{_text(x_size)}, the image {_text(size)}'))
+
+    def attempt(kind: str, read: Callable, path: str | None, *args: Any) -> Any:
+        try:
+            return path and read(path, *args)
+        except UnidentifiedImageError:
+            problems.append((kind, path, 'no image'))
+        except Exception as error:  # decoders raise all kinds of errors at damaged files
+            problems.append((kind, path, getattr(error, 'strerror', None) or str(error)))
+
+    size = attempt('image', _image_size, sample.image, quick)
+    values, found = attempt('label', _read_label, sample.label, size) or (None, [])
+    problems += [(kind, sample.label, what) for kind, what in found]
+    x_size = attempt('x', _x_size, sample.x)
+    if size and x_size and x_size != size:
+        problems.append(('x size', sample.x, _compared(x_size, size)))
     return Seen(size, values, problems)
-
-
-@contextmanager
-def _noting(problems: list[tuple[str, str, str]], kind: str, path: str) -> Iterator[None]:
-    """Note an error as a problem of a file."""
-    try:
-        yield
-    except UnidentifiedImageError:
-        problems.append((kind, path, 'no image'))
-    except Exception as error:  # decoders raise all kinds of errors at damaged files
-        problems.append((kind, path, getattr(error, 'strerror', None) or str(error)))
 
 
 def _open(path: str, quick: bool = False) -> Image.Image:
@@ -131,21 +121,23 @@ def _image_size(path: str, quick: bool = False) -> tuple[int, int] | None:
     return None if turned else image.size[::-1]
 
 
-def _array_size(path: str) -> tuple[int, int]:
-    array = np.load(path)
-    if array.ndim < 2:
-        raise ValueError(f'an array of {array.ndim} dimensions')
-    return array.shape[:2]
+def _x_size(path: str) -> tuple[int, int] | None:
+    """Height and width of X, an image or an array."""
+    if not path.endswith('.npy'):
+        return _image_size(path)
+    shape = np.load(path).shape
+    if len(shape) < 2:
+        raise ValueError(f'an array of {len(shape)} dimensions')
+    return shape[:2]
 
 
 def _read_label(path: str, size: tuple[int, int] | None) -> tuple[np.ndarray | None, list[tuple[str, str]]]:
     """Values of a label map as mmseg's LoadAnnotations reads them, and what is wrong with it."""
     image, problems = _open(path), []
     own = image.size[::-1]
-    if size is not None and own != size:
+    if size and own != size:
         larger = own[0] >= size[0] and own[1] >= size[1]  # a crop of the image's size can be taken of it
-        kind = 'label larger' if larger else 'label size'
-        problems.append((kind, f'{_text(own)}, the image {_text(size)}'))
+        problems.append(('label larger' if larger else 'label size', _compared(own, size)))
     if image.format == 'JPEG':
         problems.append(('label jpeg', ''))
     if len(image.getbands()) > 1:
@@ -161,5 +153,5 @@ def _read_label(path: str, size: tuple[int, int] | None) -> tuple[np.ndarray | N
     return np.bincount(loaded.ravel(), minlength=256), problems
 
 
-def _text(size: tuple[int, int]) -> str:
-    return f'{size[0]} x {size[1]}'
+def _compared(found: tuple[int, int], image: tuple[int, int]) -> str:
+    return '{} x {}, the image {} x {}'.format(*found, *image)

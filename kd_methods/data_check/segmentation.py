@@ -8,7 +8,7 @@ from mmseg.datasets import BaseSegDataset
 
 from kd_methods.data_check.findings import NOTE, STOPS, WRONG, EntryReport, first_files
 from kd_methods.data_check.head_classes import Head
-from kd_methods.data_check.pairing import find_labels_alone, pair
+from kd_methods.data_check.pairing import find_labels_alone, pair, read_samples
 from kd_methods.data_check.pipeline import PipelineInfo, build_without_pipeline, pipeline_info
 from kd_methods.data_check.recipes import hint_rebuild, recipe_of
 from kd_methods.data_check.scan import Sample, ScanBudget
@@ -135,7 +135,7 @@ def _reads_what_it_lists(cls: type) -> bool:
 
 
 def _check_pipeline(report: EntryReport, dataset: Any, infos: list[dict], info: PipelineInfo) -> None:
-    """What is not known of the pipeline, what LoadAnnotations refuses, and what it reads and no sample names."""
+    """What is not known of the pipeline, what LoadAnnotations refuses, and what no sample names."""
     entry, zero = report.entry, getattr(dataset, 'reduce_zero_label', False)
     if info.unknown:
         unknown = first_few(info.unknown, 10)
@@ -159,16 +159,13 @@ def _read(
     report: EntryReport, samples: list[Sample], info: PipelineInfo, labels: Labels, budget: ScanBudget
 ) -> None:
     """Read samples: problems, sizes, and the values of the labels."""
-    chosen, problems = budget.choose(samples), []
-    for seen, sample in zip(budget.read(report.entry.key, chosen), chosen):
+    problems = []
+    for sample, seen in read_samples(report, samples, budget):
         problems += seen.problems
-        if seen.size is not None:
-            report.sizes[seen.size] += 1
         if seen.values is not None:
             labels.add(sample.label, seen.values)
     if report.entry.split != 'train':  # a crop can be taken of a larger label; a metric compares all of it
         problems = [('label size' if kind == 'label larger' else kind, *rest) for kind, *rest in problems]
-    report.looked, report.sampled = len(chosen), len(chosen) < len(samples)
     softened = {'image': info.skips, 'label size': info.resizes}
     report.say_of_files(problems, [kind for kind, soft in softened.items() if soft])
     report.counts, report.with_class = labels.pixels[: labels.count], labels.images[: labels.count]

@@ -20,9 +20,7 @@ def test_labels_that_no_data_set_names_stop_a_run(lazy, small, quick, wrong):
     del small.train.data_prefix['seg_map_path']
     with pytest.raises(KeyError, match='seg_map_path'):
         sample_of(small.cfg)
-    said = (
-        'train_dataloader.dataset: LoadAnnotations of the pipeline reads labels, and BaseSegDataset names no'
-    )
+    said = 'train_dataloader.dataset: LoadAnnotations of the pipeline reads labels, and BaseSegDataset'
     assert quick(small.cfg).startswith(f'refused: {said}') and wrong(small.cfg)[0].startswith(said)
     assert '--cfg-options train_dataloader.dataset.data_prefix.seg_map_path=DIR' in wrong(small.cfg)[0]
     small.cfg.merge_from_dict({'train_dataloader.dataset.data_prefix.seg_map_path': 'train/labels'})
@@ -89,7 +87,7 @@ def test_images_of_the_training_are_said_once_of_a_data_set(small, notes):
     small.val.update(ann_file='list.txt', data_prefix=small.train.data_prefix)
     small.cfg.test_dataloader.dataset = small.val
     (note,) = notes(small.cfg)
-    assert note.startswith('val_dataloader.dataset: all 2 images of train_dataloader.dataset too')
+    assert note.startswith('val_dataloader.dataset: all 2 images are images of the training too')
 
 
 def test_a_data_set_that_is_that_of_the_training_is_named(small, notes):

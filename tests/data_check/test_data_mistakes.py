@@ -281,8 +281,8 @@ MISTAKES = [
     (
         jpg_labels,
         'refused',
-        "all 6 images without a label file: .*They are there with '.jpg', but JPEG changes the values of "
-        'labels: write PNG',
+        "all 6 images without a label file: .*They are there with '.jpg', but JPEG changes the values: "
+        'write PNG',
     ),
     (
         jpg_labels_that_are_read,

@@ -67,7 +67,7 @@ FILES = [
     (a_list, "train.json' cannot be read, or is not of COCO's form"),
     (
         no_image_file,
-        r"1 of 6 images of '.*train.json' missing: \S+train/003.jpg.*--cfg-options "
+        r'1 of 6 listed images missing: \S+train/003.jpg.*--cfg-options '
         'train_dataloader.dataset.data_prefix.img=DIR',
     ),
     (cut_image, r'1 of .*image files cannot be read: \S+train/000.jpg \(.*runcated'),
