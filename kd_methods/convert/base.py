@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from kd_methods.utils.files import folder_meant, is_whole_png
+from kd_methods.utils.files import check_path, folder_meant, is_whole_png
 from kd_methods.utils.parallel import run_parallel
+from kd_methods.utils.text import first_few
 
 SHOWN = 10  # failed files that are printed
 LISTED = 5  # names or values that a message gives as examples
@@ -32,12 +34,8 @@ class Outcome:
     notes: list[str] = field(default_factory=list)
 
     def __add__(self, other: 'Outcome') -> 'Outcome':
-        return Outcome(
-            self.written + other.written,
-            self.kept + other.kept,
-            {**self.failed, **other.failed},
-            self.notes + other.notes,
-        )
+        failed, notes = {**self.failed, **other.failed}, self.notes + other.notes
+        return Outcome(self.written + other.written, self.kept + other.kept, failed, notes)
 
     @property
     def exit_code(self) -> int:
@@ -45,10 +43,8 @@ class Outcome:
         return 1 if self.failed else 0
 
     def __str__(self) -> str:
-        lines = [
-            f'{self.written} files written, {self.kept} there already, {len(self.failed)} failed',
-            *self.notes,
-        ]
+        counts = f'{self.written} files written, {self.kept} there already, {len(self.failed)} failed'
+        lines = [counts, *self.notes]
         lines += [f'  {reason}' for reason in list(self.failed.values())[:SHOWN]]
         if len(self.failed) > SHOWN:
             lines.append(f'  ... and {len(self.failed) - SHOWN} more')
@@ -74,7 +70,7 @@ def convert_files(
     Args:
         convert (Callable): Takes a source and a target and writes the target
             (:func:`kd_methods.utils.files.save_png`). A ``ValueError`` or ``OSError`` of it fails this file
-            alone; its text names the file. What it returns is a note for the user, or None.
+            alone; its text names the file. Returns a note for the user, or None.
         pairs (Sequence): (source, target) of each file.
         title (str): Title of the progress bar.
         workers (int | None): Processes. Defaults to None, the number of cores.
@@ -82,12 +78,8 @@ def convert_files(
         channels (int): Of the targets: 1 for labels, 3 for images. Defaults to 1.
     """
     outcome = Outcome()
-    todo = []
-    for source, target in pairs:
-        if not overwrite and _is_done(source, target, channels):
-            outcome.kept += 1
-        else:
-            todo.append((source, target))
+    todo = [pair for pair in pairs if overwrite or not _is_done(*pair, channels)]
+    outcome.kept = len(pairs) - len(todo)
     # The results come first: zip then asks for one more than there are, which completes the bar and ends the
     # processes.
     results = run_parallel(partial(_convert_one, convert), todo, workers, title if todo else None)
@@ -111,11 +103,10 @@ def _convert_one(
     convert: Callable[[Path, Path], str | None], pair: tuple[Path, Path]
 ) -> tuple[str | None, str | None]:
     """The note of a conversion, and why it failed."""
-    source, target = pair
     try:
-        return convert(source, target), None
+        return convert(*pair), None
     except (ValueError, OSError) as error:
-        return None, naming(source, error)
+        return None, naming(pair[0], error)
 
 
 def naming(path: Path, error: Exception) -> str:
@@ -125,7 +116,7 @@ def naming(path: Path, error: Exception) -> str:
 
 
 def check_folder(argument: str, folder: str | Path, needed: Sequence[str]) -> Path:
-    """The folder that a user names, once it is sure to be the right one and not its parent or a part of it.
+    """The folder that a user names, if it is the right one and not its parent or a part of it.
 
     Args:
         argument (str): Name of the argument, for the message.
@@ -133,44 +124,51 @@ def check_folder(argument: str, folder: str | Path, needed: Sequence[str]) -> Pa
         needed (Sequence[str]): Files and folders that it holds, the most telling one first.
 
     Raises:
-        FileNotFoundError: It does not exist or lacks one of them; says what it holds and which folder was
-            meant, if one nearby has them all.
+        FileNotFoundError: It does not exist or lacks one of them; the message says what it holds and which
+            folder was meant, if one nearby has them all.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f'{argument}: no folder {str(folder)!r}')
+    folder, cure = Path(folder), '--help says where the files come from and how they lie'
+    check_path(f'{argument}: the converter', folder, f'{cure}.')
     missing = [name for name in needed if not (folder / name).exists()]
     if not missing:
         return folder
-    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith('.'))
-    holds = (
-        ', '.join(names[:LISTED]) + (f', ... ({len(names)} in all)' if len(names) > LISTED else '')
-        if names
-        else 'nothing'
-    )
+    names = sorted(path.name for path in folder.glob('*') if not path.name.startswith('.'))
     meant = folder_meant(folder, needed)
-    cure = (
-        f'Did you mean {str(meant)!r}?' if meant else '--help says where the files come from and how they lie'
-    )
     raise FileNotFoundError(
-        f'{argument}: {str(folder)!r} has no {" and no ".join(missing)}, it holds {holds}. {cure}'
+        f'{argument}: {str(folder)!r} has no {" and no ".join(missing)}, it holds '
+        f'{first_few(names, LISTED) or "nothing"}. {f"Did you mean {str(meant)!r}?" if meant else cure}'
     )
+
+
+def read_file(path: Path, kind: str, read: Callable[[Path], Any]) -> Any:
+    """What ``read`` makes of a file.
+
+    Args:
+        path (Path): The file.
+        kind (str): What it should be, for the message: 'an image'.
+        read (Callable): Takes the path; any error of it means that the file is broken.
+
+    Raises:
+        FileNotFoundError, ValueError: There is no such file, or it is broken or truncated.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f'{path}: no such file')
+    try:
+        return read(path)
+    except Exception as error:  # of many kinds, depending on where the bytes stop making sense
+        size = path.stat().st_size
+        text = f'{path} ({size} bytes) cannot be read as {kind}: {error}. Unpack or download it again'
+        raise ValueError(text) from error
 
 
 def read_names(path: Path) -> list[str]:
     """The lines of a split list, without blank ones.
 
     Raises:
-        ValueError: It is empty, or no text in UTF-8.
+        FileNotFoundError, ValueError: There is no such file, it is empty, or no text in UTF-8.
     """
-    try:
-        text = path.read_text(
-            encoding='utf-8-sig'
-        )  # with or without the mark that editors on Windows put in front
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f'{path} is no text in UTF-8: {error}. Unpack it again, or save it as UTF-8'
-        ) from error
+    # With or without the mark that editors on Windows put in front.
+    text = read_file(path, 'text in UTF-8', lambda path: path.read_text(encoding='utf-8-sig'))
     names = [line.strip() for line in text.splitlines() if line.strip()]
     if not names:
         raise ValueError(f'{path} names no image. Unpack it again')
@@ -186,48 +184,34 @@ def read_mat(path: Path, name: str) -> np.ndarray:
     """
     import scipy.io
 
-    if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such file')
-    try:
-        content = scipy.io.loadmat(path, variable_names=[name])
-    except Exception as error:  # of many kinds, depending on where the bytes stop making sense
-        raise ValueError(
-            f'{path} ({path.stat().st_size} bytes) cannot be read as a MATLAB file: {error}. Unpack or '
-            'download it again'
-        ) from error
+    content = read_file(path, 'a MATLAB file', lambda path: scipy.io.loadmat(path, variable_names=[name]))
     if name not in content:
-        raise ValueError(
-            f'{path} has no variable {name!r}, it holds {[entry[0] for entry in scipy.io.whosmat(path)]}'
-        )
+        names = [entry[0] for entry in scipy.io.whosmat(path)]
+        raise ValueError(f'{path} has no variable {name!r}, it holds {names}')
     return content[name]
 
 
-def read_label_image(path: Path) -> np.ndarray:
-    """The values of a label image: grey values, or the numbers of palette colours.
+def _read_image(path: Path, read: Callable[[Image.Image], Any]) -> Any:
+    def opened(path: Path) -> Any:
+        with Image.open(path) as image:
+            return read(image)
 
-    Raises:
-        FileNotFoundError, ValueError: There is no such file, or it is broken or truncated.
-    """
-    return np.asarray(_open_image(path, lambda image: image.copy()))
+    return read_file(path, 'an image', opened)
+
+
+def read_label_image(path: Path) -> np.ndarray:
+    """The values of a label image: grey values, or the numbers of palette colours."""
+    return _read_image(path, np.asarray)
 
 
 def read_colours(path: Path) -> np.ndarray:
-    """Red, green and blue of an image, H x W x 3.
-
-    Raises:
-        FileNotFoundError, ValueError: There is no such file, or it is broken or truncated.
-    """
-    return np.asarray(_open_image(path, lambda image: image.convert('RGB')))
+    """Red, green and blue of an image, H x W x 3."""
+    return _read_image(path, lambda image: np.asarray(image.convert('RGB')))
 
 
 def image_size(path: Path) -> tuple[int, int]:
-    """Height and width of an image, by its header alone.
-
-    Raises:
-        FileNotFoundError, ValueError: There is no such file, or it is no image.
-    """
-    width, height = _open_image(path, lambda image: image.size)
-    return height, width
+    """Height and width of an image, by its header alone."""
+    return _read_image(path, lambda image: image.size[::-1])
 
 
 def check_image(path: Path, size: tuple[int, int], decode: bool = True) -> None:
@@ -236,35 +220,19 @@ def check_image(path: Path, size: tuple[int, int], decode: bool = True) -> None:
     Args:
         path (Path): The image.
         size (tuple[int, int]): Height and width of its labels.
-        decode (bool): Read all of it, so that a truncated one is noticed, in place of its header alone.
-            Defaults to True.
+        decode (bool): Read all of it, so that a truncated one is noticed, and not only its header. Defaults
+            to True.
 
     Raises:
         FileNotFoundError, ValueError: There is none, it is broken or truncated, or it has another size.
     """
-    found = image_size(path)
-    if found != tuple(size):
+    height, width = image_size(path)
+    if (height, width) != tuple(size):
         raise ValueError(
-            f'{path}: the image is {found[0]} x {found[1]} (height x width), its labels are {size[0]} x '
-            f'{size[1]}'
+            f'{path}: the image is {height} x {width} (height x width), its labels are {size[0]} x {size[1]}'
         )
     if decode:
-        _open_image(path, lambda image: image.load())
-
-
-def _open_image(path: Path, read: Callable[[Any], Any]) -> Any:
-    from PIL import Image
-
-    if not path.is_file():
-        raise FileNotFoundError(f'{path}: no such file')
-    try:
-        with Image.open(path) as image:
-            return read(image)
-    except Exception as error:  # of many kinds, depending on where the bytes stop making sense
-        raise ValueError(
-            f'{path} ({path.stat().st_size} bytes) cannot be read as an image: {error}. Unpack or download '
-            'it again'
-        ) from error
+        _read_image(path, lambda image: image.load())
 
 
 def translate(labels: np.ndarray, table: np.ndarray, path: Path, expected: str) -> np.ndarray:
@@ -283,14 +251,10 @@ def translate(labels: np.ndarray, table: np.ndarray, path: Path, expected: str) 
         ValueError: They are no label map, or one holds other labels.
     """
     if labels.ndim != 2 or not labels.size or labels.dtype.kind not in 'uif':
-        raise ValueError(
-            f'{path} holds {labels.dtype} of shape {labels.shape}, expected {expected}, height x width'
-        )
+        found = f'{labels.dtype} of shape {labels.shape}'
+        raise ValueError(f'{path} holds {found}, expected {expected}, height x width')
     known = np.flatnonzero(table >= 0)
     if not np.isin(labels, known).all():
-        wrong = np.setdiff1d(labels, known).tolist()
-        more = ', ...' if len(wrong) > LISTED else ''
-        raise ValueError(
-            f'{path} holds the labels {", ".join(map(str, wrong[:LISTED]))}{more}, expected {expected}'
-        )
+        wrong = first_few(np.setdiff1d(labels, known).tolist(), LISTED)
+        raise ValueError(f'{path} holds the labels {wrong}, expected {expected}')
     return table[labels.astype(np.intp)].astype(np.uint8)

@@ -1,5 +1,6 @@
-"""Convert the colour-coded release of CamVid, with 32 labels, into the files that ``CamVidDataset`` reads,
-with 11 classes.
+"""Convert the colour-coded release of CamVid, 32 labels, into the files of ``CamVidDataset``, 11 classes.
+
+mmseg has no converter for CamVid.
 """
 
 from functools import partial
@@ -13,6 +14,7 @@ from kd_methods.convert.base import (
     check_folder,
     check_image,
     convert_files,
+    image_size,
     read_colours,
     read_names,
 )
@@ -23,7 +25,7 @@ IMAGES, LABELS = '701_StillsRaw_full', 'LabeledApproved_full'
 SIZE = (480, 360)  # width and height of the release that papers use, half of the original
 OFFICIAL = dict(train=367, val=101, test=233)
 VOID = 11
-UNKNOWN = 0.005  # share of pixels: so many of other colours are noise, more are another kind of file
+UNKNOWN = 0.005  # share of pixels of other colours that may be noise; more are another kind of file
 
 # Red, green and blue of each label, and the class that it becomes.
 TABLE = {
@@ -70,12 +72,8 @@ def _codes(colours: np.ndarray) -> np.ndarray:
     return red << 16 | green << 8 | blue
 
 
-_KNOWN, _CLASS = (
-    np.array(column)
-    for column in zip(
-        *sorted((int(_codes(np.array(colour))), _CLASSES.index(name)) for colour, name in TABLE.values())
-    )
-)
+_PAIRS = sorted((int(_codes(np.array(colour))), _CLASSES.index(name)) for colour, name in TABLE.values())
+_KNOWN, _CLASS = np.array(_PAIRS).T  # codes in rising order, and the class of each
 
 
 def classes_of(colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -114,18 +112,15 @@ def split_of(name: str) -> str:
 
 
 def _read_splits(folder: str | Path) -> dict[str, list[str]]:
-    """Names of each split from lists of names, or of files as the lists of the 11-class release have them."""
+    """Names of each split, from lists of names or of files as in the lists of the 11-class release."""
     folder = check_folder('splits', folder, [f'{split}.txt' for split in OFFICIAL])
-    splits = {
-        split: list(dict.fromkeys(Path(line.split()[0]).stem for line in read_names(folder / f'{split}.txt')))
-        for split in OFFICIAL
-    }
-    seen: dict[str, str] = {}
-    for split, names in splits.items():
-        for name in names:
-            if name in seen:
+    splits, seen = {}, {}
+    for split in OFFICIAL:
+        names = [Path(line.split()[0]).stem for line in read_names(folder / f'{split}.txt')]
+        splits[split] = list(dict.fromkeys(names))
+        for name in splits[split]:
+            if seen.setdefault(name, split) != split:
                 raise ValueError(f'splits: {name} is in both {seen[name]}.txt and {split}.txt of {folder}')
-            seen[name] = split
     return splits
 
 
@@ -139,9 +134,9 @@ def _convert_label(source: Path, target: Path, images: Path, size: tuple[int, in
     labels, known = classes_of(colours)
     others, note = known.size - np.count_nonzero(known), None
     if others:
+        example = tuple(colours[~known][0].tolist())
         note = (
-            f"{source}: {others} of {known.size} pixels have colours that are no label's, such as "
-            f'{tuple(colours[~known][0].tolist())}'
+            f"{source}: {others} of {known.size} pixels have colours that are no label's, such as {example}"
         )
         if others > UNKNOWN * known.size:
             raise ValueError(f'{note}. Expected the colours of label_colors.txt, as {LABELS} has them')
@@ -193,46 +188,33 @@ def convert_camvid(
             'archives again; --help says how'
         )
     outcome, images, labels = Outcome(), [], []
-    wanted = (
-        _read_splits(splits)
-        if splits is not None
-        else _usual_splits(source, sorted(there | labelled), outcome)
-    )
-    for split, names in wanted.items():
-        for name in names:
-            image, label = source / IMAGES / f'{name}.png', source / LABELS / f'{name}_L.png'
-            if name not in there:
-                outcome.failed[label] = f'{image}: no such file; {split} wants it. Unpack {IMAGES}.zip again'
-            elif name not in labelled:
-                outcome.failed[image] = f'{label}: no such file; {split} wants it. Unpack {LABELS}.zip again'
-            else:
-                images.append((image, out / split / image.name))
-                labels.append((label, out / f'{split}annot' / image.name))
+    names = sorted(there | labelled)
+    wanted = _read_splits(splits) if splits is not None else _usual_splits(source, names, outcome)
+    for split, name in ((split, name) for split, names in wanted.items() for name in names):
+        image, label = source / IMAGES / f'{name}.png', source / LABELS / f'{name}_L.png'
+        if name not in there:
+            outcome.failed[label] = f'{image}: no such file; {split} wants it. Unpack {IMAGES}.zip again'
+        elif name not in labelled:
+            outcome.failed[image] = f'{label}: no such file; {split} wants it. Unpack {LABELS}.zip again'
+        else:
+            images.append((image, out / split / image.name))
+            labels.append((label, out / f'{split}annot' / image.name))
+    to_image = partial(_convert_image, size=size)
+    to_label = partial(_convert_label, images=source / IMAGES, size=size)
     with exclusive_folder(out):
         if not overwrite:
             _check_sizes([target for _, target in images + labels], size)
-        outcome += convert_files(
-            partial(_convert_image, size=size), images, 'images', workers, overwrite, channels=3
-        )
-        outcome += convert_files(
-            partial(_convert_label, images=source / IMAGES, size=size), labels, 'labels', workers, overwrite
-        )
+        outcome += convert_files(to_image, images, 'images', workers, overwrite, channels=3)
+        outcome += convert_files(to_label, labels, 'labels', workers, overwrite)
 
-        done = [
-            image
-            for (image, _), (label, _) in zip(images, labels)
-            if not {image, label} & outcome.failed.keys()
-        ]
-        whole = {image.stem for image in done}
+        sources = zip((image for image, _ in images), (label for label, _ in labels))
+        done = {image.stem for image, label in sources if not {image, label} & outcome.failed.keys()}
         for split, names in wanted.items():
-            write_text(
-                out / f'{split}.txt',
-                ''.join(f'{split}/{n}.png {split}annot/{n}.png\n' for n in names if n in whole),
-            )
-    counts = {split: len(whole.intersection(names)) for split, names in wanted.items()}
-    outcome.notes.append(
-        f'{out}: {counts["train"]} train, {counts["val"]} val and {counts["test"]} test images with labels'
-    )
+            lines = [f'{split}/{name}.png {split}annot/{name}.png\n' for name in names if name in done]
+            write_text(out / f'{split}.txt', ''.join(lines))
+    counts = {split: len(done.intersection(names)) for split, names in wanted.items()}
+    form = '{train} train, {val} val and {test} test images with labels'
+    outcome.notes.append(f'{out}: {form.format(**counts)}')
     if splits is None and counts != OFFICIAL:
         outcome.notes.append('The full data set has {train}, {val} and {test}.'.format(**OFFICIAL))
     return outcome
@@ -251,16 +233,13 @@ def _usual_splits(source: Path, names: list[str], outcome: Outcome) -> dict[str,
 
 def _check_sizes(targets: list[Path], size: tuple[int, int]) -> None:
     """Raise where an earlier conversion left files of another size: they would be kept beside new ones."""
-    from PIL import Image
-
     for target in targets:
         try:
-            with Image.open(target) as image:
-                found = image.size
-        except OSError:  # none there, or a broken one, which is written anew
+            height, width = image_size(target)
+        except (FileNotFoundError, ValueError):  # none there, or a broken one, which is written anew
             continue
-        if found != size:
+        if (width, height) != size:
             raise ValueError(
-                f'out: {target} is {found[0]} x {found[1]} pixels, asked for {size[0]} x {size[1]} (width x '
+                f'out: {target} is {width} x {height} pixels, asked for {size[0]} x {size[1]} (width x '
                 'height): pass another --out, or --overwrite to convert everything anew'
             )

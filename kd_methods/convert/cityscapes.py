@@ -1,11 +1,23 @@
-"""Convert the annotations of Cityscapes into the label images that ``CityscapesDataset`` of mmseg reads."""
+"""Convert the annotations of Cityscapes into the label images that ``CityscapesDataset`` of mmseg reads.
+
+mmseg's ``cityscapes.py`` needs the package cityscapesscripts, draws all files anew in each run, and ends at
+the first broken one. This one draws the same pixels.
+"""
 
 import json
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageDraw
 
-from kd_methods.convert.base import Outcome, check_folder, convert_files, read_label_image, translate
+from kd_methods.convert.base import (
+    Outcome,
+    check_folder,
+    convert_files,
+    read_file,
+    read_label_image,
+    translate,
+)
 from kd_methods.datasets.cityscapes_labels import BY_NAME, IGNORED, LABELS
 from kd_methods.utils.files import exclusive_folder, save_png
 
@@ -20,7 +32,7 @@ for _label in LABELS:
 def draw_train_ids(path: Path) -> np.ndarray:
     """The label image of a file of polygons, pixel by pixel that of the data set's own scripts.
 
-    Later objects are drawn over earlier ones. A label 'NAMEgroup' that is none of its own is one of NAME.
+    Later objects are drawn over earlier ones. An unknown label 'NAMEgroup' is a group of NAME.
 
     Returns:
         np.ndarray: H x W, uint8: a class from 0 to 18, or 255, which is ignored.
@@ -28,23 +40,12 @@ def draw_train_ids(path: Path) -> np.ndarray:
     Raises:
         ValueError: The file is truncated, or holds something else than the polygons of Cityscapes.
     """
-    from PIL import Image, ImageDraw
-
-    try:
-        content = json.loads(path.read_text(encoding='utf-8'))
-    except ValueError as error:  # of the JSON or of the encoding
-        raise ValueError(
-            f'{path} ({path.stat().st_size} bytes) is no whole JSON file: {error}. Unpack or download it '
-            'again'
-        ) from error
+    content = read_file(path, 'a JSON file', lambda path: json.loads(path.read_text(encoding='utf-8')))
     try:
         size = int(content['imgWidth']), int(content['imgHeight'])
-        objects = [
-            (str(thing['label']), [(point[0], point[1]) for point in thing['polygon']])
-            for thing in content['objects']
-            if not thing.get('deleted', 0)
-        ]
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        kept = [thing for thing in content['objects'] if not thing.get('deleted', 0)]
+        objects = [(str(thing['label']), [(x, y) for x, y, *_ in thing['polygon']]) for thing in kept]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(
             f'{path} is no file of polygons as Cityscapes has them, with imgWidth, imgHeight and objects of '
             f'a label and a polygon each ({type(error).__name__}: {error})'
@@ -56,9 +57,8 @@ def draw_train_ids(path: Path) -> np.ndarray:
     for name, polygon in objects:
         label = BY_NAME.get(name) or BY_NAME.get(name.removesuffix('group'))
         if label is None:
-            raise ValueError(
-                f'{path}: no label of Cityscapes is called {name!r}. They are {", ".join(BY_NAME)}'
-            )
+            names = ', '.join(BY_NAME)
+            raise ValueError(f'{path}: no label of Cityscapes is called {name!r}. They are {names}')
         if label.id < 0:
             continue
         try:

@@ -1,4 +1,8 @@
-"""Convert COCO-Stuff 10k v1.1 into the folders that ``COCOStuffDataset`` of mmseg reads."""
+"""Convert COCO-Stuff 10k v1.1 into the folders that ``COCOStuffDataset`` of mmseg reads.
+
+mmseg's ``coco_stuff10k.py`` takes the whole data set only, copies the images, converts all files anew in each
+run, and ends at the first broken one.
+"""
 
 from pathlib import Path
 
@@ -14,7 +18,7 @@ from kd_methods.convert.base import (
     read_names,
     translate,
 )
-from kd_methods.utils.files import link_or_copy, exclusive_folder, save_png
+from kd_methods.utils.files import exclusive_folder, link_or_copy, save_png
 
 SPLITS = ('train', 'test')
 FULL = 10000
@@ -27,7 +31,7 @@ TRAIN_ID_OF_LABEL[_present] = range(len(_present))
 
 
 def _read_list(path: Path) -> list[str]:
-    """Names of a split, each once; other lists than the official ones have them with the suffix of the image."""
+    """Names of a split, each once; unofficial lists have them with the suffix of the image."""
     return list(dict.fromkeys(line.removesuffix('.jpg') for line in read_names(path)))
 
 
@@ -36,13 +40,9 @@ def _image_of(source: Path) -> Path:
 
 
 def _convert(source: Path, target: Path) -> None:
-    labels = translate(
-        read_mat(source, 'S'),
-        TRAIN_ID_OF_LABEL,
-        source,
-        f'labels from 0 to {LABELS} without {", ".join(map(str, ABSENT))} (v1.0 numbers them otherwise: get '
-        'v1.1)',
-    )
+    absent = ', '.join(map(str, ABSENT))
+    expected = f'labels from 0 to {LABELS} without {absent} (v1.0 numbers them otherwise: get v1.1)'
+    labels = translate(read_mat(source, 'S'), TRAIN_ID_OF_LABEL, source, expected)
     check_image(_image_of(source), labels.shape)
     save_png(target, labels)
 
@@ -62,22 +62,19 @@ def convert_coco_stuff10k(root: str | Path, workers: int | None = None, overwrit
     Raises:
         FileNotFoundError, ValueError: ``root`` is another folder, or a list of a split names nothing.
     """
-    root = check_folder(
-        'ROOT', root, [*(f'imageLists/{split}.txt' for split in SPLITS), 'annotations', 'images']
-    )
-    pairs = [
-        (root / f'annotations/{name}.mat', root / f'annotations/{split}2014/{name}_labelTrainIds.png')
-        for split in SPLITS
-        for name in _read_list(root / f'imageLists/{split}.txt')
-    ]
+    lists = [f'imageLists/{split}.txt' for split in SPLITS]
+    root = check_folder('ROOT', root, [*lists, 'annotations', 'images'])
+    folder, pairs = root / 'annotations', []
+    for split in SPLITS:
+        names = _read_list(root / f'imageLists/{split}.txt')
+        pairs += [(folder / f'{n}.mat', folder / f'{split}2014/{n}_labelTrainIds.png') for n in names]
     with exclusive_folder(root):
         outcome = convert_files(_convert, pairs, 'labels to PNG', workers, overwrite)
         for source, target in pairs:
-            if source in outcome.failed:
-                continue
             image = _image_of(source)
             try:
-                _place(image, root / 'images' / target.parent.name / image.name)
+                if source not in outcome.failed:
+                    _place(image, root / 'images' / target.parent.name / image.name)
             except OSError as error:
                 outcome.failed[image] = naming(image, error)
     if len(pairs) != FULL:
@@ -90,8 +87,7 @@ def _place(source: Path, target: Path) -> None:
     if not source.is_file():
         raise FileNotFoundError(f'{source}: no such file')
     original = source.stat()
-    if target.is_file():
-        there = target.stat()
-        if there.st_size == original.st_size and there.st_mtime_ns >= original.st_mtime_ns:
-            return
-    link_or_copy(source, target)
+    there = target.stat() if target.is_file() else None
+    same = there and there.st_size == original.st_size and there.st_mtime_ns >= original.st_mtime_ns
+    if not same:
+        link_or_copy(source, target)

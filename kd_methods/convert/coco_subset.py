@@ -1,6 +1,5 @@
-"""A small COCO out of the whole one, for quick trials."""
+"""A small COCO out of the whole one, for quick trials. Neither mmdet nor mmseg has a tool for that."""
 
-import difflib
 import json
 import os
 import shutil
@@ -9,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from kd_methods.convert.base import LISTED, check_folder
-from kd_methods.utils.files import link_or_copy, exclusive_folder, write_text
+from kd_methods.convert.base import LISTED, check_folder, read_file
+from kd_methods.utils.files import exclusive_folder, link_or_copy, write_text
 from kd_methods.utils.manifest import matches_manifest
+from kd_methods.utils.text import did_you_mean, first_few
 
 SPLITS = ('train', 'val')
 RECORD = 'coco_subset.json'  # a directory with it is complete
@@ -26,11 +26,10 @@ def annotations_of(split: str) -> str:
 
 
 def config_options(out: str | Path) -> list[str]:
-    """What ``--cfg-options`` of a config for COCO are, to train and to test on a subset."""
-    out = Path(out).as_posix()
-    return [f'{split}_dataloader.dataset.data_root={out}/' for split in ('train', 'val', 'test')] + [
-        f'{split}_evaluator.ann_file={out}/{annotations_of("val")}' for split in ('val', 'test')
-    ]
+    """The ``--cfg-options`` of a config for COCO that train and test on a subset."""
+    out, loaders = Path(out).as_posix(), ('train', 'val', 'test')
+    options = [f'{split}_dataloader.dataset.data_root={out}/' for split in loaders]
+    return options + [f'{split}_evaluator.ann_file={out}/{annotations_of("val")}' for split in loaders[1:]]
 
 
 def classes_of(out: str | Path) -> tuple[str, ...]:
@@ -45,36 +44,18 @@ def _read(path: Path) -> dict:
     Raises:
         ValueError: It is truncated, or no annotation file of objects.
     """
-    cure = 'Unpack annotations_trainval2017.zip again'
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:  # of the JSON, or of its encoding
-        raise ValueError(
-            f'source: {path} ({path.stat().st_size} bytes) cannot be read: {error}. A download that stopped '
-            f'early? {cure}'
-        ) from error
+    content = read_file(path, 'a JSON file', lambda path: json.loads(path.read_bytes()))
     for name, keys in _NEEDED.items():
         entries = content.get(name) if isinstance(content, dict) else None
-        if not isinstance(entries, list) or not all(
-            isinstance(e, dict) and all(key in e for key in keys) for e in entries
-        ):
+        whole = isinstance(entries, list) and all(
+            isinstance(e, dict) and e.keys() >= {*keys} for e in entries
+        )
+        if not whole:
             raise ValueError(
                 f"source: {path} has no list {name!r} whose entries have {' and '.join(keys)}, as COCO's "
-                f'annotations of objects do. {cure}'
+                'annotations of objects do. Unpack annotations_trainval2017.zip again'
             )
     return content
-
-
-def _check_classes(path: Path, categories: Sequence[dict], classes: Sequence[str]) -> None:
-    names = [category['name'] for category in categories]
-    for name in classes:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, 1)
-            raise KeyError(
-                f'classes: {path} has no category {name!r}. '
-                + (f'Did you mean {near[0]!r}? ' if near else '')
-                + f'It has {", ".join(names)}'
-            )
 
 
 def choose(content: dict, count: int, seed: int, classes: Sequence[str] | None = None) -> dict:
@@ -91,19 +72,16 @@ def choose(content: dict, count: int, seed: int, classes: Sequence[str] | None =
     Raises:
         ValueError: There are fewer images.
     """
-    categories = [
-        category for category in content['categories'] if classes is None or category['name'] in classes
-    ]
+    categories = [c for c in content['categories'] if classes is None or c['name'] in classes]
     kept = {category['id'] for category in categories}
     annotations = [annotation for annotation in content['annotations'] if annotation['category_id'] in kept]
     usable = {annotation['image_id'] for annotation in annotations if not annotation.get('iscrowd')}
     images = [image for image in content['images'] if image['id'] in usable]
     if count > len(images):
-        raise ValueError(
-            f'asked for {count} images, but {len(images)} of {len(content["images"])} have an object'
-            + (f' of {", ".join(classes)}' if classes else '')
-            + (f'. Ask for {len(images)} or fewer' if images else '')
-        )
+        of_classes = f' of {", ".join(classes)}' if classes else ''
+        cure = f'. Ask for {len(images)} or fewer' if images else ''
+        text = f'{len(images)} of {len(content["images"])} have an object{of_classes}{cure}'
+        raise ValueError(f'asked for {count} images, but {text}')
     drawn = np.random.default_rng(seed).permutation(len(images))[:count]
     images = [images[i] for i in sorted(drawn)]
     chosen = {image['id'] for image in images}
@@ -114,8 +92,11 @@ def choose(content: dict, count: int, seed: int, classes: Sequence[str] | None =
 def _choose_split(source: Path, split: str, count: int, seed: int, classes: Sequence[str] | None) -> dict:
     path = source / annotations_of(split)
     content = _read(path)
-    if classes is not None:
-        _check_classes(path, content['categories'], classes)
+    names = [category['name'] for category in content['categories']]
+    for name in classes or ():
+        if name not in names:
+            text = f'no category {name!r}.{did_you_mean(name, names, 1)} It has {", ".join(names)}'
+            raise KeyError(f'classes: {path} has {text}')
     try:
         chosen = choose(content, count, seed, classes)
     except ValueError as error:
@@ -125,8 +106,7 @@ def _choose_split(source: Path, split: str, count: int, seed: int, classes: Sequ
     if absent:
         raise FileNotFoundError(
             f'source: {len(absent)} of the {count} chosen {split} images are missing or empty: '
-            f'{", ".join(absent[:LISTED])}{", ..." if len(absent) > LISTED else ""}. Unpack {split}2017.zip '
-            'again'
+            f'{first_few(absent, LISTED)}. Unpack {split}2017.zip again'
         )
     return chosen
 
@@ -165,29 +145,20 @@ def write_subset(
             category, or ``out`` holds something else.
     """
     counts = dict(train=train, val=val)
-    for split, count in counts.items():
-        if count < 1:
-            raise ValueError(f'{split}: got {count}, expected 1 or more images')
-    if seed < 0:
-        raise ValueError(f'seed: got {seed}, expected 0 or more')
-    source = check_folder(
-        'source', source, [*map(annotations_of, SPLITS), *(f'{split}2017' for split in SPLITS)]
-    )
+    for name, value, least in (('train', train, 1), ('val', val, 1), ('seed', seed, 0)):
+        if value < least:
+            raise ValueError(f'{name}: got {value}, expected {least} or more')
+    folders = [f'{split}2017' for split in SPLITS]
+    source = check_folder('source', source, [*map(annotations_of, SPLITS), *folders])
     out = Path(out)
     if out.resolve() == source.resolve():
         raise ValueError(f'out: {out} is the source. Pass another directory')
-    record = dict(
-        version=VERSION,
-        **counts,
-        seed=seed,
-        classes=sorted(set(classes)) if classes else None,
-        bytes=[(source / annotations_of(split)).stat().st_size for split in SPLITS],
-    )
+    kept = sorted(set(classes)) if classes else None
+    sizes = [(source / annotations_of(split)).stat().st_size for split in SPLITS]
+    record = dict(version=VERSION, **counts, seed=seed, classes=kept, bytes=sizes)
     if _is_there(out, record, overwrite):
         return False
-    chosen = {
-        split: _choose_split(source, split, count, seed, classes or None) for split, count in counts.items()
-    }
+    chosen = {split: _choose_split(source, split, n, seed, classes or None) for split, n in counts.items()}
     with exclusive_folder(out):
         if _is_there(out, record, overwrite):  # since another run has ended
             return False
@@ -196,9 +167,8 @@ def write_subset(
 
 
 def _is_there(out: Path, record: dict, overwrite: bool) -> bool:
-    return matches_manifest(
-        out, RECORD, record, 'another subset', overwrite, None if (out / STARTED).is_file() else ()
-    )
+    left = None if (out / STARTED).is_file() else ()
+    return matches_manifest(out, RECORD, record, 'another subset', overwrite, left)
 
 
 def _write(source: Path, out: Path, record: dict, chosen: dict[str, dict]) -> None:
@@ -208,9 +178,8 @@ def _write(source: Path, out: Path, record: dict, chosen: dict[str, dict]) -> No
         shutil.rmtree(out / folder, ignore_errors=True)
     for split, content in chosen.items():
         for image in content['images']:
-            link_or_copy(
-                source / f'{split}2017' / image['file_name'], out / f'{split}2017' / image['file_name']
-            )
+            file = Path(f'{split}2017', image['file_name'])
+            link_or_copy(source / file, out / file)
     for split, content in chosen.items():
         write_text(out / annotations_of(split), json.dumps(content))
     os.replace(out / STARTED, out / RECORD)

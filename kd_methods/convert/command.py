@@ -14,9 +14,8 @@ def converter_parser(text: str) -> argparse.ArgumentParser:
     """
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--workers', type=int, help='processes (number of cores)')
-    parser.add_argument(
-        '--overwrite', action='store_true', help='convert all files anew, also those that look done'
-    )
+    help = 'convert all files anew, also those that look done'
+    parser.add_argument('--overwrite', action='store_true', help=help)
     return parser
 
 
@@ -31,7 +30,7 @@ def run_converter(
     Args:
         convert (Callable): Takes the parser's arguments by their names.
         folder (str): Name of the one that is written into.
-        parser (argparse.ArgumentParser): Of :func:`converter_parser`, with arguments of its own.
+        parser (argparse.ArgumentParser): Of :func:`converter_parser`, with further arguments.
         argv (Sequence[str] | None): Arguments; the process's own if None. Defaults to None.
     """
     args = vars(parser.parse_args(argv))

@@ -1,4 +1,7 @@
-"""Convert the official files of NYUv2 into the folders that ``NYUv2Dataset`` reads."""
+"""Convert the official files of NYUv2 into the folders that ``NYUv2Dataset`` reads.
+
+mmseg's ``nyu.py`` sorts another archive, for the estimation of depth, which has no labels of classes.
+"""
 
 import hashlib
 import json
@@ -8,7 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
+from PIL import Image
 
 from kd_methods.datasets.nyuv2 import CLASSES, FOLDERS, TO_13
 from kd_methods.utils.files import exclusive_folder
@@ -29,12 +34,12 @@ def millimetres(metres: np.ndarray) -> np.ndarray:
 
 def _check_file(argument: str, path: Path) -> None:
     if not path.is_file():
-        raise FileNotFoundError(
-            f'{argument}: no file {str(path)!r}. `python tools/data/nyuv2.py --help` says where to get it'
-        )
+        where = '`python tools/data/nyuv2.py --help` says where to get it'
+        raise FileNotFoundError(f'{argument}: no file {str(path)!r}. {where}')
 
 
 def _what_is(path: Path) -> str:
+    """What a file seems to be that is not what it should be."""
     with path.open('rb') as file:
         head = file.read(64)
     if not head:
@@ -46,9 +51,7 @@ def _what_is(path: Path) -> str:
     return f'a file that begins with {head[:20]!r}: a download that stopped early? Get it again'
 
 
-def _open_hdf5(argument: str, path: Path) -> Any:
-    import h5py
-
+def _open_hdf5(argument: str, path: Path) -> h5py.File:
     size = path.stat().st_size
     if not h5py.is_hdf5(path):
         raise ValueError(
@@ -66,7 +69,6 @@ def _open_hdf5(argument: str, path: Path) -> Any:
 
 def _read_integers(argument: str, path: Path, name: str) -> np.ndarray:
     """A vector from a small MATLAB file, of version 5 or 7.3."""
-    import h5py
     import scipy.io
 
     _check_file(argument, path)
@@ -78,27 +80,18 @@ def _read_integers(argument: str, path: Path, name: str) -> np.ndarray:
         try:
             content = scipy.io.loadmat(path)
         except Exception as error:  # of many kinds, depending on where the bytes stop making sense
-            raise ValueError(
-                f'{argument}: {str(path)!r} is no MATLAB file that can be read, but {_what_is(path)} '
-                f'({error})'
-            ) from error
+            text = f'no MATLAB file that can be read, but {_what_is(path)} ({error})'
+            raise ValueError(f'{argument}: {str(path)!r} is {text}') from error
         names = sorted(key for key in content if not key.startswith('__'))
         values = content.get(name)
     if values is None:
-        raise ValueError(
-            f'{argument}: {str(path)!r} has no variable {name!r}, it holds {names}. Is this the right file?'
-        )
+        text = f'no variable {name!r}, it holds {names}. Is this the right file?'
+        raise ValueError(f'{argument}: {str(path)!r} has {text}')
     values = np.squeeze(values)
-    if (
-        values.dtype.kind not in 'uif'
-        or not values.size
-        or values.ndim > 1
-        or (values != np.rint(values)).any()
-    ):
-        raise ValueError(
-            f'{argument}: {name} of {str(path)!r} is {values.dtype} of shape {values.shape}, expected a '
-            'vector of integers'
-        )
+    numbers = values.dtype.kind in 'uif' and values.size and values.ndim < 2
+    if not numbers or (values != np.rint(values)).any():
+        found = f'{values.dtype} of shape {values.shape}, expected a vector of integers'
+        raise ValueError(f'{argument}: {name} of {str(path)!r} is {found}')
     return values.ravel().astype(np.int64)
 
 
@@ -115,85 +108,60 @@ def read_classes(path: str | Path) -> np.ndarray:
 
 def read_splits(path: str | Path, count: int) -> dict[str, np.ndarray]:
     """Numbers of the images of each split, from 1 to ``count``, each image in one of them."""
-    path = Path(path)
-    splits = {split: _read_integers('splits', path, name) for split, name in INDICES.items()}
+    splits = {split: _read_integers('splits', Path(path), name) for split, name in INDICES.items()}
     for split, numbers in splits.items():
-        where = f'splits: {INDICES[split]} of {str(path)!r}'
+        wrong, outside = '', numbers[(numbers < 0) | (numbers > count)]
         if (numbers == 0).any():
-            raise ValueError(
-                f'{where} holds 0. Images count from 1 in the official file: add 1 to numbers that count '
-                'from 0'
-            )
-        outside = numbers[(numbers < 0) | (numbers > count)]
-        if outside.size:
-            raise ValueError(
-                f'{where} holds {outside[:3].tolist()}, but mat has the images 1 to {count}. Is one of the '
-                'two files a subset?'
-            )
-        if len(np.unique(numbers)) < len(numbers):
-            raise ValueError(
-                f'{where} names images twice: {len(numbers)} numbers, {len(np.unique(numbers))} different '
-                'ones'
-            )
+            wrong = 'holds 0. Images count from 1 in the official file: add 1 to numbers that count from 0'
+        elif outside.size:
+            wrong = f'holds {outside[:3].tolist()}, but mat has the images 1 to {count}. Is one a subset?'
+        elif len(np.unique(numbers)) < len(numbers):
+            wrong = f'names images twice: {len(numbers)} numbers, {len(np.unique(numbers))} different ones'
+        if wrong:
+            raise ValueError(f'splits: {INDICES[split]} of {str(path)!r} {wrong}')
     both = np.intersect1d(splits['train'], splits['test'])
     if both.size:
         raise ValueError(f'splits: {path} has {both.size} images in both splits, such as {both[:3].tolist()}')
     left = np.setdiff1d(np.arange(1, count + 1), np.concatenate(list(splits.values())))
     if left.size:
-        raise ValueError(
-            f'splits: {path} leaves out {left.size} of the {count} images of mat, such as {left[:3].tolist()}'
-        )
+        such = f'{left.size} of the {count} images of mat, such as {left[:3].tolist()}'
+        raise ValueError(f'splits: {path} leaves out {such}')
     return splits
 
 
-def _check_mat(path: Path, data: Any, depths: str) -> int:
-    """Shapes and types as h5py shows those of the official file, axes reversed. Returns the number of images."""
-    import h5py
-
-    expected = {
-        'images': (4, 'u', 1, 'uint8, images x 3 x width x height'),
-        depths: (3, 'f', None, 'float32, images x width x height'),
-        'labels': (3, 'u', None, 'uint16, images x width x height'),
+def _check_mat(path: Path, data: h5py.File, depths: str) -> int:
+    """Check shapes and types as h5py shows them, axes reversed, and return the number of images."""
+    expected = {  # axes, kind of numbers
+        'images': (4, 'u', 'uint8, images x 3 x width x height'),
+        depths: (3, 'f', 'float32, images x width x height'),
+        'labels': (3, 'u', 'uint16, images x width x height'),
     }
-    for name, (axes, kind, size, text) in expected.items():
+    for name, (axes, kind, text) in expected.items():
         found = data.get(name)
         if not isinstance(found, h5py.Dataset):
-            raise ValueError(
-                f'mat: {str(path)!r} has no variable {name!r}, it holds {sorted(data)}. Is this '
-                'nyu_depth_v2_labeled.mat?'
-            )
-        if (
-            found.ndim != axes
-            or found.dtype.kind != kind
-            or (size and found.dtype.itemsize != size)
-            or (axes == 4 and found.shape[1] != 3)
-        ):
-            raise ValueError(
-                f'mat: {name} of {str(path)!r} is {found.dtype} of shape {found.shape}, expected {text}'
-            )
+            holds = f'{sorted(data)}. Is this nyu_depth_v2_labeled.mat?'
+            raise ValueError(f'mat: {str(path)!r} has no variable {name!r}, it holds {holds}')
+        colours = axes < 4 or found.dtype == np.uint8 and found.ndim == 4 and found.shape[1] == 3
+        if found.ndim != axes or found.dtype.kind != kind or not colours:
+            text = f'{found.dtype} of shape {found.shape}, expected {text}'
+            raise ValueError(f'mat: {name} of {str(path)!r} is {text}')
     shapes = {name: (data[name].shape[0], *data[name].shape[-2:]) for name in expected}
     if len(set(shapes.values())) > 1:
         text = ', '.join(f'{name} {" x ".join(map(str, shape))}' for name, shape in shapes.items())
-        raise ValueError(
-            f'mat: the variables of {str(path)!r} do not belong together (images x width x height): {text}'
-        )
+        what = f'the variables of {str(path)!r} do not belong together (images x width x height)'
+        raise ValueError(f'mat: {what}: {text}')
     return len(data['images'])
 
 
 def _write_image(data: Any, number: int, to_40: np.ndarray, depths: str, folder: Path, split: str) -> None:
-    from PIL import Image
-
     try:
         image, depth, fine = (data[name][number - 1] for name in ('images', depths, 'labels'))
     except OSError as error:
-        raise ValueError(
-            f'mat: image {number} of {data.filename!r} cannot be read: {error}. Get the file again'
-        ) from error
+        text = f'image {number} of {data.filename!r} cannot be read: {error}. Get the file again'
+        raise ValueError(f'mat: {text}') from error
     if fine.max() >= len(to_40):
-        raise ValueError(
-            f'classes: mapClass has {len(to_40) - 1} entries, but image {number} of mat holds the label '
-            f'{fine.max()}'
-        )
+        text = f'image {number} of mat holds the label {fine.max()}'
+        raise ValueError(f'classes: mapClass has {len(to_40) - 1} entries, but {text}')
     labels = to_40[fine]
     # .T undoes MATLAB's order of the axes: 3 x width x height -> height x width x 3
     for name, array in zip(FOLDERS, (image.T, millimetres(depth.T), labels.T, TO_13[labels.T])):
@@ -238,31 +206,19 @@ def convert_nyuv2(
     with _open_hdf5('mat', mat) as data:
         numbers = read_splits(splits, _check_mat(mat, data, depths))
         counts = {split: len(numbers[split]) for split in INDICES}
-        record = dict(
-            version=VERSION,
-            **counts,
-            raw_depth=raw_depth,
-            mat_bytes=mat.stat().st_size,
-            classes_sha256=hashlib.sha256(to_40.tobytes()).hexdigest(),
-            splits_sha256=hashlib.sha256(b''.join(numbers[split].tobytes() for split in INDICES)).hexdigest(),
-        )
+        record = dict(version=VERSION, **counts, raw_depth=raw_depth, mat_bytes=mat.stat().st_size)
+        named = dict(classes=[to_40], splits=[numbers[split] for split in INDICES])
+        for name, arrays in named.items():
+            content = b''.join(array.tobytes() for array in arrays)
+            record[f'{name}_sha256'] = hashlib.sha256(content).hexdigest()
         with exclusive_folder(out):
-            # A run that was stopped leaves PART, and perhaps some of the folders that it was moving out of
-            # there.
-            if matches_manifest(
-                out,
-                RECORD,
-                record,
-                'another conversion',
-                overwrite,
-                (PART, *FOLDERS) if (out / PART).is_dir() else (),
-            ):
+            # A run that was stopped leaves PART, and perhaps some of the folders that it was moving.
+            left = (PART, *FOLDERS) if (out / PART).is_dir() else ()
+            if matches_manifest(out, RECORD, record, 'another conversion', overwrite, left):
                 return False
             if counts != OFFICIAL:
-                log(
-                    f'note: {counts["train"]} train and {counts["test"]} test images; the full data set has '
-                    f'{OFFICIAL["train"]} and {OFFICIAL["test"]}'
-                )
+                form = '{train} train and {test} test images; the full data set has'.format(**counts)
+                log(f'note: {form} {OFFICIAL["train"]} and {OFFICIAL["test"]}')
             _write_images(data, numbers, to_40, depths, out / PART, log)
             _move_out(out, record)
     return True

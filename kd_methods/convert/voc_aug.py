@@ -1,4 +1,8 @@
-"""Add the annotations of SBD to Pascal VOC 2012, as ``PascalVOCDataset`` of mmseg and its configs read them."""
+"""Add the annotations of SBD to Pascal VOC 2012, as ``PascalVOCDataset`` of mmseg and its configs read them.
+
+mmseg's ``voc_aug.py`` takes the whole data sets only, lists images for which SBD has no labels, orders the
+lists by chance, and converts all files anew in each run.
+"""
 
 from functools import partial
 from pathlib import Path
@@ -49,7 +53,7 @@ def _convert(source: Path, target: Path) -> None:
 
 
 def _check_pair(voc: Path, name: str) -> str | None:
-    """What is wrong with the image of a label map; read to its end in every run, at some 1.3 ms an image."""
+    """What is wrong with the image of a label map; read to its end in every run, in some 1.3 ms an image."""
     try:
         check_image(voc / f'JPEGImages/{name}.jpg', image_size(voc / f'SegmentationClassAug/{name}.png'))
     except (ValueError, FileNotFoundError) as error:
@@ -62,9 +66,10 @@ def convert_voc_aug(
 ) -> Outcome:
     """Write ``VOC2012/SegmentationClassAug/*.png`` and the lists ``aug.txt`` and ``trainaug.txt``.
 
-    ``trainaug`` is the images of VOC's train and of SBD without those of VOC's val, ``aug`` those of them
-    that are not in VOC's train; only what has its label map and its image is listed. All of SBD is converted;
-    images of ``trainaug`` that are not in SBD get VOC's own labels, so that one folder has them all.
+    ``trainaug`` names the images of VOC's train and of SBD without those of VOC's val, ``aug`` those among
+    them that are not in VOC's train; only what has its label map and its image is listed. All of SBD is
+    converted; images of ``trainaug`` that are not in SBD get VOC's own labels, so that one folder has them
+    all.
 
     Args:
         devkit (str | Path): VOCdevkit, which holds VOC2012.
@@ -75,12 +80,8 @@ def convert_voc_aug(
     Raises:
         FileNotFoundError, ValueError: One of the folders is another one, or a list of a split names nothing.
     """
-    lists = 'VOC2012/ImageSets/Segmentation'
-    devkit = check_folder(
-        'VOCDEVKIT',
-        devkit,
-        [f'{lists}/train.txt', f'{lists}/val.txt', 'VOC2012/JPEGImages', 'VOC2012/SegmentationClass'],
-    )
+    lists, own = 'VOC2012/ImageSets/Segmentation', ('VOC2012/JPEGImages', 'VOC2012/SegmentationClass')
+    devkit = check_folder('VOCDEVKIT', devkit, [f'{lists}/train.txt', f'{lists}/val.txt', *own])
     dataset = check_folder('SBD', sbd, ['dataset/cls', 'dataset/train.txt', 'dataset/val.txt']) / 'dataset'
     voc = devkit / 'VOC2012'
     train, val = (set(read_names(devkit / lists / f'{split}.txt')) for split in ('train', 'val'))
@@ -101,11 +102,10 @@ def convert_voc_aug(
         found['aug'] = [name for name in found['trainaug'] if name not in train]
         for split, names in found.items():
             outcome.notes.append(_write_list(devkit / lists / f'{split}.txt', names, FULL[split]))
-    if len(found['trainaug']) < len(listed):
-        outcome.notes.append(
-            f'{len(listed) - len(found["trainaug"])} of {len(listed)} images are left out of the lists, as '
-            'their labels or images are missing or wrong:'
-        )
+    left_out = len(listed) - len(found['trainaug'])
+    if left_out:
+        note = f'{left_out} of {len(listed)} images are left out of the lists'
+        outcome.notes.append(f'{note}, as their labels or images are missing or wrong:')
     return outcome
 
 

@@ -166,7 +166,10 @@ def test_images_of_another_kind_are_converted_anew(release, tmp_path):
 
 def test_one_run_at_a_time(release, tmp_path):
     """Also of the first ones, which make the folder."""
-    with exclusive_folder(tmp_path / 'out'), pytest.raises(ValueError, match='out: another process is writing here'):
+    with (
+        exclusive_folder(tmp_path / 'out'),
+        pytest.raises(ValueError, match='out: another process is writing here'),
+    ):
         convert_camvid(release[0], tmp_path / 'out')
 
 
@@ -321,7 +324,7 @@ def test_wrong_folders(release, tmp_path):
         FileNotFoundError, match=r'source: .*701_StillsRaw_full.* has no .*Did you mean .*release'
     ):
         convert_camvid(source / '701_StillsRaw_full', tmp_path / 'out')
-    with pytest.raises(FileNotFoundError, match='source: no folder'):
+    with pytest.raises(FileNotFoundError, match='source: the converter finds no'):
         convert_camvid(tmp_path / 'gone', tmp_path / 'out')
     for path in (source / 'LabeledApproved_full').iterdir():
         path.rename(path.with_name(path.name.replace('_L', '')))

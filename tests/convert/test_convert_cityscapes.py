@@ -214,7 +214,7 @@ def test_a_truncated_file_is_named_and_repaired_later(root, share):
     assert (outcome.written, list(outcome.failed)) == (
         6,
         [path],
-    ) and 'is no whole JSON file' in outcome.failed[path]
+    ) and 'cannot be read as a JSON file' in outcome.failed[path]
     path.write_text(whole)
     assert convert_cityscapes(root) == Outcome(written=1, kept=6)
 
