@@ -170,7 +170,7 @@ def convert_camvid(
             None, the usual split.
         size (tuple[int, int]): Width and height. Defaults to (480, 360).
         workers (int | None): Processes. Defaults to None, the number of cores.
-        overwrite (bool): Convert all files anew, in whatever size they are there. Defaults to False.
+        overwrite (bool): Convert all files anew, also those of another size. Defaults to False.
 
     Raises:
         FileNotFoundError, ValueError: The folders or lists are not what they should be, or ``out`` holds
@@ -232,7 +232,7 @@ def _usual_splits(source: Path, names: list[str], outcome: Outcome) -> dict[str,
 
 
 def _check_sizes(targets: list[Path], size: tuple[int, int]) -> None:
-    """Raise where an earlier conversion left files of another size: they would be kept beside new ones."""
+    """Raise where an earlier conversion left files of another size: they would be kept among new ones."""
     for target in targets:
         try:
             height, width = image_size(target)

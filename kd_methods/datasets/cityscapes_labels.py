@@ -10,9 +10,9 @@ class Label(NamedTuple):
 
     Attributes:
         name (str): Its name in ``*_polygons.json``.
-        id (int): Its value in ``*_labelIds.png``; of one below 0 no polygon is drawn.
+        id (int): Its value in ``*_labelIds.png``; polygons of a value below 0 are not drawn.
         train_id (int): Its value in ``*_labelTrainIds.png``: a class from 0 to 18, or 255, which is ignored.
-        instances (bool): Whether its things are told apart in ``*_instanceIds.png``.
+        instances (bool): Whether its instances have numbers in ``*_instanceIds.png``.
         colour (tuple[int, int, int]): Red, green and blue in ``*_color.png``.
     """
 

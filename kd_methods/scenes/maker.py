@@ -1,7 +1,7 @@
 """Sign scenes: photographs with flat signs before them, each sign with a handwritten digit.
 
-``make_scene`` draws one scene with everything a dense-prediction task may ask of it: classes of
-pixels, boxes, instance masks, depth.
+``make_scene`` draws one scene with the ground truth of every dense-prediction task: classes of pixels, boxes,
+instance masks, depth.
 """
 
 from dataclasses import dataclass
@@ -42,7 +42,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Look:
-    """How hard a scene is to read; ``look_of`` makes it from one number.
+    """How hard a scene is to read: the ranges that it is drawn from; ``look_of`` makes them of one number.
 
     Args:
         size (tuple[float]): Smallest and largest sign, as a share of the scene's side.
@@ -54,8 +54,8 @@ class Look:
         shade (float): Largest change of light across the scene.
         bars (float): Probability of a bar in front of the scene.
         visible (float): Share of each sign that later signs must leave visible.
-        camouflage (float): Share of signs whose digit the image hardly shows. With any, all digits
-            are embossed: depth shows them.
+        camouflage (float): Share of signs whose digit the image hardly shows. Above 0, all digits are
+            embossed: depth shows them.
     """
 
     size: tuple
@@ -94,7 +94,7 @@ def look_of(difficulty: float, camouflage: float = 0.0) -> Look:
 
 
 def _neighbours(at: np.ndarray, length: int) -> tuple:
-    """Left neighbour of each float place on an axis, and the right neighbour's weight."""
+    """Left neighbour of each position on an axis, and the right neighbour's weight in linear interpolation."""
     at = np.clip(at, 0, length - 1.001).astype(np.float32)
     left = at.astype(np.int64)
     return left, at - left
@@ -108,7 +108,8 @@ def _photo_patch(rng: np.random.Generator, sources: Sources, size: int) -> np.nd
     left, top = rng.uniform(0, width - side), rng.uniform(0, height - side)
     steps = (np.arange(size, dtype=np.float32) + 0.5) * (side / size) - 0.5
     columns = steps[::-1] if rng.random() < 0.5 else steps
-    # Rows, then columns: the grid is straight, and this costs a third of a look-up by pixel.
+    # Linear interpolation of rows, then of columns: the grid is straight, and this costs a third of a look-up
+    # by pixel.
     x0, fx = _neighbours(left + columns, width)
     y0, fy = _neighbours(top + steps, height)
     photo = photo[y0] * (1 - fy)[:, None, None] + photo[y0 + 1] * fy[:, None, None]
@@ -123,6 +124,7 @@ def _ink_colour(rng: np.random.Generator, face_luma: float, contrast: float) -> 
 
 
 def _paint(canvas: np.ndarray, alpha: np.ndarray, colour: np.ndarray) -> None:
+    """Blend a colour (3, or H x W x 3) into a canvas H x W x 3, in place, with the weights alpha (H x W)."""
     canvas += alpha[..., None] * (colour - canvas)
 
 
@@ -149,9 +151,9 @@ class _Frame:
         """Ink of a digit that fills ``reach`` of the sign."""
         inside = (abs(self.u) <= reach) & (abs(self.v) <= reach)
         side = len(image)
-        (x0, fx), (y0, fy) = (
-            _neighbours((t[inside] / reach + 1) * (side / 2) - 0.5, side) for t in (self.u, self.v)
-        )
+        x0, fx = _neighbours((self.u[inside] / reach + 1) * (side / 2) - 0.5, side)
+        y0, fy = _neighbours((self.v[inside] / reach + 1) * (side / 2) - 0.5, side)
+        # Bilinear interpolation at each pixel of the sign.
         top = image[y0, x0] * (1 - fx) + image[y0, x0 + 1] * fx
         bottom = image[y0 + 1, x0] * (1 - fx) + image[y0 + 1, x0 + 1] * fx
         ink = np.zeros(inside.shape, np.float32)
@@ -212,6 +214,7 @@ def _paint_sign(
 
 def _light(rng: np.random.Generator, canvas: np.ndarray, look: Look) -> np.ndarray:
     """Exposure, a shade across the scene, a colour cast and noise; H x W x 3 uint8."""
+    # canvas * gain (H x W) * cast (3) + noise (H x W x 3)
     size = len(canvas)
     direction = rng.uniform(0, 2 * np.pi)
     ramp = np.linspace(-0.5, 0.5, size, dtype=np.float32)
@@ -268,7 +271,8 @@ def make_scene(
 
 
 def _scene(image: np.ndarray, owner: np.ndarray, classes: np.ndarray, depth: np.ndarray) -> Scene:
-    instances = owner[None] == np.arange(len(classes))[:, None, None]
+    """A scene from the number of the sign at each pixel, H x W, -1 for none."""
+    instances = owner[None] == np.arange(len(classes))[:, None, None]  # N x H x W
     seen = instances.any((1, 2))  # a bar can hide a small sign altogether
     instances, classes, boxes = instances[seen], classes[seen], []
     for mask in instances:
@@ -290,7 +294,7 @@ def scene_at(
     camouflage: float = 0.0,
     sources: Sources | None = None,
 ) -> Scene:
-    """Scene ``index`` of a split: a function of its arguments alone, whoever draws it.
+    """Scene ``index`` of a split: a function of its arguments alone.
 
     Args:
         seed (int): Seed of the whole data set, not negative.
@@ -306,6 +310,4 @@ def scene_at(
     """
     entropy = [seed, SPLITS.index(check_split(split)), index]
     rng = np.random.default_rng(np.random.SeedSequence(entropy))
-    return make_scene(
-        rng, sources or load_sources(split), size=size, difficulty=difficulty, camouflage=camouflage
-    )
+    return make_scene(rng, sources or load_sources(split), size, difficulty, camouflage)

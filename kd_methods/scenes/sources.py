@@ -7,8 +7,8 @@ import numpy as np
 
 SPLITS = ('train', 'val')
 VAL_SHARE = 0.2  # of the digits of each class
-# Column that cuts each photograph, val takes what is left of it. They run through the middle of the
-# pagoda and of the flower, so that both splits see smooth and busy places.
+# Column that cuts each photograph; val takes the part on its left. The cuts run through the middle of the
+# pagoda and of the flower, so that both splits see smooth and busy regions.
 PHOTOS = {'china.jpg': 205, 'flower.jpg': 305}
 GLYPH = 32  # side of an upscaled digit
 
@@ -40,8 +40,8 @@ def check_split(split: str) -> str:
 def split_digits(targets: np.ndarray, split: str) -> np.ndarray:
     """Indices of a split's digits: of every class the last fifth belongs to val.
 
-    The set is sorted by writer, so the end of each class shows hands that train hardly sees. A
-    modulo split would not do: the digits come in the order 0, 1, ... 9 and val would miss classes.
+    The set is sorted by writer, so the end of each class shows hands that train hardly sees. Taking every
+    fifth digit would not do: they come in the order 0, 1, ... 9, and val would miss classes.
 
     Args:
         targets (np.ndarray): Digit of each image, N.

@@ -3,12 +3,13 @@
 import json
 import os
 import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from kd_methods.scenes.forms import SceneForm, build_form
-from kd_methods.scenes.maker import DIFFICULTY, SIZE, look_of, scene_at
+from kd_methods.scenes.maker import DIFFICULTY, SIZE, Scene, look_of, scene_at
 from kd_methods.scenes.sources import SPLITS, load_sources
 from kd_methods.utils.files import exclusive_folder
 from kd_methods.utils.manifest import matches_manifest
@@ -19,33 +20,8 @@ STARTED = RECORD + '.part'  # the same while scenes are being written
 VERSION = 1  # raise it when the same arguments begin to give other scenes
 
 
-def _write_scene(
-    job: tuple, out: Path, size: int, seed: int, difficulty: float, camouflage: float, form: SceneForm
-) -> Any:
-    split, index = job
-    scene = scene_at(seed, split, index, size=size, difficulty=difficulty, camouflage=camouflage)
-    return form.write(out, split, index, scene)
-
-
-def _check(
-    counts: dict,
-    size: int,
-    seed: int,
-    difficulty: float,
-    camouflage: float,
-    form: SceneForm,
-    workers: int | None,
-) -> None:
-    for split, count in counts.items():
-        if not 1 <= count <= 100000:
-            raise ValueError(f'{split}: got {count!r} scenes, expected 1 to 100000')
-    form.check(counts)
-    if not 32 <= size <= 1024:
-        raise ValueError(f'size: got {size!r}, expected 32 to 1024 pixels')
-    if seed < 0:
-        raise ValueError(f'seed: got {seed!r}, expected 0 or more')
-    check_workers(workers)
-    look_of(difficulty, camouflage)
+def _write_scene(job: tuple[str, int], draw: Callable[..., Scene], form: SceneForm, out: Path) -> Any:
+    return form.write(out, *job, draw(split=job[0], index=job[1]))
 
 
 def _prepare(out: Path, record: dict, form: SceneForm, overwrite: bool) -> bool:
@@ -61,18 +37,14 @@ def _prepare(out: Path, record: dict, form: SceneForm, overwrite: bool) -> bool:
         before = json.loads(started.read_text())
         forms.append(build_form(before.get('format', 'scenes'), depth=before.get('depth', False)))
     for top in {path.split('/')[0] for of in forms for path in (*of.folders(), *of.files)}:
-        _remove(out / top)
+        if (out / top).is_dir():
+            shutil.rmtree(out / top, ignore_errors=True)
+        else:
+            (out / top).unlink(missing_ok=True)
     started.write_text(json.dumps(record, indent=2) + '\n')
     for folder in form.folders():
         (out / folder).mkdir(parents=True)
     return True
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def write_scenes(
@@ -90,8 +62,8 @@ def write_scenes(
 ) -> bool:
     """Write scenes in a form on disk, and a record of the arguments, under ``out``.
 
-    The same arguments give the same bytes, whatever the number of workers. A directory that was
-    left unfinished is written anew; a complete one with the same arguments is left alone.
+    The same arguments give the same bytes for any number of workers. A directory that was left unfinished is
+    written anew; a complete one with the same arguments is left alone.
 
     Args:
         out (str | Path): Directory of the data set.
@@ -118,17 +90,24 @@ def write_scenes(
         ValueError: An argument is out of range, ``out`` holds something else, or another process is writing
             there.
     """
-    out = Path(out)
-    counts = dict(train=train, val=val)
+    out, counts = Path(out), dict(train=train, val=val)
     form = build_form(format, seed, depth)
-    _check(counts, size, seed, difficulty, camouflage, form, workers)
+    for split, count in counts.items():
+        if not 1 <= count <= 100000:
+            raise ValueError(f'{split}: got {count!r} scenes, expected 1 to 100000')
+    form.check(counts)
+    if not 32 <= size <= 1024:
+        raise ValueError(f'size: got {size!r}, expected 32 to 1024 pixels')
+    if seed < 0:
+        raise ValueError(f'seed: got {seed!r}, expected 0 or more')
+    check_workers(workers)
+    look_of(difficulty, camouflage)
     record = dict(version=VERSION, **counts, size=size, seed=seed, difficulty=difficulty)
     # Named only where given: the records of plain scenes stay what they were.
     record.update({k: v for k, v in dict(camouflage=camouflage, depth=form.depth).items() if v})
     record.update(dict(format=format) if format != 'scenes' else {})
-    write = partial(
-        _write_scene, out=out, size=size, seed=seed, difficulty=difficulty, camouflage=camouflage, form=form
-    )
+    draw = partial(scene_at, seed, size=size, difficulty=difficulty, camouflage=camouflage)
+    write = partial(_write_scene, draw=draw, form=form, out=out)
     with exclusive_folder(out):
         if not _prepare(out, record, form, overwrite):
             return False

@@ -342,8 +342,7 @@ def test_truncated_annotations(own, tmp_path):
             ValueError,
             own,
             tmp_path / 'out',
-            rf'instances_val2017.json \({len(broken)} bytes\) cannot be read.*'
-            'Unpack annotations_trainval2017.zip again',
+            rf'instances_val2017.json \({len(broken)} bytes\) cannot be read.*Unpack or download it again',
         )
 
 

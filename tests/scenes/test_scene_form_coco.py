@@ -5,12 +5,10 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.registry import DATASETS, DefaultScope
-from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from toys import ROOT
 
 import kd_methods  # noqa: F401
-from kd_methods.scenes.forms.coco import run_lengths
 from kd_methods.scenes.maker import scene_at
 from kd_methods.scenes.writer import write_scenes
 
@@ -61,18 +59,6 @@ def test_mmdet_loads_them_through_the_shipped_config(root, config):
         assert np.array_equal(found.masks.masks.astype(bool), scene.instances)
     image = item['inputs'].permute(1, 2, 0).numpy()[..., ::-1]  # mmcv reads BGR
     assert abs(image.astype(int) - scene.image).mean() < 4  # JPEG
-
-
-@pytest.mark.parametrize(
-    'rows', [['...', '...'], ['###', '###'], ['#..', '..#'], ['.#.', '##.']], ids=' '.join
-)
-def test_run_lengths_are_cocos(rows):
-    mask = np.array([[c == '#' for c in row] for row in rows])
-    found = run_lengths(mask)
-    rle = coco_mask.frPyObjects(found, *mask.shape)
-    assert np.array_equal(coco_mask.decode(rle).astype(bool), mask)
-    assert rle == coco_mask.encode(np.asfortranarray(mask, np.uint8))  # no empty run at the end
-    assert sum(found['counts']) == mask.size and found['size'] == list(mask.shape)
 
 
 def test_missing_scenes_name_the_command(tmp_path, tools):

@@ -1,8 +1,8 @@
-"""The forms in which sign scenes lie on disk: their own, and those of the data sets whose loaders are tested
-on them.
+"""The forms in which sign scenes lie on disk: their own form, and that of each data set whose loader is tested.
 
 A form writes one scene at a time, from any process, and adds what belongs to a whole split (lists, JSON) at
-the end."""
+the end.
+"""
 
 from kd_methods.scenes.forms.ade20k import ADE20KForm
 from kd_methods.scenes.forms.base import SceneForm

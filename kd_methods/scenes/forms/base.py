@@ -17,13 +17,13 @@ class SceneForm:
     """A form on disk; subclasses say which folders there are and what one scene becomes.
 
     Args:
-        seed (int): Seed of the scenes, for draws of the form's own. Defaults to 0.
+        seed (int): Seed of the scenes, for the form's random draws. Defaults to 0.
         depth (bool): Also write depth, where ``has_depth``. Defaults to False.
 
     Attributes:
         summary (str): What it is, in a line.
         has_depth (bool): Whether it has a place for depth.
-        files (tuple[str]): Files that it writes beside its folders.
+        files (tuple[str]): Files that it writes outside of its folders.
         root (str): Folder under the root that the loader's ``data_root`` names, '' for the root.
     """
 

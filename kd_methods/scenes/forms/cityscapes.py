@@ -16,17 +16,17 @@ CLASSES = [BY_TRAIN_ID[label] for label in range(11)]  # of the scene labels, wh
 EGO = BY_NAME['ego vehicle']
 PAINTED = (*CLASSES, EGO)
 # Disparity at one metre, as a share of the width: two cameras that see 90 degrees, 0.2 m apart. At 1024
-# pixels what is nearest, a bar, still fits into 16 bits.
+# pixels the nearest object, a bar, still fits into 16 bits.
 DISPARITY = 0.1
 
 
 class CityscapesForm(SceneForm):
-    """``leftImg8bit``, ``gtFine`` and with depth ``disparity``, each with
-    ``{train,val}/CITY/CITY_000000_000000_*``.
+    """``{leftImg8bit,gtFine}/{train,val}/CITY/CITY_000000_000000_*``, and with depth ``disparity``.
 
-    The scene labels are the train ids 0 (road) to 10 (sky). As these are no classes whose things are told
-    apart, the instance ids are the label ids. The lowest rows are the ego vehicle's, which is ignored in
-    training. Drawn in their order, the polygons give the label images, pixel by pixel."""
+    The scene labels are the train ids 0 (road) to 10 (sky). These classes have no instances, so the instance
+    ids are the label ids. The lowest rows are the ego vehicle's, which is ignored in training. Drawn in their
+    order, the polygons give the label images, pixel by pixel.
+    """
 
     summary = 'Cityscapes: leftImg8bit, gtFine with polygons, and with --depth disparity'
     has_depth = True
@@ -36,9 +36,8 @@ class CityscapesForm(SceneForm):
 
     def folders(self) -> list[str]:
         kinds = ('leftImg8bit', 'gtFine', *(['disparity'] if self.depth else []))
-        return [
-            f'{kind}/{split}/{city}' for kind in kinds for split, cities in CITIES.items() for city in cities
-        ]
+        cities = [f'{split}/{city}' for split, names in CITIES.items() for city in names]
+        return [f'{kind}/{city}' for kind in kinds for city in cities]
 
     def write(self, out: Path, split: str, index: int, scene: Scene) -> None:
         city = CITIES[split][index % 2]
@@ -50,10 +49,8 @@ class CityscapesForm(SceneForm):
         for name, array in images.items():
             save_png(out / f'gtFine/{stem}_gtFine_{name}.png', array, level=1)
         height, width = scene.label.shape
-        write_text(
-            out / f'gtFine/{stem}_gtFine_polygons.json',
-            json.dumps(dict(imgHeight=height, imgWidth=width, objects=scene_polygons(scene)), indent=4),
-        )
+        content = dict(imgHeight=height, imgWidth=width, objects=scene_polygons(scene))
+        write_text(out / f'gtFine/{stem}_gtFine_polygons.json', json.dumps(content, indent=4))
         if self.depth:
             # 256 times the disparity, and 1 more: 0 stands for nothing measured.
             disparity = np.round(256 * DISPARITY * width / scene.depth).astype(np.uint16) + np.uint16(1)
@@ -65,19 +62,16 @@ def _paint(label: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Train ids, ids and RGBA of a scene's label map, with the ego vehicle below."""
     painted = label.copy()
     painted[unlabelled_rows(len(label))] = PAINTED.index(EGO)
-    tables = (
-        [kind.train_id for kind in PAINTED],
-        [kind.id for kind in PAINTED],
-        [(*kind.colour, 255) for kind in PAINTED],
-    )
-    return tuple(np.array(table, np.uint8)[painted] for table in tables)
+    rows = [(kind.train_id, kind.id, (*kind.colour, 255)) for kind in PAINTED]
+    return tuple(np.array(table, np.uint8)[painted] for table in zip(*rows))
 
 
 def scene_polygons(scene: Scene) -> list[dict]:
     """The objects of ``*_polygons.json``, in the order in which they are drawn.
 
-    The background is the whole image; before it the signs' visible parts, from far to near; then what the
-    outlines of parts cover although it is not of them, the background again; and the ego vehicle."""
+    First the whole image as background; then the signs' visible parts, from far to near; then the background
+    that the outlines of these parts enclose; last the ego vehicle.
+    """
     height, width = scene.label.shape
     objects = [(CLASSES[0], _rectangle(0, height, width))]
     outlined = np.zeros((height, width), np.uint8)
@@ -97,9 +91,7 @@ def _contours(mask: np.ndarray) -> tuple:
 
 def _points(contour: np.ndarray) -> list[list[int]]:
     points = contour[:, 0].tolist()
-    return (
-        points if len(points) > 2 else (points * 3)[:3]
-    )  # of a single pixel or a line: no triangle, but three corners
+    return points if len(points) > 2 else (points * 3)[:3]  # three corners also for a pixel or a line
 
 
 def _rectangle(top: int, bottom: int, width: int) -> list[list[int]]:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+from pycocotools import mask as mask_utils
 
 from kd_methods.scenes.forms.base import SceneForm, save_jpeg
 from kd_methods.scenes.maker import Scene
@@ -16,8 +17,8 @@ class CocoForm(SceneForm):
     """COCO 2017: ``{train,val}2017/000000000001.jpg`` and ``annotations/instances_{train,val}2017.json``.
 
     Each sign is an object of the category of its digit (ids 1 to 10, names '0' to '9'). Masks are run
-    lengths, as COCO itself has them for crowds: a sign behind a bar is in parts and may have holes, which
-    polygons would lose."""
+    lengths: a sign behind a bar is in parts and may have holes, which polygons would lose.
+    """
 
     summary = 'COCO 2017: boxes and instance masks, the digits as 10 categories'
 
@@ -30,24 +31,19 @@ class CocoForm(SceneForm):
     def write(self, out: Path, split: str, index: int, scene: Scene) -> dict:
         name = f'{index + 1:012d}.jpg'
         save_jpeg(out / f'{split}2017' / name, scene.image)
-        objects = [
-            dict(
-                category_id=int(digit) + 1,
-                bbox=_xywh(box),
-                area=int(mask.sum()),
-                segmentation=run_lengths(mask),
-                iscrowd=0,
-            )
-            for digit, box, mask in zip(scene.classes, scene.boxes, scene.instances)
-        ]
+        objects = []
+        for digit, (x1, y1, x2, y2), mask in zip(scene.classes, scene.boxes.tolist(), scene.instances):
+            runs = mask_utils.encode(np.asfortranarray(mask, np.uint8))
+            runs['counts'] = runs['counts'].decode()  # JSON has no bytes
+            box, kind = [x1, y1, x2 - x1, y2 - y1], int(digit) + 1
+            area = int(mask.sum())
+            objects.append(dict(category_id=kind, bbox=box, area=area, segmentation=runs, iscrowd=0))
         height, width = scene.label.shape
         return dict(image=dict(id=index + 1, file_name=name, height=height, width=width), objects=objects)
 
     def finish(self, out: Path, split: str, written: list) -> None:
-        annotations = []
-        for scene in written:
-            for thing in scene['objects']:
-                annotations.append(dict(id=len(annotations) + 1, image_id=scene['image']['id'], **thing))
+        objects = [(scene['image']['id'], thing) for scene in written for thing in scene['objects']]
+        annotations = [dict(id=i, image_id=image, **thing) for i, (image, thing) in enumerate(objects, 1)]
         content = dict(
             info=dict(description='Sign scenes in the form of COCO', version='1.0', year=2017),
             licenses=[],
@@ -56,21 +52,3 @@ class CocoForm(SceneForm):
             categories=[dict(id=i + 1, name=name, supercategory='sign') for i, name in enumerate(CLASSES)],
         )
         (out / 'annotations' / f'instances_{split}2017.json').write_text(json.dumps(content))
-
-
-def run_lengths(mask: np.ndarray) -> dict:
-    """COCO's run lengths of a mask H x W: pixels down the columns, in turn outside and inside, beginning
-    outside.
-    """
-    pixels = np.concatenate([[False], mask.ravel(order='F').astype(bool), [False]])
-    changes = np.flatnonzero(pixels[1:] != pixels[:-1])
-    ends = np.concatenate([[0], changes, [mask.size]])
-    counts = np.diff(ends)
-    if len(changes) and changes[-1] == mask.size:  # the mask ends inside: no last run outside
-        counts = counts[:-1]
-    return dict(counts=counts.tolist(), size=list(mask.shape))
-
-
-def _xywh(box: np.ndarray) -> list[float]:
-    x1, y1, x2, y2 = (float(v) for v in box)
-    return [x1, y1, x2 - x1, y2 - y1]

@@ -17,11 +17,11 @@ LABELS_40 = np.array([CLASSES.index(name) + 1 for name in NAMES], np.uint8)
 
 class NYUv2Form(SceneForm):
     """``{images,depths,labels40,labels13}/{train,test}/00001.png``; the test split holds the val scenes.
-    Depth is always there.
 
-    Numbers are those of a file with both splits in turn. The lowest rows are unlabelled. There is no record
-    of the conversion: the scenes come from no official file, and ``tools/data/nyuv2.py`` refuses to write
-    over them."""
+    Depth is always there. The splits take the numbers in turn, and the lowest rows are unlabelled. There is
+    no record of a conversion: the scenes come from no official file, and ``tools/data/nyuv2.py`` refuses to
+    write over them.
+    """
 
     summary = 'NYUv2 as tools/data/nyuv2.py writes it: depth (always), labels of 40 and 13 classes'
     has_depth = True
@@ -39,11 +39,6 @@ class NYUv2Form(SceneForm):
         number = 2 * index + (1 if split == 'train' else 2)
         labels = LABELS_40[scene.label]
         labels[unlabelled_rows(len(labels))] = 0
-        arrays = dict(
-            images=scene.image,
-            depths=sensed_depth(scene, self.seed, split, index),
-            labels40=labels,
-            labels13=TO_13[labels],
-        )
-        for kind, array in arrays.items():
+        arrays = (scene.image, sensed_depth(scene, self.seed, split, index), labels, TO_13[labels])
+        for kind, array in zip(FOLDERS, arrays):
             save_png(out / kind / PARTS[split] / f'{number:05d}.png', array, level=1)

@@ -1,4 +1,4 @@
-"""The form of Pascal VOC 2012 with the labels of the Semantic Boundaries Dataset beside its own."""
+"""The form of Pascal VOC 2012 with the labels of the Semantic Boundaries Dataset."""
 
 from pathlib import Path
 
@@ -20,7 +20,8 @@ class VOCForm(SceneForm):
 
     Every second training scene is the SBD's alone: its name is in ``aug.txt``. The others are in
     ``train.txt``; they and val have VOC's own labels, of classes and of objects, with 255 along the outlines.
-    ``SegmentationClassAug`` has the labels of all training scenes, without that border."""
+    ``SegmentationClassAug`` has the labels of all training scenes, without that border.
+    """
 
     summary = 'Pascal VOC 2012 with the additional labels of the SBD, below VOC2012/'
     root = 'VOC2012'
@@ -30,19 +31,12 @@ class VOCForm(SceneForm):
 
     def check(self, counts: dict[str, int]) -> None:
         if counts['train'] < 2:
-            raise ValueError(
-                f"train: got {counts['train']} scene, but the form 'voc' divides them between train.txt and "
-                'aug.txt; expected 2 or more'
-            )
+            text = "the form 'voc' divides them between train.txt and aug.txt; expected 2 or more"
+            raise ValueError(f'train: got {counts["train"]} scene, but {text}')
 
     def folders(self) -> list[str]:
-        return [
-            LISTS,
-            *(
-                f'VOC2012/{kind}'
-                for kind in ('JPEGImages', 'SegmentationClass', 'SegmentationObject', 'SegmentationClassAug')
-            ),
-        ]
+        kinds = ('JPEGImages', 'SegmentationClass', 'SegmentationObject', 'SegmentationClassAug')
+        return [LISTS, *(f'VOC2012/{kind}' for kind in kinds)]
 
     def write(self, out: Path, split: str, index: int, scene: Scene) -> str:
         out, name = out / 'VOC2012', f'{YEARS[split]}_{index + 1:06d}'
@@ -68,8 +62,9 @@ class VOCForm(SceneForm):
 
 
 def _outlines(numbers: np.ndarray) -> np.ndarray:
-    """Pixels next to another object or the background: a band of 2 pixels, in large scenes a hundredth of the
-    side as in VOC.
+    """Pixels next to another object or the background, H x W bool.
+
+    The band is 2 pixels wide, in large scenes a hundredth of the side as in VOC.
     """
     reach = 2 * max(1, len(numbers) // 200) + 1
     kernel = np.ones((reach, reach), np.uint8)
