@@ -94,7 +94,7 @@ def look_of(difficulty: float, camouflage: float = 0.0) -> Look:
 
 
 def _neighbours(at: np.ndarray, length: int) -> tuple:
-    """Left neighbour of each position on an axis, and the right neighbour's weight in linear interpolation."""
+    """Left neighbour of each position on an axis, and the right neighbour's weight."""
     at = np.clip(at, 0, length - 1.001).astype(np.float32)
     left = at.astype(np.int64)
     return left, at - left

@@ -1,4 +1,4 @@
-"""The forms in which sign scenes lie on disk: their own form, and that of each data set whose loader is tested.
+"""The forms in which sign scenes lie on disk: their own, and that of each data set whose loader is tested.
 
 A form writes one scene at a time, from any process, and adds what belongs to a whole split (lists, JSON) at
 the end.
