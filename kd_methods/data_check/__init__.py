@@ -1,4 +1,4 @@
-"""Does the data fit the config?
+"""Whether the data fits the config.
 
 :mod:`.page` reads all of it; :func:`.look.check_datasets` takes a quick look before a run.
 """

@@ -2,13 +2,17 @@
 
 import os.path as osp
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 
 import numpy as np
 
+from kd_methods.data_check.pipeline import PipelineInfo, pipeline_info
 from kd_methods.data_check.recipes import hint_rebuild
+from kd_methods.data_check.scan import Sample, ScanBudget, Seen, scan
 from kd_methods.datasets.entries import Entry
+from kd_methods.utils.parallel import run_parallel
 from kd_methods.utils.text import first_few
 
 STOPS = 'stops'  # a run that reads these files stops at them
@@ -55,9 +59,11 @@ class EntryReport:
 
     Attributes:
         entry (Entry): Its place in the config.
+        scope (str | None): Registry scope of the config.
+        budget (ScanBudget): How much is read.
         unit (str): What is counted for each class: 'pixels' or 'objects'; '' if nothing is.
         classes (tuple[str]): Names of its classes.
-        used (int | None): How many classes the data uses, as far as it was read.
+        used (int): How many classes the data uses, as far as it was read.
         images (list[str]): Paths of its images.
         labels (int | None): Label files, or images with annotations; None where none are read.
         x (int | None): Files of X; None where none are read.
@@ -71,9 +77,11 @@ class EntryReport:
     """
 
     entry: Entry
+    scope: str | None = None
+    budget: ScanBudget = field(default_factory=ScanBudget)
     unit: str = ''
     classes: tuple[str, ...] = ()
-    used: int | None = None
+    used: int = 0
     images: list[str] = field(default_factory=list)
     labels: int | None = None
     x: int | None = None
@@ -85,29 +93,14 @@ class EntryReport:
     findings: list[Finding] = field(default_factory=list)
     same_as: str = ''
 
+    @cached_property
+    def info(self) -> PipelineInfo:
+        """What the pipeline reads."""
+        return pipeline_info(self.entry, self.scope)
+
     def say(self, level: str, text: str, missing: bool = False) -> None:
         """Add a finding about this data set; its key is put in front."""
         self.findings.append(Finding(f'{self.entry.key}: {text}', level, missing))
-
-    def part_read(self, part: int, files: str) -> str:
-        """So many of the files that were read: ``3 of 2,975 label files``, ``all 4 sampled label files``."""
-        return part_of(part, self.looked, f'sampled {files}' if self.sampled else files)
-
-    def say_of_files(self, problems: Iterable[tuple[str, str, str]], softened: Collection[str] = ()) -> None:
-        """Add one finding for each kind of problem.
-
-        Args:
-            problems (Iterable): (kind, file, what was found in it).
-            softened (Collection[str]): Kinds that this data set's pipeline can handle. Defaults to ().
-        """
-        found: dict[str, list[tuple[str, str]]] = {}
-        for kind, path, what in problems:
-            found.setdefault(kind, []).append((path, what))
-        for kind, paths in found.items():
-            files, what, level, cure = _KINDS[kind]
-            made = hint_rebuild(self.entry, paths[0][0]) if kind in ('label colour', 'label wide') else ''
-            text = f'{self.part_read(len(paths), files)} {what}: {first_files(paths)}. {cure}.'
-            self.say(WRONG if kind in softened else level, f'{text} {made}.' if made else text)
 
     def take_classes(self, names: Sequence[str] | None) -> None:
         """Take the names of the classes; one text in place of a tuple is a finding."""
@@ -115,6 +108,33 @@ class EntryReport:
             text = f'metainfo.classes={names!r} is one text. For one class, write a tuple with a comma'
             self.say(WRONG, f'{text}: classes=({names!r},).')
         self.classes = (names,) if isinstance(names, str) else tuple(names or ())
+
+    def read(self, samples: list[Sample]) -> Iterator[tuple[Sample, Seen]]:
+        """Read as many samples as the budget allows, with a progress bar if that may take long."""
+        chosen, budget = self.budget.choose(samples), self.budget
+        self.looked, self.sampled = len(chosen), len(chosen) < len(samples)
+        work, title = partial(scan, quick=budget.quick), None if budget.quick else self.entry.key
+        for seen, sample in zip(run_parallel(work, chosen, budget.workers, title, 'image'), chosen):
+            self.sizes.update([seen.size] if seen.size else [])
+            yield sample, seen
+
+    def part_read(self, part: int, files: str) -> str:
+        """So many of the files that were read: ``3 of 2,975 label files``, ``all 4 sampled label files``."""
+        return part_of(part, self.looked, f'sampled {files}' if self.sampled else files)
+
+    def say_of_files(self, problems: Iterable[tuple[str, str, str]]) -> None:
+        """Add one finding for each kind of problem, given the kind, the file, and what was found in it."""
+        found: dict[str, list[tuple[str, str]]] = {}
+        for kind, path, what in problems:
+            if kind == 'label larger' and self.entry.split != 'train':
+                kind = 'label size'  # a crop can be taken of a larger label; a metric compares all of it
+            found.setdefault(kind, []).append((path, what))
+        softened = {'image': self.info.skips, 'label size': self.info.resizes}
+        for kind, paths in found.items():
+            files, what, level, cure = _KINDS[kind]
+            made = hint_rebuild(self.entry, paths[0][0]) if kind in ('label colour', 'label wide') else ''
+            text = f'{self.part_read(len(paths), files)} {what}: {first_files(paths)}. {cure}.'
+            self.say(WRONG if softened.get(kind) else level, f'{text} {made}.' if made else text)
 
 
 @dataclass
@@ -137,9 +157,8 @@ class DataReport:
     def groups(self) -> list[list[EntryReport]]:
         """The data sets that count the same and have the same classes."""
         found: dict[tuple, list[EntryReport]] = {}
-        for report in self.entries:
-            if report.classes:
-                found.setdefault((report.unit, report.classes), []).append(report)
+        for report in (report for report in self.entries if report.classes):
+            found.setdefault((report.unit, report.classes), []).append(report)
         return list(found.values())
 
 

@@ -100,7 +100,7 @@ def judge_heads(heads: Sequence[Head], reports: Sequence[EntryReport]) -> list[F
     """
     findings, keys, count = [], [report.entry.key for report in reports], len(reports[0].classes)
     have = f'{" and ".join(keys)} ({reports[0].entry.name}) {"has" if len(keys) == 1 else "have"}'
-    used = max((report.used for report in reports if report.used is not None), default=0)
+    used = max(report.used for report in reports)
     for teacher in (False, True):
         others = [head for head in heads if head.teacher == teacher and head.classes != count]
         others = [head for head in others if (head.classes, count) != (1, 2)]  # one output for two classes

@@ -11,7 +11,7 @@ from kd_methods.data_check.objects import is_coco, look_at_coco
 from kd_methods.data_check.paths import check_paths, missing_path, other_annotations
 from kd_methods.data_check.scan import ScanBudget
 from kd_methods.data_check.segmentation import look_at_segmentation
-from kd_methods.datasets.entries import Entry, entries_of, owners
+from kd_methods.datasets.entries import entries_of, owners
 
 SPLITS = ('train', 'val', 'test')
 SAMPLES = 4  # of each data set that a quick look reads
@@ -55,7 +55,13 @@ def look(cfg: Config, splits: Sequence[str], budget: ScanBudget) -> DataReport:
     heads = heads_of(cfg, teacher=not budget.quick)
     for entries in (entries for split in splits for entries in entries_of(cfg, split)):
         for entry in entries:
-            seen.entries.append(_same(entry, seen.entries) or _look_at(entry, cfg, heads, budget))
+            report = EntryReport(entry, entry.cfg.get('_scope_') or cfg.get('default_scope'), budget)
+            same = [r for r in seen.entries if (r.entry.cfg, r.entry.steps) == (entry.cfg, entry.steps)]
+            if same:  # looked at already under another key
+                report.same_as, report.images = same[0].entry.key, same[0].images
+            else:
+                _look_at(report, cfg, heads)
+            seen.entries.append(report)
         found = other_annotations(cfg, entries)
         seen.others += [found] if found else []
     for group in seen.groups():
@@ -70,27 +76,17 @@ def look(cfg: Config, splits: Sequence[str], budget: ScanBudget) -> DataReport:
     return seen
 
 
-def _same(entry: Entry, reports: Sequence[EntryReport]) -> EntryReport | None:
-    """A row for a data set that was looked at already under another key."""
-    for report in reports:
-        if not report.same_as and (report.entry.cfg, report.entry.steps) == (entry.cfg, entry.steps):
-            return EntryReport(entry, images=report.images, same_as=report.entry.key)
-    return None
-
-
-def _look_at(entry: Entry, cfg: Config, heads: list[Head], budget: ScanBudget) -> EntryReport:
-    report, scope = EntryReport(entry), entry.cfg.get('_scope_') or cfg.get('default_scope')
+def _look_at(report: EntryReport, cfg: Config, heads: list[Head]) -> None:
+    entry = report.entry
     segmentation = 'mmseg.BaseSegDataset' in owners(entry.cls)
-    missing = missing_path(entry)
     if not segmentation and not is_coco(entry.cls):
         report.say(NOTE, f'not looked at: the type {entry.name} is not known here.')
     elif entry.remote:
         report.say(NOTE, 'not looked at: its files are not on this machine (backend_args, data_root).')
-    elif missing:
+    elif missing := missing_path(entry):
         report.findings.append(missing)
     elif segmentation:
         trained = [head for head in heads if head.unit == 'pixels' and not head.teacher]
-        return look_at_segmentation(entry, scope, trained, ignored_by(cfg, entry.split, trained), budget)
+        look_at_segmentation(report, trained, ignored_by(cfg, entry.split, trained))
     else:
-        return look_at_coco(entry, scope, budget)
-    return report
+        look_at_coco(report)

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from kd_methods.data_check.findings import NOTE, STOPS, WRONG, EntryReport, first_files, part_of
-from kd_methods.data_check.pairing import pair, read_samples
-from kd_methods.data_check.pipeline import build_without_pipeline, pipeline_info
+from kd_methods.data_check.pairing import pair
+from kd_methods.data_check.pipeline import build_without_pipeline
 from kd_methods.data_check.recipes import hint_missing
-from kd_methods.data_check.scan import Sample, ScanBudget
-from kd_methods.datasets.entries import Entry, owners
+from kd_methods.data_check.scan import Sample
+from kd_methods.datasets.entries import owners
 from kd_methods.utils.text import first_few
 
 QUICK_BYTES = 2 * 2**20  # a larger JSON takes a quick look longer than a fifth of a second
@@ -38,34 +38,28 @@ def is_coco(cls: type | None) -> bool:
     return own and 'mmdet.CocoDataset' in owners(cls)
 
 
-def look_at_coco(entry: Entry, scope: str | None, budget: ScanBudget) -> EntryReport:
-    """Check the annotations of a data set against its classes and its images.
-
-    Args:
-        entry (Entry): Its place in the config.
-        scope (str | None): Registry scope of the config.
-        budget (ScanBudget): How much is read.
-    """
-    report = EntryReport(entry, unit='objects')
-    path, info = entry.path(entry.cfg.get('ann_file') or ''), pipeline_info(entry, scope)
+def look_at_coco(report: EntryReport) -> None:
+    """Check the annotations of a data set against its classes and its images."""
+    entry, report.unit = report.entry, 'objects'
+    path = entry.path(entry.cfg.get('ann_file') or '')
     if not osp.isfile(path):
         text = f'ann_file={entry.cfg.get("ann_file")!r} names no file. {hint_missing(entry)}.'
         report.say(STOPS, text, missing=True)
-        return report
-    if budget.quick and osp.getsize(path) > QUICK_BYTES:
-        return report
+        return
+    if report.budget.quick and osp.getsize(path) > QUICK_BYTES:
+        return
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # pycocotools talks
-            dataset = build_without_pipeline(entry, scope)
+            dataset = build_without_pipeline(entry, report.scope)
         with open(path, encoding='utf-8') as file:
             content = json.load(file)
         report.take_classes(dataset.metainfo.get('classes'))
         _check_categories(report, path, [category['name'] for category in content['categories']])
-        _check_annotations(report, path, content, info.masks)
+        _check_annotations(report, path, content)
     except (AssertionError, LookupError, TypeError, ValueError, AttributeError) as error:
         text = f"{path!r} cannot be read, or is not of COCO's form ({type(error).__name__}: {error})"
         report.say(STOPS, f'{text}. Copy or convert the annotations again. {hint_missing(entry, path)}.')
-        return report
+        return
     images = [dataset.get_data_info(i) for i in range(len(dataset))]
     report.images = [image['img_path'] for image in images]
     if not images:
@@ -75,14 +69,19 @@ def look_at_coco(entry: Entry, scope: str | None, budget: ScanBudget) -> EntryRe
             f'no image of {path!r} is read: of {len(content["images"]):,}, {options} leave none. They need '
             f'objects of a class; to read all images: --cfg-options {entry.key}.filter_cfg=None',
         )
-        return report
+        return
     if 'annotations' in content:  # those of a test split are not public
-        _count_objects(report, path, images)
-    if info.image:
-        _check_images(report, dataset, {image['img_path']: image for image in images}, info.skips, budget)
+        things = [
+            [thing['bbox_label'] for thing in i['instances'] if not thing['ignore_flag']] for i in images
+        ]
+        counts = np.array([np.bincount(labels, minlength=len(report.classes)) for labels in things])
+        report.counts, report.with_class = counts.sum(0), (counts > 0).sum(0)  # over images
+        if report.used and not counts.any():
+            report.say(WRONG, f'{path!r} has no object of any class.')
+    if report.info.image:
+        _check_images(report, dataset, {image['img_path']: image for image in images})
     else:
         report.say(NOTE, 'the images are not looked at: it is not known here how the pipeline reads them.')
-    return report
 
 
 def _check_categories(report: EntryReport, path: str, names: list[str]) -> None:
@@ -110,7 +109,7 @@ def _check_categories(report: EntryReport, path: str, names: list[str]) -> None:
         report.say(NOTE, f'objects of categories that are no classes are left out: {first_few(unnamed, 10)}.')
 
 
-def _check_annotations(report: EntryReport, path: str, content: dict, masks: bool) -> None:
+def _check_annotations(report: EntryReport, path: str, content: dict) -> None:
     """Images, categories, boxes and masks of the annotations that mmdet looks at."""
     objects = [thing for thing in content.get('annotations', []) if not thing.get('ignore')]
     images = {image['id']: image for image in content['images']}
@@ -123,7 +122,7 @@ def _check_annotations(report: EntryReport, path: str, content: dict, masks: boo
         else:
             x, y, width, height = thing['bbox']
             beyond = x + width > image['width'] + 1 or y + height > image['height'] + 1
-            unmasked = masks and name in report.classes and not thing.get('segmentation')
+            unmasked = report.info.masks and name in report.classes and not thing.get('segmentation')
             fault = 'segmentation' if unmasked else 'bbox' if beyond else ''
         if fault:
             found = f'annotation {thing["id"]}', f'{fault} {thing.get(fault)}'
@@ -138,25 +137,13 @@ def _check_annotations(report: EntryReport, path: str, content: dict, masks: boo
         report.say(NOTE, f'{part_of(empty, len(images), "images")} without an annotation.')
 
 
-def _count_objects(report: EntryReport, path: str, images: list[dict]) -> None:
-    """Objects of each class and images with them, as mmdet reads them: crowds do not count."""
-    labels = [[thing['bbox_label'] for thing in i['instances'] if not thing['ignore_flag']] for i in images]
-    counts = np.array([np.bincount(of_image, minlength=len(report.classes)) for of_image in labels])
-    report.counts, report.with_class = counts.sum(0), (counts > 0).sum(0)  # over images
-    if report.used and not report.counts.any():
-        report.say(WRONG, f'{path!r} has no object of any class.')
-
-
-def _check_images(
-    report: EntryReport, dataset: Any, images: dict[str, dict], skips: bool, budget: ScanBudget
-) -> None:
+def _check_images(report: EntryReport, dataset: Any, images: dict[str, dict]) -> None:
     """The files of the images: whether they are there and can be read, and their sizes."""
     problems = []
-    there = pair(report, dataset, [Sample(path) for path in images], skips)
-    for sample, seen in read_samples(report, there, budget):
+    for sample, seen in report.read(pair(report, dataset, [Sample(path) for path in images])):
         problems += seen.problems
         said = images[sample.image]['height'], images[sample.image]['width']
         if seen.size not in (None, said):
             what = '{} x {}, said to be {} x {}'.format(*seen.size, *said)
             problems.append(('json size', sample.image, what))
-    report.say_of_files(problems, {'image'} if skips else ())
+    report.say_of_files(problems)

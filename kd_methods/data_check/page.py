@@ -52,14 +52,12 @@ def _row(seen: EntryReport) -> tuple:
         return (seen.entry.key, f'same as {seen.same_as}', *[''] * 6)
     wrong = sum(finding.level != NOTE for finding in seen.findings)
     figures = [_number(value) for value in (len(seen.images), seen.labels, seen.x, seen.looked)]
-    return (seen.entry.key, seen.entry.name, *figures, _sizes(seen), wrong if wrong or seen.looked else '-')
-
-
-def _sizes(seen: EntryReport) -> str:
-    if len(seen.sizes) < 2:
-        return '{} x {}'.format(*next(iter(seen.sizes))) if seen.sizes else '-'
-    low, high = np.min(list(seen.sizes), 0), np.max(list(seen.sizes), 0)
-    return f'{low[0]} x {low[1]} to {high[0]} x {high[1]} ({len(seen.sizes)} sizes)'
+    sizes = '-'
+    if seen.sizes:
+        low, high = np.min(list(seen.sizes), 0), np.max(list(seen.sizes), 0)
+        many = f' to {high[0]} x {high[1]} ({len(seen.sizes)} sizes)' if len(seen.sizes) > 1 else ''
+        sizes = f'{low[0]} x {low[1]}{many}'
+    return (seen.entry.key, seen.entry.name, *figures, sizes, wrong if wrong or seen.looked else '-')
 
 
 def _add_classes(report: Report, group: Sequence[EntryReport], notes: bool) -> None:

@@ -2,12 +2,12 @@
 
 import os
 import os.path as osp
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from kd_methods.data_check.findings import NOTE, STOPS, WRONG, EntryReport, first_files, part_of
 from kd_methods.data_check.recipes import KINDS, command_of, hint_missing, recipe_of
-from kd_methods.data_check.scan import Sample, ScanBudget, Seen
+from kd_methods.data_check.scan import Sample
 from kd_methods.datasets.entries import Entry
 
 _IMAGES = ('.png', '.jpg', '.jpeg', '.bmp', '.tif', '.tiff', '.webp')
@@ -35,14 +35,13 @@ class Folders(dict):
         return next((other for other in others if self.has(path.removesuffix(suffix) + other)), '')
 
 
-def pair(report: EntryReport, dataset: Any, samples: Sequence[Sample], skips: bool = False) -> list[Sample]:
+def pair(report: EntryReport, dataset: Any, samples: Sequence[Sample]) -> list[Sample]:
     """The samples whose files are there; of the others, sentences.
 
     Args:
         report (EntryReport): Gets the sentences.
         dataset (Any): The data set, built.
         samples (Sequence[Sample]): What it lists.
-        skips (bool): The loader passes over images that are missing. Defaults to False.
     """
     folders, count = Folders(), len(samples)
     if not samples:
@@ -54,7 +53,11 @@ def pair(report: EntryReport, dataset: Any, samples: Sequence[Sample], skips: bo
             part_of(len(missing), count, 'listed images'),
             _image_cure(report, dataset, missing, folders),
         )
-        report.say(WRONG if skips else STOPS, f'{part} missing: {first_files(missing)}. {cure}', missing=True)
+        report.say(
+            WRONG if report.info.skips else STOPS,
+            f'{part} missing: {first_files(missing)}. {cure}',
+            missing=True,
+        )
     alone = [s for s in there if s.label is not None and not folders.has(s.label)]
     if alone:
         part, suffix = part_of(len(alone), count, 'images'), getattr(dataset, 'seg_map_suffix', None) or ''
@@ -63,17 +66,6 @@ def pair(report: EntryReport, dataset: Any, samples: Sequence[Sample], skips: bo
         text = f'{text}. No {alone[0].label!r} (seg_map_suffix={suffix!r}). {cure}'
         report.say(STOPS, text, missing=True)
     return [s for s in there if s.label is None or folders.has(s.label)]
-
-
-def read_samples(
-    report: EntryReport, samples: list[Sample], budget: ScanBudget
-) -> Iterator[tuple[Sample, Seen]]:
-    """Read the samples that a budget allows; how many, and the sizes, go into the report."""
-    chosen = budget.choose(samples)
-    report.looked, report.sampled = len(chosen), len(chosen) < len(samples)
-    for seen, sample in zip(budget.read(report.entry.key, chosen), chosen):
-        report.sizes.update([seen.size] if seen.size else [])
-        yield sample, seen
 
 
 def find_labels_alone(report: EntryReport, dataset: Any) -> None:

@@ -1,17 +1,14 @@
 """Read one sample wholly, in a process that needs no torch: its image, its label map, its X."""
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from PIL import Image, UnidentifiedImageError
-
-from kd_methods.utils.parallel import run_parallel
 
 _ORIENTATION = 0x0112  # of EXIF; beyond 4 the image is to be turned by a quarter
 
@@ -58,11 +55,6 @@ class ScanBudget:
         if self.limit is None or len(samples) <= self.limit:
             return samples
         return [samples[i] for i in np.linspace(0, len(samples) - 1, self.limit).round().astype(int)]
-
-    def read(self, title: str, samples: Sequence[Sample]) -> Iterator[Seen]:
-        """Read samples in several processes, with a progress bar if it may take long."""
-        work = partial(scan, quick=self.quick)
-        return run_parallel(work, samples, self.workers, None if self.quick else title, 'image')
 
 
 def scan(sample: Sample, quick: bool = False) -> Seen:

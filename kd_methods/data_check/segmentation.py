@@ -1,17 +1,16 @@
 """Look at a data set of semantic segmentation: its files, and what the values in its label maps stand for."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from mmseg.datasets import BaseSegDataset
 
 from kd_methods.data_check.findings import NOTE, STOPS, WRONG, EntryReport, first_files
 from kd_methods.data_check.head_classes import Head
-from kd_methods.data_check.pairing import find_labels_alone, pair, read_samples
-from kd_methods.data_check.pipeline import PipelineInfo, build_without_pipeline, pipeline_info
+from kd_methods.data_check.pairing import find_labels_alone, pair
+from kd_methods.data_check.pipeline import build_without_pipeline
 from kd_methods.data_check.recipes import hint_rebuild, recipe_of
-from kd_methods.data_check.scan import Sample, ScanBudget
+from kd_methods.data_check.scan import Sample
 from kd_methods.datasets.cityscapes_labels import LABELS
 from kd_methods.datasets.entries import Entry
 from kd_methods.utils.errors import is_own_error
@@ -28,7 +27,7 @@ class Labels:
     """How a data set numbers its classes, and what was seen of them.
 
     Args:
-        classes (Sequence[str]): Names of the classes; none where the data set does not say.
+        count (int): Number of classes; 0 where the data set does not say.
         zero (bool): ``reduce_zero_label``: 0 is ignored, classes begin at 1.
         label_map (dict[int, int] | None): Values that stand for another one.
         ignored (int | None): The value, after these two, that heads or metrics ignore.
@@ -40,22 +39,17 @@ class Labels:
         beyond (list[tuple[str, str]]): Files with values that are neither a class nor ignored, and those.
     """
 
-    def __init__(
-        self,
-        classes: Sequence[str],
-        zero: bool = False,
-        label_map: dict[int, int] | None = None,
-        ignored: int | None = 255,
-    ) -> None:
-        self.count, self.zero = len(classes), zero
+    def __init__(self, count: int, zero: bool, label_map: dict[int, int] | None, ignored: int | None) -> None:
+        self.count, self.zero = count, zero
         self.raw, self.pixels, self.images = np.zeros((3, 256), np.int64)
         self.beyond: list[tuple[str, str]] = []
         self.meaning = meanings(zero, label_map)
-        self.foreign = (self.meaning >= self.count) & (self.meaning != ignored) & bool(classes)
-        k, skipped = self.count, np.flatnonzero((self.meaning == ignored) & (self.meaning >= self.count))
+        other = self.meaning >= count
+        self.foreign = other & (self.meaning != ignored) & bool(count)
+        skipped = np.flatnonzero(other & (self.meaning == ignored))
         also = f', and {" or ".join(map(str, skipped))} for ignored' if len(skipped) else ''
-        numbers = f'{int(zero)} to {k - 1 + int(zero)}{also}'
-        self.expected = f'values of its label_map, for {k} classes' if label_map else numbers
+        numbers = f'{int(zero)} to {count - 1 + int(zero)}{also}'
+        self.expected = f'values of its label_map, for {count} classes' if label_map else numbers
 
     def add(self, path: str, values: np.ndarray) -> None:
         """Take in the values of a file."""
@@ -79,98 +73,73 @@ def meanings(zero: bool, label_map: dict[int, int] | None) -> np.ndarray:
     return result.clip(0, 255)
 
 
-def look_at_segmentation(
-    entry: Entry, scope: str | None, heads: list[Head], ignored: int | None, budget: ScanBudget
-) -> EntryReport:
+def look_at_segmentation(report: EntryReport, heads: list[Head], ignored: int | None) -> None:
     """List a data set of mmseg, pair its files, read them and judge the labels.
 
     Args:
-        entry (Entry): Its place in the config.
-        scope (str | None): Registry scope of the config.
+        report (EntryReport): Gets what is seen.
         heads (list[Head]): Heads that are trained on labels.
         ignored (int | None): The label that heads or metrics ignore; None where they do not agree.
-        budget (ScanBudget): How much is read.
     """
-    report, info = EntryReport(entry, unit='pixels'), pipeline_info(entry, scope)
-    if budget.quick and not _lists_simply(entry.cls):
-        return report
+    entry, info, quick = report.entry, report.info, report.budget.quick
+    if quick and not _lists_simply(entry.cls):
+        return
     try:
-        dataset = build_without_pipeline(entry, scope)
+        dataset = build_without_pipeline(entry, report.scope)
     except Exception as error:  # anybody's class
         if is_own_error(error):
             report.say(STOPS, str(error), isinstance(error, FileNotFoundError))
-        elif not budget.quick:
+        elif not quick:
             report.say(WRONG, f'{entry.name} cannot be built: {type(error).__name__}: {error}')
-        return report
+        return
+    report.unit = 'pixels'
     report.take_classes(dataset.metainfo.get('classes'))
     infos = [dataset.get_data_info(i) for i in range(len(dataset))]
     report.images = [sample['img_path'] for sample in infos if sample.get('img_path')]
     read = dict(img_path=info.image, seg_map_path=info.label, x_path=info.x)
     samples = [Sample(*(sample.get(key) if on else None for key, on in read.items())) for sample in infos]
-    _check_pipeline(report, dataset, infos, info)
-    whole = pair(report, dataset, samples, info.skips)
-    report.labels = sum(s.label is not None for s in whole) if info.label else None
-    report.x = sum(s.x is not None for s in whole) if info.x else None
-    if not budget.quick and info.label:
-        find_labels_alone(report, dataset)
-    if info.image:
-        first = infos[0] if infos else {}
-        zero = bool(first.get('reduce_zero_label'))
-        labels = Labels(report.classes, zero, first.get('label_map'), ignored)
-        _read(report, whole, info, labels, budget)
-        _judge(report, labels, heads)
-    return report
-
-
-def _lists_simply(cls: type) -> bool:
-    """Whether a data set's listing is mmseg's plain one or of this project: quick, and all that is read."""
-    listing = cls.load_data_list
-    plain = listing.__qualname__ == 'BaseSegDataset.load_data_list'
-    return _reads_what_it_lists(cls) and (plain or listing.__module__.startswith('kd_methods.'))
-
-
-def _reads_what_it_lists(cls: type) -> bool:
-    """Whether no code of the class may read other files than it lists."""
-    return cls.prepare_data is BaseSegDataset.prepare_data and cls.__getitem__ is BaseSegDataset.__getitem__
-
-
-def _check_pipeline(report: EntryReport, dataset: Any, infos: list[dict], info: PipelineInfo) -> None:
-    """What is not known of the pipeline, what LoadAnnotations refuses, and what no sample names."""
-    entry, zero = report.entry, getattr(dataset, 'reduce_zero_label', False)
-    if info.unknown:
-        unknown = first_few(info.unknown, 10)
-        report.say(NOTE, f'not all is looked at: it is not known here what {unknown} of the pipeline does.')
+    zero = getattr(dataset, 'reduce_zero_label', False)
     if info.label and info.zero not in (None, zero):
         report.say(
             STOPS,
             f'LoadAnnotations of the pipeline has reduce_zero_label={info.zero}, {entry.name} has {zero}. '
             'Give both the same: True where 0 is unlabelled and classes begin at 1.',
         )
-    named = all(sample.get('seg_map_path') for sample in infos)
-    if info.label and not named and _reads_what_it_lists(entry.cls):
-        report.say(
-            STOPS,
-            f'LoadAnnotations of the pipeline reads labels, and {entry.name} names none. Set --cfg-options '
-            f'{entry.key}.data_prefix.seg_map_path=DIR; or, for images without labels, take it out.',
-        )
+    if info.label and not all(sample.get('seg_map_path') for sample in infos) and _lists_simply(entry.cls):
+        text = f'LoadAnnotations of the pipeline reads labels, and {entry.name} names none. Set'
+        report.say(STOPS, f'{text} --cfg-options {entry.key}.data_prefix.seg_map_path=DIR, or take it out.')
+    if info.unknown:
+        unknown = first_few(info.unknown, 10)
+        report.say(NOTE, f'not all is looked at: it is not known here what {unknown} of the pipeline does.')
+    whole = pair(report, dataset, samples)
+    report.labels = sum(s.label is not None for s in whole) if info.label else None
+    report.x = sum(s.x is not None for s in whole) if info.x else None
+    if not quick and info.label:
+        find_labels_alone(report, dataset)
+    if info.image:
+        label_map = infos[0].get('label_map') if infos else None
+        labels = Labels(len(report.classes), bool(zero), label_map, ignored)
+        _read(report, whole, labels)
+        _judge(report, labels, heads)
 
 
-def _read(
-    report: EntryReport, samples: list[Sample], info: PipelineInfo, labels: Labels, budget: ScanBudget
-) -> None:
+def _lists_simply(cls: type) -> bool:
+    """Whether the listing is mmseg's plain one or of this project, and no code may read other files."""
+    listing, plain = cls.load_data_list, BaseSegDataset
+    known = listing is plain.load_data_list or listing.__module__.startswith('kd_methods.')
+    return known and cls.prepare_data is plain.prepare_data and cls.__getitem__ is plain.__getitem__
+
+
+def _read(report: EntryReport, samples: list[Sample], labels: Labels) -> None:
     """Read samples: problems, sizes, and the values of the labels."""
     problems = []
-    for sample, seen in read_samples(report, samples, budget):
+    for sample, seen in report.read(samples):
         problems += seen.problems
         if seen.values is not None:
             labels.add(sample.label, seen.values)
-    if report.entry.split != 'train':  # a crop can be taken of a larger label; a metric compares all of it
-        problems = [('label size' if kind == 'label larger' else kind, *rest) for kind, *rest in problems]
-    softened = {'image': info.skips, 'label size': info.resizes}
-    report.say_of_files(problems, [kind for kind, soft in softened.items() if soft])
+    report.say_of_files(problems)
     report.counts, report.with_class = labels.pixels[: labels.count], labels.images[: labels.count]
-    occurring = np.flatnonzero(report.counts)
-    report.used = int(occurring.max()) + 1 if len(occurring) else None
+    report.used = int(np.flatnonzero(report.counts).max(initial=-1)) + 1
 
 
 def _judge(report: EntryReport, labels: Labels, heads: Sequence[Head]) -> None:
@@ -185,7 +154,7 @@ def _judge(report: EntryReport, labels: Labels, heads: Sequence[Head]) -> None:
             f'{first_files(labels.beyond)}. Expected: {labels.expected} ({entry.name}, '
             f'reduce_zero_label={labels.zero}). {_why_beyond(entry, labels, raw)}.',
         )
-    elif seen and labels.count and not report.counts.any():
+    elif seen and labels.count and not report.used:
         binary = f' {_BINARY}.' if raw == [0, 255] else ''
         text = f'the files hold {first_few(raw, 10)} alone, which is ignored'
         report.say(WRONG, f'no pixel of the labels has a class: {text}. Expected: {labels.expected}.{binary}')
