@@ -99,6 +99,27 @@ def test_pins_are_what_is_installed():
         assert installed == version, f'{name}: {installed} is installed, {version} is pinned'
 
 
+def test_every_import_is_declared():
+    """A package that the code imports is in setup.py, not only there because another one asks for it."""
+    names = {
+        'cv2': 'opencv-python-headless',
+        'PIL': 'pillow',
+        'sklearn': 'scikit-learn',
+        **{name: f'onedl-{name}' for name in ('mmengine', 'mmcv')},
+        **dict(mmdet='onedl-mmdetection', mmseg='onedl-mmsegmentation'),
+    }
+    imported = set()
+    for path in (ROOT / 'kd_methods').rglob('*.py'):
+        for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split('.')[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add(node.module.split('.')[0])
+    packages = {names.get(name, name) for name in imported - {'kd_methods', *sys.stdlib_module_names}}
+    declared = {canonicalize_name(Requirement(r).name) for r in setup_value('install_requires')}
+    assert packages == declared
+
+
 def test_version_is_said_once():
     cff = (ROOT / 'CITATION.cff').read_text(encoding='utf-8')
     assert re.search(r'^version: (\S+)$', cff, re.MULTILINE).group(1) == kd_methods.__version__

@@ -49,15 +49,9 @@ def pair(report: EntryReport, dataset: Any, samples: Sequence[Sample]) -> list[S
     there = [s for s in samples if s.image is None or folders.has(s.image)]
     missing = [s.image for s in samples if s.image is not None and not folders.has(s.image)]
     if missing:
-        part, cure = (
-            part_of(len(missing), count, 'listed images'),
-            _image_cure(report, dataset, missing, folders),
-        )
-        report.say(
-            WRONG if report.info.skips else STOPS,
-            f'{part} missing: {first_files(missing)}. {cure}',
-            missing=True,
-        )
+        level, part = WRONG if report.info.skips else STOPS, part_of(len(missing), count, 'listed images')
+        cure = _image_cure(report, dataset, missing, folders)
+        report.say(level, f'{part} missing: {first_files(missing)}. {cure}', missing=True)
     alone = [s for s in there if s.label is not None and not folders.has(s.label)]
     if alone:
         part, suffix = part_of(len(alone), count, 'images'), getattr(dataset, 'seg_map_suffix', None) or ''

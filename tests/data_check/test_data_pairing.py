@@ -4,13 +4,11 @@ import re
 
 import numpy as np
 import pytest
-from mmengine.config import Config
 from raw_segmentation import LOAD, config, data_set, put, write_split
 
 from kd_methods.data_check.look import look
 from kd_methods.data_check.pairing import Folders
 from kd_methods.data_check.scan import ScanBudget
-from kd_methods.datasets.entries import entries_of
 
 
 def test_labels_without_an_image_are_counted(small, notes, wrong):
@@ -43,37 +41,6 @@ def test_equal_data_sets_are_read_once(small):
     seen = look(small.cfg, ('train', 'val', 'test'), ScanBudget(workers=1))
     assert [report.same_as for report in seen.entries] == ['', '', 'val_dataloader.dataset']
     assert seen.entries[2].looked == 0
-
-
-def test_keys_are_those_of_the_config(small):
-    inner = small.train.to_dict()
-    cfg = Config(
-        dict(
-            train_dataloader=[
-                dict(
-                    dataset=dict(
-                        type='RepeatDataset',
-                        times=2,
-                        dataset=dict(
-                            type='ConcatDataset', datasets=[inner, dict(inner, data_root='nowhere')]
-                        ),
-                    )
-                ),
-                dict(dataset=inner),
-            ]
-        )
-    )
-    entries = [entry for some in entries_of(cfg, 'train') for entry in some]
-    assert [entry.key.removeprefix('train_dataloader.') for entry in entries] == [
-        '0.dataset.dataset.datasets.0',
-        '0.dataset.dataset.datasets.1',
-        '1.dataset',
-    ]
-    for entry in entries:  # mmengine's overrides find the place by that key
-        changed = Config(cfg.to_dict())
-        changed.merge_from_dict({f'{entry.key}.data_root': 'elsewhere'})
-        roots = [other.root for some in entries_of(changed, 'train') for other in some]
-        assert roots.count('elsewhere') == 1 and roots.index('elsewhere') == entries.index(entry)
 
 
 def test_transforms_of_wrappers_count(small, wrong):

@@ -167,7 +167,8 @@ def test_a_path_that_is_not_there_is_said(tmp_path, kind):
     check_path('D', tmp_path / kind, 'Get it.')
     with pytest.raises(FileNotFoundError) as error:
         check_path('D', tmp_path / kind / 'x', 'Get it.', root='data')
-    assert str(error.value) == f"D finds no '{tmp_path}/{kind}/x' (data_root='data') from {os.getcwd()}. Get it."
+    place = f"'{tmp_path}/{kind}/x' (data_root='data') from {os.getcwd()}"
+    assert str(error.value) == f'D finds no {place}. Get it.'
 
 
 @pytest.mark.parametrize(
@@ -190,7 +191,10 @@ def test_one_run_at_a_time_writes_into_a_folder(tmp_path, name):
     folder = tmp_path / name
     with exclusive_folder(folder):
         assert folder.is_dir()
-        with pytest.raises(ValueError, match=f'^{folder}: another process is writing here'), exclusive_folder(folder):
+        with (
+            pytest.raises(ValueError, match=f'^{folder}: another process is writing here'),
+            exclusive_folder(folder),
+        ):
             pass
     with exclusive_folder(folder), exclusive_folder(tmp_path / 'other'):
         pass
@@ -214,5 +218,8 @@ def test_a_file_in_place_of_a_folder_is_said(tmp_path):
     path = tmp_path / 'a.txt'
     path.touch()
     for folder in (path, path / 'below'):
-        with pytest.raises(ValueError, match=f'^{folder} is a file or lies below one'), exclusive_folder(folder):
+        with (
+            pytest.raises(ValueError, match=f'^{folder} is a file or lies below one'),
+            exclusive_folder(folder),
+        ):
             pass

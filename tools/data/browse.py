@@ -7,7 +7,8 @@
 Each sample is an image after augmentation, with its boxes and instance masks, its label map (ignored pixels
 are hatched) and its X (depth, disparity, ...; one scale for all, pixels that were not measured are grey). No
 network is built: what preprocessors do, such as padding and mixing of a batch, is not shown. The same seed
-draws the same sheet."""
+draws the same sheet.
+"""
 
 import argparse
 import sys

@@ -1,22 +1,22 @@
-"""Convert CamVid's colour-coded release, with 32 labels, into the form with 11 classes that CamVidDataset
-reads.
+"""Convert CamVid's colour-coded release, 32 labels, into the form with 11 classes that CamVidDataset reads.
 
     python tools/data/camvid.py DOWNLOADS --out data/camvid
 
 DOWNLOADS holds the two archives, unpacked. From http://web4.cs.ucl.ac.uk/staff/g.brostow/MotionSegRecData/ :
   files/701_StillsRaw_full.zip      701 images:  unzip 701_StillsRaw_full.zip
-  data/LabeledApproved_full.zip     their labels, without a folder of their own:
+  data/LabeledApproved_full.zip     their labels, which need a folder:
                                     unzip LabeledApproved_full.zip -d LabeledApproved_full
 label_colors.txt is not needed.
 
 What becomes of them:
   {train,val,test}/NAME.png         480 x 360 pixels, averages over areas of the 960 x 720 originals (--size)
-  {train,val,test}annot/NAME.png by nearest neighbour: 0 sky, 1 building, 2 pole, 3 road, 4 pavement, 5 tree,
-                                    6 sign symbol, 7 fence, 8 car, 9 pedestrian, 10 bicyclist, 11 void
+  {train,val,test}annot/NAME.png    by nearest neighbour: 0 sky, 1 building, 2 pole, 3 road, 4 pavement,
+                                    5 tree, 6 sign symbol, 7 fence, 8 car, 9 pedestrian, 10 bicyclist, 11 void
   {train,val,test}.txt              the usual split of 367, 101 and 233 images, or that of --splits
 
-Split and classes are those of the 11-class release that papers use. How that one was made smaller is not
-known: labels may differ from it by a pixel along borders."""
+The split and the classes are the ones of the 11-class release that papers use. How that release was made
+smaller is not known: labels may differ from it by a pixel along borders.
+"""
 
 import sys
 from pathlib import Path

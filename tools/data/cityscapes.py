@@ -1,18 +1,18 @@
-"""Write the label images of Cityscapes that training reads, *_labelTrainIds.png, from the official
-annotations.
+"""Write the label images of Cityscapes that training reads, *_labelTrainIds.png.
 
     python tools/data/cityscapes.py data/cityscapes
 
-The home of the data set is https://www.cityscapes-dataset.com; downloads need an account there. Unpack in
-  ROOT: leftImg8bit_trainvaltest.zip 11 GB, leftImg8bit/{train,val,test}/CITY/*_leftImg8bit.png
-  gtFine_trainvaltest.zip 241 MB, gtFine/{train,val,test}/CITY/*_gtFine_{polygons.json,labelIds.png,...}
-Beside each *_gtFine_polygons.json lands *_gtFine_labelTrainIds.png: 0-18, and 255 for what is ignored; the
-same pixels as those of the data set's own scripts. An image with *_labelIds.png but without polygons is
-converted from it, with the same result. Of the images in test the labels are not public: their files mark
+Downloads need an account at https://www.cityscapes-dataset.com. Unpack in ROOT:
+  leftImg8bit_trainvaltest.zip  11 GB, leftImg8bit/{train,val,test}/CITY/*_leftImg8bit.png
+  gtFine_trainvaltest.zip       241 MB, gtFine/{train,val,test}/CITY/*_gtFine_{polygons.json,labelIds.png,...}
+Beside each *_gtFine_polygons.json lands *_gtFine_labelTrainIds.png: 0-18, and 255 for what is ignored, with
+the same pixels as the data set's own scripts draw. An image with *_labelIds.png but without polygons is
+converted from it, with the same result. The labels of the test images are not public: their files mark
 borders only, and all pixels become 255.
 
 Calling it again converts only what is missing, half-written, of another kind of PNG or older than its source.
-Exit code: 0 all labels are there, 1 some are not, and the files to blame are named."""
+Exit code: 0 all labels are there, 1 some are not, and the files to blame are named.
+"""
 
 import sys
 from pathlib import Path

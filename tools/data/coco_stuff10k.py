@@ -3,16 +3,18 @@
     python tools/data/coco_stuff10k.py data/coco_stuff10k
 
 The home of the data set is https://github.com/nightrome/cocostuff10k. Unpack cocostuff-10k-v1.1.zip (2 GB) in
-  ROOT: images/*.jpg annotations/*.mat imageLists/{train,test}.txt 9,000 and 1,000 images; a subset will do
+ROOT, 9,000 and 1,000 images; a subset will do:
+  images/*.jpg   annotations/*.mat   imageLists/{train,test}.txt
 What lands in ROOT:
   annotations/{train,test}2014/*_labelTrainIds.png   0 unlabelled (ignored in training), 1-171 the classes
-  images/{train,test}2014/*.jpg hard links, which take no room, or copies where the disk has no links
+  images/{train,test}2014/*.jpg                      hard links, or copies where the disk has no links
 The labels of the .mat files, 1-182 with 11 numbers left out, are numbered without gaps, as mmseg does. A .mat
 or an image that is missing or broken is named, and the image is left out of the folders unless an earlier run
 has put it there.
 
 Calling it again converts only what is missing, half-written, of another kind of PNG or older than its source.
-Exit code: 0 all is there, 1 something is not."""
+Exit code: 0 all is there, 1 something is not.
+"""
 
 import sys
 from pathlib import Path

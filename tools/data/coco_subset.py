@@ -1,8 +1,7 @@
 """Write a small COCO, for quick trials, out of the whole one.
 
     python tools/data/coco_subset.py data/coco --out data/coco_small
-    python tools/data/coco_subset.py data/coco --out data/coco_street --train 2000 --val 400 --classes person
-    car "traffic light"
+    python tools/data/coco_subset.py data/coco --out data/coco_street --train 2000 --classes person car
 
 COCO holds train2017/, val2017/ and annotations/instances_{train,val}2017.json, of
 https://cocodataset.org/#download, and stays as it is. The subset has the same folders. Its images are drawn
@@ -12,12 +11,13 @@ the whole COCO takes a minute and 4 GB of memory.
 
 Any config for COCO trains on it with
     --cfg-options train_dataloader.dataset.data_root=data/coco_small/ \\
-        val_dataloader.dataset.data_root=data/coco_small/ test_dataloader.dataset.data_root=data/coco_small/
-        \\ val_evaluator.ann_file=data/coco_small/annotations/instances_val2017.json \\
+        val_dataloader.dataset.data_root=data/coco_small/ \\
+        test_dataloader.dataset.data_root=data/coco_small/ \\
+        val_evaluator.ann_file=data/coco_small/annotations/instances_val2017.json \\
         test_evaluator.ann_file=data/coco_small/annotations/instances_val2017.json
 
-With --classes the heads and the data sets have to know the classes, in COCO's order, whatever the order
-given. In a config of your own, in configs/baselines/:
+With --classes the heads and the data sets have to know the classes, in COCO's order. In a config of your own,
+in configs/baselines/:
     _base_ = ['retinanet_r50_8xb2-2x_coco.py']
     metainfo = dict(classes=('person', 'car', 'traffic light'))
     train_dataloader = dict(dataset=dict(metainfo=metainfo))
@@ -26,7 +26,8 @@ given. In a config of your own, in configs/baselines/:
     model = dict(bbox_head=dict(num_classes=3))
 and the options above. Of two-stage detectors the heads are roi_head.bbox_head and roi_head.mask_head; in a
 distillation config they stand below model.architecture, and a teacher that teaches by its neck keeps its 80
-classes. """
+classes.
+"""
 
 import argparse
 import sys

@@ -1,13 +1,15 @@
 """Convert NYUv2 (RGB, depth, labels of 40 and of 13 classes) into folders of PNG files.
 
-    python tools/data/nyuv2.py --mat nyu_depth_v2_labeled.mat --classes classMapping40.mat --splits splits.mat
-    --out data/nyuv2
+    python tools/data/nyuv2.py --mat nyu_depth_v2_labeled.mat --classes classMapping40.mat \\
+        --splits splits.mat --out data/nyuv2
 
 The home of the data set is https://cs.nyu.edu/~silberman/datasets/nyu_depth_v2.html. The files:
-  nyu_depth_v2_labeled.mat 2.8 GB,
-  http://horatio.cs.nyu.edu/mit/silberman/nyu_depth_v2/nyu_depth_v2_labeled.mat splits.mat
-  http://horatio.cs.nyu.edu/mit/silberman/indoor_seg_sup/splits.mat classMapping40.mat
-  https://github.com/ankurhanda/nyuv2-meta-data
+  nyu_depth_v2_labeled.mat  2.8 GB
+      http://horatio.cs.nyu.edu/mit/silberman/nyu_depth_v2/nyu_depth_v2_labeled.mat
+  splits.mat
+      http://horatio.cs.nyu.edu/mit/silberman/indoor_seg_sup/splits.mat
+  classMapping40.mat
+      https://github.com/ankurhanda/nyuv2-meta-data
 Where that server does not answer, look for a mirror of the same files.
 
 Exit code: 0 all is there, 1 a file is missing or is not what it should be.

@@ -9,15 +9,16 @@ The homes of the data sets, and what to unpack in data/ (or elsewhere):
   https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz
     1.4 GB: benchmark_RELEASE/dataset/{cls/*.mat,train.txt,val.txt,...}
 What lands in VOCdevkit/VOC2012:
-  SegmentationClassAug/*.png labels of all images of SBD, and VOC's own of its training images that SBD lacks:
-                                          0-20, 255 ignored, with VOC's palette
+  SegmentationClassAug/*.png              labels of all images of SBD, and VOC's own where SBD lacks one of
+                                          train: 0-20, 255 ignored, with VOC's palette
   ImageSets/Segmentation/trainaug.txt     10,582 images: VOC's train and all of SBD without VOC's val
-  ImageSets/Segmentation/aug.txt          9,118 images: those of them that are not in VOC's train
+  ImageSets/Segmentation/aug.txt          9,118 images: the ones of trainaug that are not in VOC's train
 A subset of either data set will do. An image whose labels or JPEG are missing, broken or of another size is
 named and left out of the lists.
 
 Calling it again converts only what is missing, half-written, of another kind of PNG or older than its source,
-reads every JPEG again and completes the lists. Exit code: 0 all is there, 1 something is not."""
+reads every JPEG again and completes the lists. Exit code: 0 all is there, 1 something is not.
+"""
 
 import sys
 from pathlib import Path
