@@ -19,7 +19,7 @@ from kd_methods.convert.base import (
     read_names,
 )
 from kd_methods.datasets.camvid import CamVidDataset
-from kd_methods.utils.files import exclusive_folder, save_png, write_text
+from kd_methods.utils.files import exclusive_folder, save_png, write_file
 
 IMAGES, LABELS = '701_StillsRaw_full', 'LabeledApproved_full'
 SIZE = (480, 360)  # width and height of the release that papers use, half of the original
@@ -211,7 +211,7 @@ def convert_camvid(
         done = {image.stem for image, label in sources if not {image, label} & outcome.failed.keys()}
         for split, names in wanted.items():
             lines = [f'{split}/{name}.png {split}annot/{name}.png\n' for name in names if name in done]
-            write_text(out / f'{split}.txt', ''.join(lines))
+            write_file(''.join(lines), out / f'{split}.txt')
     counts = {split: len(done.intersection(names)) for split, names in wanted.items()}
     form = '{train} train, {val} val and {test} test images with labels'
     outcome.notes.append(f'{out}: {form.format(**counts)}')

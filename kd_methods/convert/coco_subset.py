@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from kd_methods.convert.base import LISTED, check_folder, read_file
-from kd_methods.utils.files import exclusive_folder, link_or_copy, write_text
+from kd_methods.utils.files import exclusive_folder, link_or_copy, write_file
 from kd_methods.utils.manifest import matches_manifest
 from kd_methods.utils.text import did_you_mean, first_few
 
@@ -172,7 +172,7 @@ def _is_there(out: Path, record: dict, overwrite: bool) -> bool:
 
 
 def _write(source: Path, out: Path, record: dict, chosen: dict[str, dict]) -> None:
-    write_text(out / STARTED, json.dumps(record, indent=2) + '\n')
+    write_file(json.dumps(record, indent=2) + '\n', out / STARTED)
     (out / RECORD).unlink(missing_ok=True)
     for folder in (*(f'{split}2017' for split in SPLITS), 'annotations'):
         shutil.rmtree(out / folder, ignore_errors=True)
@@ -181,5 +181,5 @@ def _write(source: Path, out: Path, record: dict, chosen: dict[str, dict]) -> No
             file = Path(f'{split}2017', image['file_name'])
             link_or_copy(source / file, out / file)
     for split, content in chosen.items():
-        write_text(out / annotations_of(split), json.dumps(content))
+        write_file(json.dumps(content), out / annotations_of(split))
     os.replace(out / STARTED, out / RECORD)

@@ -18,6 +18,7 @@ from PIL import Image
 from kd_methods.datasets.nyuv2 import CLASSES, FOLDERS, TO_13
 from kd_methods.utils.files import exclusive_folder
 from kd_methods.utils.manifest import matches_manifest
+from kd_methods.utils.text import first_few
 
 RECORD = 'nyuv2.json'  # written last: a directory with it is complete
 PART = 'unfinished'  # below the directory, so that it moves into place within one disk
@@ -109,23 +110,14 @@ def read_classes(path: str | Path) -> np.ndarray:
 def read_splits(path: str | Path, count: int) -> dict[str, np.ndarray]:
     """Numbers of the images of each split, from 1 to ``count``, each image in one of them."""
     splits = {split: _read_integers('splits', Path(path), name) for split, name in INDICES.items()}
-    for split, numbers in splits.items():
-        wrong, outside = '', numbers[(numbers < 0) | (numbers > count)]
-        if (numbers == 0).any():
-            wrong = 'holds 0. Images count from 1 in the official file: add 1 to numbers that count from 0'
-        elif outside.size:
-            wrong = f'holds {outside[:3].tolist()}, but mat has the images 1 to {count}. Is one a subset?'
-        elif len(np.unique(numbers)) < len(numbers):
-            wrong = f'names images twice: {len(numbers)} numbers, {len(np.unique(numbers))} different ones'
-        if wrong:
-            raise ValueError(f'splits: {INDICES[split]} of {str(path)!r} {wrong}')
-    both = np.intersect1d(splits['train'], splits['test'])
-    if both.size:
-        raise ValueError(f'splits: {path} has {both.size} images in both splits, such as {both[:3].tolist()}')
-    left = np.setdiff1d(np.arange(1, count + 1), np.concatenate(list(splits.values())))
-    if left.size:
-        such = f'{left.size} of the {count} images of mat, such as {left[:3].tolist()}'
-        raise ValueError(f'splits: {path} leaves out {such}')
+    numbers, times = np.unique(np.concatenate(list(splits.values())), return_counts=True)
+    images = np.arange(1, count + 1)
+    left, unknown = np.setdiff1d(images, numbers), np.setdiff1d(numbers, images)
+    faults = {'left out': left, 'not in mat': unknown, 'named twice': numbers[times > 1]}
+    wrong = '; '.join(f'{what}: {first_few(of.tolist(), 3)}' for what, of in faults.items() if of.size)
+    if wrong:
+        cure = 'Images count from 1 in the official file. Is one of the two files a subset?'
+        raise ValueError(f'splits: {path} has to name the images 1 to {count} of mat once. {wrong}. {cure}')
     return splits
 
 
@@ -137,14 +129,14 @@ def _check_mat(path: Path, data: h5py.File, depths: str) -> int:
         'labels': (3, 'u', 'uint16, images x width x height'),
     }
     for name, (axes, kind, text) in expected.items():
-        found = data.get(name)
+        found, file = data.get(name), repr(str(path))
         if not isinstance(found, h5py.Dataset):
             holds = f'{sorted(data)}. Is this nyu_depth_v2_labeled.mat?'
-            raise ValueError(f'mat: {str(path)!r} has no variable {name!r}, it holds {holds}')
+            raise ValueError(f'mat: {file} has no variable {name!r}, it holds {holds}')
         colours = axes < 4 or found.dtype == np.uint8 and found.ndim == 4 and found.shape[1] == 3
         if found.ndim != axes or found.dtype.kind != kind or not colours:
-            text = f'{found.dtype} of shape {found.shape}, expected {text}'
-            raise ValueError(f'mat: {name} of {str(path)!r} is {text}')
+            shape = f'{found.dtype} of shape {found.shape}'
+            raise ValueError(f'mat: {name} of {file} is {shape}, expected {text}')
     shapes = {name: (data[name].shape[0], *data[name].shape[-2:]) for name in expected}
     if len(set(shapes.values())) > 1:
         text = ', '.join(f'{name} {" x ".join(map(str, shape))}' for name, shape in shapes.items())

@@ -21,7 +21,7 @@ from kd_methods.convert.base import (
     translate,
 )
 from kd_methods.datasets.palettes import voc_palette
-from kd_methods.utils.files import exclusive_folder, save_png, write_text
+from kd_methods.utils.files import exclusive_folder, save_png, write_file
 from kd_methods.utils.parallel import run_parallel
 
 FULL = dict(aug=9118, trainaug=10582)  # images in the lists of the whole data
@@ -112,5 +112,5 @@ def convert_voc_aug(
 def _write_list(path: Path, names: list[str], full: int) -> str:
     text = ''.join(f'{name}\n' for name in names)
     if not path.is_file() or path.read_bytes() != text.encode():  # an older one may be in another encoding
-        write_text(path, text)
+        write_file(text, path)
     return f'{path}: {len(names)} images' + ('' if len(names) == full else f' (the full data has {full})')

@@ -60,12 +60,12 @@ def heads_of(cfg: Config, teacher: bool = True) -> list[Head]:
     for name in ('architecture', 'teacher') if teacher else ('architecture',):
         if isinstance(model.get(name), dict):
             entry = {key: value for key, value in model[name].items() if key != 'pretrained'}  # no download
-            found = _heads(resolve_model_cfg(entry, f'model.{name}'), f'model.{name}')
-            heads += [head._replace(teacher=name == 'teacher') for head in found]
+            network = resolve_model_cfg(entry, f'model.{name}')
+            heads += _heads(network, f'model.{name}', name == 'teacher')
     return heads
 
 
-def _heads(model: dict, key: str) -> Iterator[Head]:
+def _heads(model: dict, key: str, teacher: bool = False) -> Iterator[Head]:
     for path in _HEADS if not any(name in model for name in _BY_TEXT) else ():
         entry: Any = model
         for part in path.split('.'):
@@ -74,7 +74,8 @@ def _heads(model: dict, key: str) -> Iterator[Head]:
             place = f'{key}.{path}.{i}' if isinstance(entry, (list, tuple)) else f'{key}.{path}'
             classes = head.get('num_classes') if isinstance(head, dict) else None
             if isinstance(classes, int) and kind_of(head) not in _OTHER_CLASSES:
-                yield Head(f'{place}.num_classes', classes, head, 'pixels' if path in _PIXELS else 'objects')
+                unit = 'pixels' if path in _PIXELS else 'objects'
+                yield Head(f'{place}.num_classes', classes, head, unit, teacher)
 
 
 def ignored_by(cfg: Config, split: str, heads: Sequence[Head]) -> int | None:

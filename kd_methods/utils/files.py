@@ -109,12 +109,6 @@ def folder_meant(folder: str | Path, needed: Sequence[str]) -> Path | None:
     return next((place for place in candidates if all((place / name).exists() for name in needed)), None)
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write a text file, whole or not at all."""
-    with atomic_path(path) as part:
-        part.write_text(text, encoding='utf-8')
-
-
 def link_or_copy(source: Path, target: Path) -> None:
     """Put a file at another place too, whole or not at all: as a hard link, which takes no room, or a copy.
 

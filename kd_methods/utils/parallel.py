@@ -91,4 +91,4 @@ def _start_worker() -> None:
 def _end_with_parent() -> None:
     """A parent that is killed cannot end its processes, and they would wait for work for ever."""
     multiprocessing.parent_process().join()
-    os._exit(1)
+    os._exit(1)  # at once: sys.exit would end this thread alone

@@ -353,12 +353,12 @@ def test_wrong_arrays(files, tmp_path, name, change, message):
 @pytest.mark.parametrize(
     'train, test, message',
     [
-        ([1, 2, 5], [0, 3, 4], 'testNdxs of .* holds 0. Images count from 1'),
-        ([2, 3, 6], [1, 4, 7], r'testNdxs of .* holds \[7\], but mat has the images 1 to 6'),
-        ([2, 3, -6], [1, 4, 5], r'trainNdxs of .* holds \[-6\]'),
-        ([2, 3, 6, 3], [1, 4, 5], 'trainNdxs of .* names images twice'),
-        ([2, 3, 6], [1, 3, 4, 5], r'1 images in both splits, such as \[3\]'),
-        ([2, 3], [1, 4, 5], r'leaves out 1 of the 6 images of mat, such as \[6\]'),
+        ([1, 2, 5], [0, 3, 4], r'images 1 to 6 of mat once. left out: 6; not in mat: 0. Images count from 1'),
+        ([2, 3, 6], [1, 4, 7], 'left out: 5; not in mat: 7'),
+        ([2, 3, -6], [1, 4, 5], 'left out: 6; not in mat: -6'),
+        ([2, 3, 6, 3], [1, 4, 5], 'once. named twice: 3'),
+        ([2, 3, 6], [1, 3, 4, 5], 'once. named twice: 3'),
+        ([2, 3], [1, 4, 5], 'once. left out: 6'),
         ([2, 3, 6.5], [1, 4, 5], 'expected a vector of integers'),
         ([], [1, 2, 3, 4, 5, 6], 'trainNdxs of .* expected a vector of integers'),
     ],

@@ -17,7 +17,7 @@ from kd_methods.utils.files import (
     is_whole_png,
     link_or_copy,
     save_png,
-    write_text,
+    write_file,
 )
 
 
@@ -72,7 +72,7 @@ def test_a_killed_process_leaves_what_was_there_and_the_next_one_tidies_up(tmp_p
 
 
 def test_text(tmp_path):
-    write_text(tmp_path / 'a.txt', 'Strasbourg, Zürich\n')
+    write_file('Strasbourg, Zürich\n', tmp_path / 'a.txt')
     assert (tmp_path / 'a.txt').read_text(encoding='utf-8') == 'Strasbourg, Zürich\n' and names(tmp_path) == [
         'a.txt'
     ]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from kd_methods.scenes.forms.base import SceneForm, unlabelled_rows
 from kd_methods.scenes.maker import Scene
-from kd_methods.utils.files import save_png, write_text
+from kd_methods.utils.files import save_png, write_file
 
 SEQUENCES = dict(train='0006R0_f', val='0016E5_', test='Seq05VD_f')  # beginnings of names
 PARTS = dict(train=('train',), val=('val', 'test'))  # of the release, that a split of the scenes becomes
@@ -39,4 +39,4 @@ class CamVidForm(SceneForm):
         for part in PARTS[split]:
             names = [f'{SEQUENCES[part]}{index:05d}.png' for index in range(len(written))]
             lines = [f'/SegNet/CamVid/{part}/{name} /SegNet/CamVid/{part}annot/{name}\n' for name in names]
-            write_text(out / f'{part}.txt', ''.join(lines))
+            write_file(''.join(lines), out / f'{part}.txt')

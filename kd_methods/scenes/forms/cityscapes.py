@@ -9,7 +9,7 @@ import numpy as np
 from kd_methods.datasets.cityscapes_labels import BY_NAME, BY_TRAIN_ID
 from kd_methods.scenes.forms.base import SceneForm, unlabelled_rows, unmeasured
 from kd_methods.scenes.maker import Scene
-from kd_methods.utils.files import save_png, write_text
+from kd_methods.utils.files import save_png, write_file
 
 CITIES = dict(train=('aachen', 'bochum'), val=('frankfurt', 'lindau'))
 CLASSES = [BY_TRAIN_ID[label] for label in range(11)]  # of the scene labels, which are the train ids
@@ -50,7 +50,7 @@ class CityscapesForm(SceneForm):
             save_png(out / f'gtFine/{stem}_gtFine_{name}.png', array, level=1)
         height, width = scene.label.shape
         content = dict(imgHeight=height, imgWidth=width, objects=scene_polygons(scene))
-        write_text(out / f'gtFine/{stem}_gtFine_polygons.json', json.dumps(content, indent=4))
+        write_file(json.dumps(content, indent=4), out / f'gtFine/{stem}_gtFine_polygons.json')
         if self.depth:
             # 256 times the disparity, and 1 more: 0 stands for nothing measured.
             disparity = np.round(256 * DISPARITY * width / scene.depth).astype(np.uint16) + np.uint16(1)

@@ -8,7 +8,7 @@ import numpy as np
 from kd_methods.datasets.palettes import voc_palette
 from kd_methods.scenes.forms.base import SceneForm, save_jpeg
 from kd_methods.scenes.maker import Scene
-from kd_methods.utils.files import save_png, write_text
+from kd_methods.utils.files import save_png, write_file
 
 YEARS = dict(train=2008, val=2009)
 BORDER = 255
@@ -58,7 +58,7 @@ class VOCForm(SceneForm):
         else:
             lists = dict(val=written, trainval=(out / LISTS / 'train.txt').read_text().split() + written)
         for name, names in lists.items():
-            write_text(out / LISTS / f'{name}.txt', ''.join(f'{stem}\n' for stem in names))
+            write_file(''.join(f'{stem}\n' for stem in names), out / LISTS / f'{name}.txt')
 
 
 def _outlines(numbers: np.ndarray) -> np.ndarray:
