@@ -23,11 +23,7 @@ _FAULTS = dict(
     image_id=('of images that the file does not have', WRONG, 'Take them out, or add the images.'),
     category_id=('with a category that the file does not have', WRONG, 'Add it, or take them out.'),
     bbox=('with a box beyond the image', NOTE, 'Boxes are x, y, width, height: are these x1, y1, x2, y2?'),
-    segmentation=(
-        'without a segmentation, which the pipeline reads',
-        STOPS,
-        'Set with_mask=False or add it.',
-    ),
+    segmentation=('without a segmentation that the pipeline reads', STOPS, 'Set with_mask=False or add it.'),
 )
 
 
@@ -71,11 +67,10 @@ def look_at_coco(report: EntryReport) -> None:
         )
         return
     if 'annotations' in content:  # those of a test split are not public
-        things = [
-            [thing['bbox_label'] for thing in i['instances'] if not thing['ignore_flag']] for i in images
-        ]
-        counts = np.array([np.bincount(labels, minlength=len(report.classes)) for labels in things])
-        report.counts, report.with_class = counts.sum(0), (counts > 0).sum(0)  # over images
+        objects = [[box for box in image['instances'] if not box['ignore_flag']] for image in images]
+        labels = [[box['bbox_label'] for box in boxes] for boxes in objects]
+        counts = np.array([np.bincount(of_image, minlength=len(report.classes)) for of_image in labels])
+        report.counts, report.with_class = counts.sum(0), (counts > 0).sum(0)  # images x classes -> classes
         if report.used and not counts.any():
             report.say(WRONG, f'{path!r} has no object of any class.')
     if report.info.image:
@@ -92,9 +87,8 @@ def _check_categories(report: EntryReport, path: str, names: list[str]) -> None:
     shared = [name for name in names if name in report.classes]
     unnamed = [name for name in names if name not in report.classes]
     report.used = len(shared)
-    text = (
-        f'the categories of {path!r} are {first_few(names, 10)}, the classes {first_few(report.classes, 10)}'
-    )
+    text = f'the categories of {path!r} are {first_few(names, 10)}'
+    text = f'{text}, the classes {first_few(report.classes, 10)}'
     cure = f'Name the categories as classes, in their order: {report.entry.key}.metainfo=dict(classes=(...)).'
     if not shared:
         level = STOPS if report.entry.split == 'train' else WRONG
@@ -125,8 +119,8 @@ def _check_annotations(report: EntryReport, path: str, content: dict) -> None:
             unmasked = report.info.masks and name in report.classes and not thing.get('segmentation')
             fault = 'segmentation' if unmasked else 'bbox' if beyond else ''
         if fault:
-            found = f'annotation {thing["id"]}', f'{fault} {thing.get(fault)}'
-            faults.setdefault(fault, []).append(found)
+            found = f'{fault} {thing.get(fault)}'
+            faults.setdefault(fault, []).append((f'annotation {thing["id"]}', found))
     for fault, found in faults.items():
         text, level, cure = _FAULTS[fault]
         part = part_of(len(found), len(objects), 'annotations')
