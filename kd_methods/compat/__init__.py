@@ -40,5 +40,8 @@ def setup() -> None:
     cure_package_names()
     quiet_onedl()
     find_torchvision_weights()
+    from kd_methods.compat import checkpoint_files  # torch, which is known to be there by now
+
+    checkpoint_files.install()
     import_mmrazor()
     _done = True

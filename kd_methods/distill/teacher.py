@@ -9,14 +9,7 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from kd_methods.networks.checkpoint import (
-    STUDENT_PREFIX,
-    LoadReport,
-    extract_state_dict,
-    load_strict,
-    safe_load,
-    student_state_dict,
-)
+from kd_methods.networks.checkpoint import LoadReport, extract_state_dict, fit_names, load_strict, safe_load
 from kd_methods.networks.recording import CallRecorder, Records
 
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
@@ -57,10 +50,7 @@ class FrozenTeacher:
         A full checkpoint of a distillation run gives the student that it trained.
         """
         state = extract_state_dict(safe_load(path, trusted, key='teacher_ckpt'))
-        own = self.model.state_dict()
-        if not any(k.startswith(STUDENT_PREFIX) for k in own):
-            state = student_state_dict(state)
-        report = load_strict(self.model, state, 'teacher', path)
+        report = load_strict(self.model, fit_names(state, self.model.state_dict()), 'teacher', path)
         self.model._is_init = True  # mmengine's: init_weights leaves it alone from now on
         return report
 

@@ -4,16 +4,15 @@ A checkpoint is read without running any code that it may carry, and its weights
 goes missing without a word: every key of the file must have its place in the model and the other way round.
 """
 
-import hashlib
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 
 import torch
 from torch import nn
 
-from kd_methods.compat import safe_globals
+from kd_methods.compat.checkpoint_files import DamagedFile, UnsafeFile, fetch, read_checkpoint, trusted_files
 from kd_methods.utils.text import first_few
 
 #: Where a distillation run keeps its student in a full checkpoint.
@@ -42,26 +41,18 @@ def safe_load(
     """
     path = _local_file(str(path), key, advice or 'Train that network first or correct the path.')
     try:
-        if trusted:
-            checkpoint = torch.load(path, map_location='cpu', weights_only=False)
-        else:
-            with torch.serialization.safe_globals(safe_globals()):
-                checkpoint = torch.load(path, map_location='cpu', weights_only=True)
-    except UnpicklingError as error:
+        with trusted_files(trusted):
+            checkpoint = read_checkpoint(path, 'cpu')
+    except UnsafeFile as error:
         cure = advice or (
             f'If you know where it comes from, say so with {key}_trusted=True (in the model of the config; '
             '--trusted for tools/test.py).'
         )
-        raise ValueError(
-            f'{key}: {path} was not loaded, because it holds Python objects that could run code '
-            f'({_first_line(error)}). {cure}'
-        ) from error
-    except MemoryError:
-        raise
-    except Exception as error:  # the bytes of a file that is no pickle may mean anything
-        raise ValueError(
-            f'{key}: {path} is no readable checkpoint (truncated or damaged?): {_first_line(error)}'
-        ) from error
+        problem = f'was not loaded, because it holds Python objects that could run code ({error})'
+        raise UnsafeFile(f'{key}: {path} {problem}. {cure}') from error
+    except DamagedFile as error:
+        problem = f'is no readable checkpoint (truncated or damaged?): {error}'
+        raise DamagedFile(f'{key}: {path} {problem}') from error
     if not isinstance(checkpoint, dict):
         raise ValueError(
             f'{key}: {path} holds a {type(checkpoint).__name__}, expected a dict with a state_dict.'
@@ -88,6 +79,32 @@ def student_state_dict(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.T
     if any(k.startswith(STUDENT_PREFIX) for k in state_dict):
         return _strip(state_dict, STUDENT_PREFIX)
     return state_dict
+
+
+def fit_names(state: dict[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> OrderedDict:
+    """The weights of a file under the names that a network has for them.
+
+    Tried are the names as they are; those of the student of a distillation checkpoint; names below a prefix,
+    of a wrapper or of a part (``backbone.``); and the other way round, a plain network's in the student of a
+    distillation. What fits most tensors by name and shape is taken.
+
+    Args:
+        state (dict): Weights of the file.
+        own (Mapping): Those of the network.
+    """
+    plain = OrderedDict(state)
+    forms = [with_versions(plain, state)]
+    prefixes = {STUDENT_PREFIX, _wrapping_prefix(own, state) or STUDENT_PREFIX}
+    forms += [_strip(state, prefix) for prefix in sorted(prefixes)]
+    if any(name.startswith(STUDENT_PREFIX) for name in own):
+        inner = next((form for form in forms[1:] if form), plain)
+        for form in (plain, inner):
+            forms.append(OrderedDict((STUDENT_PREFIX + name, value) for name, value in form.items()))
+    return max(forms, key=lambda form: sum(_fits(value, own.get(name)) for name, value in form.items()))
+
+
+def _fits(value: object, own: torch.Tensor | None) -> bool:
+    return own is not None and getattr(value, 'shape', None) == own.shape
 
 
 @dataclass
@@ -164,6 +181,48 @@ def load_strict(
     return report
 
 
+def load_part(
+    part: nn.Module, state: dict[str, torch.Tensor], path: str | Path, whole: bool = False
+) -> LoadReport:
+    """Load start weights of a part of a network: what fits arrives, and something must.
+
+    Args:
+        part (nn.Module): A backbone, a head, ...
+        state (dict): Weights by name, as the file has them.
+        path (str | Path): Where they come from, for messages.
+        whole (bool): It is a whole network: only the weights of a complete backbone may come alone, as of a
+            classifier on ImageNet; anything else must be complete. Defaults to False.
+
+    Raises:
+        ValueError: Nothing fits; or the weights of a whole network are incomplete.
+    """
+    own = part.state_dict()
+    fitted = fit_names(state, own)
+    kept = OrderedDict((k, v) for k, v in fitted.items() if _fits(v, own.get(k)))
+    if whole and not _backbone_alone(own, fitted, kept):
+        return load_strict(part, fitted, 'network', path)
+    if not kept:
+        some = first_few([repr(name) for name in fitted], 3)
+        raise ValueError(
+            f'{path}: none of its {len(fitted)} tensors ({some}) belongs to {type(part).__name__}, whose '
+            f'first are {first_few([repr(name) for name in own], 3)}. It is the file of another network.'
+        )
+    part.load_state_dict(with_versions(kept, fitted), strict=False)
+    report = LoadReport(matched=list(kept))
+    report.missing = [k for k in own if k not in kept and not k.endswith('num_batches_tracked')]
+    report.unexpected = [k for k in fitted if k not in own]
+    shapes = ((k, fitted[k]) for k in own if k in fitted and k not in kept)
+    report.mismatched = [(k, tuple(v.shape), tuple(own[k].shape)) for k, v in shapes]
+    return report
+
+
+def _backbone_alone(own: Mapping, fitted: Mapping, kept: Mapping) -> bool:
+    """Whether a file holds a network's whole backbone and none of its other parts."""
+    backbone = [k for k in own if k.startswith('backbone.') and not k.endswith('num_batches_tracked')]
+    others = [k for k in fitted if k in own and not k.startswith(('backbone.', 'data_preprocessor.'))]
+    return bool(backbone) and not others and all(k in kept for k in backbone)
+
+
 def _guess_cause(report: LoadReport, own: dict, state_dict: dict, what: str) -> str:
     prefix = _wrapping_prefix(own, state_dict)
     if prefix == STUDENT_PREFIX:
@@ -232,19 +291,9 @@ def _listing(title: str, names: list[str]) -> list[str]:
     return [f'  {title}: {first_few(names, 8)}'] if names else []
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-
-
 def _local_file(path: str, key: str, advice: str) -> str:
     if path.startswith(('http://', 'https://')):
-        folder = Path(torch.hub.get_dir()) / 'checkpoints'
-        folder.mkdir(parents=True, exist_ok=True)
-        address = hashlib.sha256(path.encode()).hexdigest()[:8]  # many files are called best.pth
-        target = folder / f'{address}-{path.split("?")[0].rsplit("/", 1)[-1]}'
-        if not target.exists():
-            torch.hub.download_url_to_file(path, str(target))
-        return str(target)
+        return fetch(path)
     if '://' in path:
         raise ValueError(
             f'{key}: {path!r}: only files and http(s) addresses are read; download it and give the file.'
