@@ -3,11 +3,12 @@ stop."""
 
 from mmengine.config import Config
 
+from kd_methods.hooks.checkpoint import WholeCheckpointHook
 from kd_methods.hooks.exact_resume import ExactResumeHook
 from kd_methods.hooks.non_finite import NonFiniteLossHook
 from kd_methods.hooks.student_export import StudentExportHook
 
-__all__ = ['ExactResumeHook', 'NonFiniteLossHook', 'StudentExportHook', 'ensure_hooks']
+__all__ = ['ExactResumeHook', 'NonFiniteLossHook', 'StudentExportHook', 'WholeCheckpointHook', 'ensure_hooks']
 
 
 def ensure_hooks(cfg: Config) -> Config:

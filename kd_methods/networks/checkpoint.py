@@ -5,11 +5,12 @@ goes missing without a word: every key of the file must have its place in the mo
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from mmengine.logging import print_log
 from torch import nn
 
 from kd_methods.compat.checkpoint_files import DamagedFile, UnsafeFile, fetch, read_checkpoint, trusted_files
@@ -208,15 +209,54 @@ def load_part(
             f'first are {first_few([repr(name) for name in own], 3)}. It is the file of another network.'
         )
     part.load_state_dict(with_versions(kept, fitted), strict=False)
-    report = LoadReport(matched=list(kept))
-    report.missing = [k for k in own if k not in kept and not k.endswith('num_batches_tracked')]
-    report.unexpected = [k for k in fitted if k not in own]
-    shapes = ((k, fitted[k]) for k in own if k in fitted and k not in kept)
-    report.mismatched = [(k, tuple(v.shape), tuple(own[k].shape)) for k, v in shapes]
+    return compare(own, fitted)
+
+
+def load_start(
+    model: nn.Module, state: dict[str, torch.Tensor], path: str | Path, partial: bool = False
+) -> LoadReport:
+    """Load the weights that training starts from (``load_from``): they arrive, or this is an error.
+
+    Into a distillation go a full checkpoint of one (of another method too: its distiller is then left out), a
+    student's file, or a plain one of mmseg or mmdet; into a plain network, any of these.
+
+    Args:
+        model (nn.Module): The network, or the distillation algorithm.
+        state (dict): Weights of the file.
+        path (str | Path): The file, for messages.
+        partial (bool): Some may be missing, as long as any fits. Defaults to False.
+
+    Raises:
+        ValueError: Weights of the network are missing, left over or of another shape.
+    """
+    fitted = fit_names(state, model.state_dict())
+    inner = any(name.startswith(STUDENT_PREFIX) for name in model.state_dict())
+    part = model.get_submodule(STUDENT_PREFIX[:-1]) if inner else model
+    given = _strip(fitted, STUDENT_PREFIX) if inner else fitted
+    try:
+        report = load_part(part, given, path, whole=not partial)
+    except ValueError as error:
+        cure = '' if partial else ' To take what fits, set load_from_partial=True.'
+        raise ValueError(f'load_from: {error}{cure}') from error
+    if inner:  # what a distillation adds to its student may be another method's, or missing
+        own = model.state_dict()
+        rest = {k: v for k, v in fitted.items() if not k.startswith(STUDENT_PREFIX) and _fits(v, own.get(k))}
+        model.load_state_dict(rest, strict=False)
+    print_log(f'load_from {path}: {report}', 'current')
     return report
 
 
-def _backbone_alone(own: Mapping, fitted: Mapping, kept: Mapping) -> bool:
+def compare(own: Mapping, given: Mapping) -> LoadReport:
+    """What happens to each key when weights meet a network."""
+    report = LoadReport(matched=[k for k, v in given.items() if _fits(v, own.get(k))])
+    shapes = [(k, v) for k, v in given.items() if k in own and not _fits(v, own[k])]
+    report.mismatched = [(k, tuple(getattr(v, 'shape', ())), tuple(own[k].shape)) for k, v in shapes]
+    report.missing = [k for k in own if k not in given and not k.endswith('num_batches_tracked')]
+    report.unexpected = [k for k in given if k not in own and not k.startswith('data_preprocessor.')]
+    return report
+
+
+def _backbone_alone(own: Mapping, fitted: Mapping, kept: Collection[str]) -> bool:
     """Whether a file holds a network's whole backbone and none of its other parts."""
     backbone = [k for k in own if k.startswith('backbone.') and not k.endswith('num_batches_tracked')]
     others = [k for k in fitted if k in own and not k.startswith(('backbone.', 'data_preprocessor.'))]

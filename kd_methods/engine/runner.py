@@ -1,0 +1,152 @@
+"""A runner that starts from what arrives, and goes on from the newest checkpoint that is whole."""
+
+import os.path as osp
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.hooks import CheckpointHook
+from mmengine.model import is_model_wrapper
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from kd_methods.networks.checkpoint import extract_state_dict, load_start, safe_load
+from kd_methods.utils.text import first_few
+
+
+@RUNNERS.register_module()
+class WholeRunner(Runner):
+    """mmengine's ``Runner`` with its two ways to read a checkpoint replaced.
+
+    - ``load_from``: the weights arrive, or the run stops with a report
+      (:func:`~kd_methods.networks.checkpoint.load_start`). ``load_from_trusted=True`` in the config lets the
+      file hold arbitrary objects, ``load_from_partial=True`` lets a part of the weights be missing.
+    - ``resume``: without a file, the newest checkpoint that is whole and belongs to this network; those that
+      are not are named. It never starts at 0 where there are checkpoints.
+    """
+
+    _content: dict | None = None  # the checkpoint that is being resumed
+
+    def load_or_resume(self) -> None:
+        """Load or resume, once."""
+        if self._has_loaded:
+            return
+        if not self._resume and self._load_from is not None:
+            self.load_checkpoint(self._load_from)
+        elif self._load_from is not None:
+            content = self._read(self._load_from, '--resume')
+            problem = self._problem(content)
+            if problem:
+                raise ValueError(f'--resume {self._load_from}: {problem}. {self._others(self._load_from)}')
+            self._go_on(self._load_from, content)
+        elif self._resume:
+            self._go_on_from_newest()
+
+    def load_checkpoint(
+        self, filename: str, map_location: Any = 'cpu', strict: bool = False, revise_keys: list | None = None
+    ) -> dict:
+        """Start from the weights of a file. Arguments as of mmengine's, of which the last two have no effect:
+        names are found, and missing weights told, in any case.
+        """
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        content = self._content
+        if content is None:
+            content = self._read(filename, 'load_from')
+            load_start(
+                model, extract_state_dict(content), filename, bool(self.cfg.get('load_from_partial', False))
+            )
+            content['state_dict'] = model.state_dict()  # under the model's names, as hooks look for them
+        self.call_hook('after_load_checkpoint', checkpoint=content)
+        model.load_state_dict(content['state_dict'])
+        self._has_loaded = True
+        self.logger.info(f'Load checkpoint from {filename}')
+        return content
+
+    def _read(self, filename: str, key: str) -> dict:
+        return safe_load(filename, trusted=bool(self.cfg.get('load_from_trusted', False)), key=key)
+
+    def _go_on(self, filename: str, content: dict) -> None:
+        self._content = content
+        try:
+            self.resume(filename)
+        finally:
+            self._content = None
+
+    def _go_on_from_newest(self) -> None:
+        refused = []
+        for path in self._checkpoints():
+            try:
+                content = self._read(str(path), '--resume')
+                problem = self._problem(content)
+            except (ValueError, OSError) as error:
+                problem = str(error)
+            if not problem:
+                self.logger.info(f'Resumed from {path}, the newest checkpoint that is whole.')
+                return self._go_on(str(path), content)
+            refused.append(f'{path}: {problem}')
+            self.logger.warning(f'--resume: {path} is left out: {problem}')
+        if refused:
+            raise ValueError(
+                f'--resume: none of the checkpoints in {self.work_dir} can be gone on from: '
+                f'{"; ".join(refused)}. To begin anew, give another --work-dir, or leave --resume out.'
+            )
+        self.logger.info(
+            f'--resume: {self.work_dir} has no checkpoint yet: training starts at the beginning.'
+        )
+        return None
+
+    def _checkpoints(self) -> Iterator[Path]:
+        """Full checkpoints of this run's folder, the newest first.
+
+        That is the one with the highest number; or the one of ``last_checkpoint``, where it was written after
+        all others, because the run was sent back to an earlier iteration.
+        """
+        hook = next((h for h in self.hooks if isinstance(h, CheckpointHook)), None)
+        folder = Path(self.work_dir)
+        if hook is not None and hook.out_dir is not None and str(hook.out_dir) != self.work_dir:
+            folder = Path(hook.out_dir) / osp.basename(self.work_dir.rstrip(osp.sep))
+        skipped = ('best_', '.')
+        files = [f for f in folder.glob('*.pth') if not f.name.startswith(skipped)]
+        files = [f for f in files if f.name != 'best.pth' and not f.stem.endswith('_student')]
+        files.sort(key=lambda f: (_number(f), f.stat().st_mtime), reverse=True)
+        pointer = Path(self.work_dir) / 'last_checkpoint'
+        name = pointer.read_text(errors='replace').strip() if pointer.is_file() else ''
+        last = next((f for f in files if f.name == osp.basename(name)), None)
+        if last is not None and all(f.stat().st_mtime < last.stat().st_mtime for f in files if f != last):
+            files.remove(last)
+            files.insert(0, last)
+        yield from files
+
+    def _problem(self, content: dict) -> str:
+        """Why a run cannot go on from a checkpoint; '' where it can."""
+        missing = [key for key in ('meta', 'state_dict', 'message_hub', 'optimizer') if key not in content]
+        if missing:
+            return f'it holds no {", ".join(missing)}: a file of weights alone, such as of a student'
+        if not all(isinstance(content['meta'].get(key), int) for key in ('epoch', 'iter')):
+            return 'it does not say of which iteration it is'
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        own, given = model.state_dict(), content['state_dict']
+        other = [k for k in {**own, **given} if _shape(own.get(k)) != _shape(given.get(k))]
+        if other:
+            return f'it belongs to another network or method ({first_few(other)})'
+        groups = getattr(self.optim_wrapper, 'state_dict', dict)().get('param_groups')
+        saved = content['optimizer'].get('param_groups')
+        if groups and saved and [len(g['params']) for g in groups] != [len(g['params']) for g in saved]:
+            return 'its optimizer has other groups of parameters than this config makes'
+        return ''
+
+    def _others(self, filename: str) -> str:
+        names = [f.name for f in self._checkpoints() if f.name != osp.basename(filename)]
+        hint = f' The work dir also holds {first_few(names)}.' if names else ''
+        return f'To start from its weights alone, set load_from instead of --resume.{hint}'
+
+
+def _number(path: Path) -> int:
+    digits = re.findall(r'\d+', path.stem)
+    return int(digits[-1]) if digits else -1
+
+
+def _shape(value: Any) -> Any:
+    return tuple(value.shape) if isinstance(value, torch.Tensor) else type(value)

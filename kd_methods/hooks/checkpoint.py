@@ -1,0 +1,158 @@
+"""Checkpoints that nothing can lose: a new one is whole before an old one goes."""
+
+import contextlib
+import copy
+import os.path as osp
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmengine.dist import is_main_process
+from mmengine.hooks import CheckpointHook
+from mmengine.registry import HOOKS
+
+from kd_methods.networks.checkpoint import safe_load
+from kd_methods.utils.files import write_text
+
+#: Saves that may fail one after another (no room, a limit) before training stops.
+MOST_FAILURES = 3
+
+
+@HOOKS.register_module(name='CheckpointHook', force=True)
+class WholeCheckpointHook(CheckpointHook):
+    """mmengine's ``CheckpointHook``, whose place in the registry it takes, with four differences.
+
+    - What is outdated (``max_keep_ckpts``, a better best) is removed once the new file is whole.
+    - A save that fails keeps the older checkpoint and lets training go on, at most three times in a row.
+    - No file outside of its folder is touched, although a resumed checkpoint names one there.
+    - After a kill between two files, a resumed run finds its best checkpoint by the scores in the files.
+
+    Arguments are those of ``CheckpointHook``.
+    """
+
+    failures = 0
+
+    def before_train(self, runner) -> None:
+        """Find the folder, and in a resumed run the best checkpoint in it."""
+        hub = runner.message_hub
+        names = [name for name in hub.runtime_info if name.startswith('best_ckpt')]
+        known = {name: str(hub.runtime_info.pop(name)) for name in names}
+        super().before_train(runner)  # which knows the folder afterwards
+        for name, path in known.items() if self.save_best else ():
+            score = name.replace('best_ckpt', 'best_score')
+            best = self._best_in_folder(runner, osp.basename(path), score)
+            if best is None:
+                hub.runtime_info.pop(score, None)  # a new folder begins a new best
+                continue
+            hub.update_info(name, best[0])
+            hub.update_info(score, best[1])
+            self._set_bests({name.removeprefix('best_ckpt').removeprefix('_') or None: best[0]})
+
+    def _best_in_folder(self, runner, name: str, score: str) -> tuple[str, float] | None:
+        """Path and score of the best checkpoint of a metric in this run's folder, up to this iteration.
+
+        Args:
+            runner (Runner): The runner.
+            name (str): File name of a best checkpoint of that metric.
+            score (str): Name of its score in the message hub.
+        """
+        number = re.escape(self.filename_tmpl).replace(r'\{\}', r'\d+') + '$'
+        stem = re.sub(number, '', name)
+        found = []
+        for file in sorted(Path(self.out_dir).glob(f'{stem}*')):
+            info = self._info_of(file) if re.match(number, file.name[len(stem) :]) else None
+            if info is not None and info[1] <= runner.iter and score in info[0]:
+                found.append((float(info[0][score]), str(file)))
+        if not found:
+            return None
+        lower = any(rule == 'less' for rule in self.rules)
+        best = min(found) if lower else max(found)
+        for _, path in found:
+            if path != best[1] and is_main_process():
+                self.file_backend.remove(path)
+        return best[1], best[0]
+
+    def _info_of(self, file: Path) -> tuple[dict, int] | None:
+        """The runtime information in a checkpoint and its iteration; None of a damaged file."""
+        try:
+            content = safe_load(file)
+            return content['message_hub']['runtime_info'], content['meta']['iter']
+        except (ValueError, KeyError, TypeError, OSError):
+            return None
+
+    def _save_checkpoint_with_step(self, runner, step: int, meta: dict) -> None:
+        name = self.filename_tmpl.format(step)
+        with self._guarded(runner, name):
+            if self.max_keep_ckpts > 0 and step not in list(self.keep_ckpt_ids)[-1:]:
+                if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
+                    outdated = self.filename_tmpl.format(self.keep_ckpt_ids[0])
+                    path = self.file_backend.join_path(self.out_dir, outdated)
+                    if is_main_process() and self.file_backend.isfile(path):
+                        self.file_backend.remove(path)
+                self.keep_ckpt_ids.append(step)  # a deque of that length: the oldest leaves it
+                runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+            self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+            runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+            options = dict(save_optimizer=self.save_optimizer, save_param_scheduler=self.save_param_scheduler)
+            options.update(meta=meta, by_epoch=self.by_epoch, backend_args=self.backend_args)
+            runner.save_checkpoint(self.out_dir, name, self.file_client_args, **options, **self.args)
+            if is_main_process():
+                write_text(osp.join(runner.work_dir, 'last_checkpoint'), self.last_ckpt)
+
+    def _save_best_checkpoint(self, runner, metrics: dict) -> None:
+        with self._guarded(runner, 'the best checkpoint'):
+            super()._save_best_checkpoint(runner, metrics)
+
+    @contextlib.contextmanager
+    def _guarded(self, runner, name: str) -> Iterator[None]:
+        """Save inside of this: files are removed once all is written, and where the disk refuses, all stays as
+        it was, three times in a row at most.
+        """
+        hub = runner.message_hub.runtime_info
+        infos, own = dict(hub), {key: copy.copy(vars(self)[key]) for key in _STATE if key in vars(self)}
+        backend, self.file_backend = self.file_backend, _RemovingLater(self.file_backend)
+        try:
+            yield
+        except OSError as error:
+            self.failures += 1
+            if self.failures > MOST_FAILURES:
+                raise
+            vars(self).update(own)
+            for key in [key for key in hub if key.startswith(('best_', 'last_ckpt', 'keep_ckpt_ids'))]:
+                hub.pop(key)
+                hub.update({key: infos[key]} if key in infos else {})
+            runner.logger.error(
+                f'{name} could not be saved ({error}). The checkpoints before it are kept, and training goes '
+                f'on to the next save ({self.failures} of at most {MOST_FAILURES} failures in a row).'
+            )
+        else:
+            self.failures = 0
+            for path in self.file_backend.removed:
+                backend.remove(path)
+        finally:
+            self.file_backend = backend
+
+    def _set_bests(self, paths: dict) -> None:
+        if None in paths:
+            self.best_ckpt_path = paths[None]
+        else:
+            self.best_ckpt_path_dict.update(paths)
+
+
+#: What a save changes in the hook.
+_STATE = ('last_ckpt', 'keep_ckpt_ids', 'best_ckpt_path', 'best_ckpt_path_dict')
+
+
+class _RemovingLater:
+    """A file backend that notes what is to be removed."""
+
+    def __init__(self, backend: Any) -> None:
+        self.backend = backend
+        self.removed: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.backend, name)
+
+    def remove(self, path: str) -> None:
+        self.removed.append(path)
