@@ -10,6 +10,7 @@ Several processes: tools/dist_train.sh (one or more machines), tools/slurm_train
 from __future__ import annotations
 
 import argparse
+import glob
 import os.path as osp
 import sys
 from pathlib import Path
@@ -24,8 +25,8 @@ import kd_methods  # noqa: E402, F401  before any config is read
 from kd_methods.data_check.look import check_datasets  # noqa: E402
 from kd_methods.engine.cli import add_run_arguments, read_config, run_tool
 from kd_methods.engine.launch import enable_amp, fit_to_device, init_distributed  # noqa: E402
+from kd_methods.engine.runner import WholeRunner  # noqa: E402
 from kd_methods.hooks import ensure_hooks  # noqa: E402
-from kd_methods.networks.checkpoint import safe_load  # noqa: E402
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -53,17 +54,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def set_resume(cfg: Config, resume: str | None) -> None:
-    """Apply `--resume`, and read a named checkpoint once, safely, before mmengine does."""
+    """Apply `--resume`."""
     if resume is not None:
         cfg.resume = True
         cfg.load_from = None if resume == 'auto' else resume
-    if cfg.get('load_from') and not cfg.get('load_from_trusted', False):
-        # mmengine unpickles anything when its own safe read fails
-        safe_load(cfg.load_from, key='load_from' if resume is None else '--resume')
     if not cfg.get('resume') or cfg.get('load_from'):
         return
     stem = Path(cfg.filename).stem
-    if not osp.exists(osp.join(cfg.work_dir, 'last_checkpoint')):
+    if not glob.glob(osp.join(glob.escape(cfg.work_dir), '*.pth')):
         print(f'--resume: {cfg.work_dir} has no checkpoint yet: training starts at the beginning.')
     elif not osp.exists(osp.join(cfg.work_dir, f'{stem}.py')):
         raise ValueError(
@@ -98,7 +96,7 @@ def main(argv: list[str] | None = None) -> Runner:
     ensure_hooks(cfg)
     fit_to_device(cfg)
     init_distributed(cfg.launcher, (cfg.get('env_cfg') or {}).get('dist_cfg'))
-    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg) if 'runner_type' in cfg else WholeRunner.from_cfg(cfg)
     runner.train()
     return runner
 

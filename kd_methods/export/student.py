@@ -2,6 +2,7 @@
 
 import importlib
 import io
+import os.path as osp
 from collections import OrderedDict
 from pathlib import Path
 
@@ -69,6 +70,12 @@ def student_checkpoint(checkpoint: dict, cfg: Config | None = None, cfg_text: st
     if cfg is not None:
         meta['cfg'] = cfg_text or cfg.pretty_text
     return dict(meta=meta, state_dict=weights)
+
+
+def student_name(filename: str) -> str:
+    """Name of the student's file next to a full checkpoint: ``iter_8.pth`` -> ``iter_8_student.pth``."""
+    stem, suffix = osp.splitext(filename)
+    return f'{stem}_student{suffix or ".pth"}'
 
 
 def to_bytes(checkpoint: dict) -> bytes:

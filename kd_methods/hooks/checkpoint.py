@@ -12,6 +12,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 
+from kd_methods.export.student import student_name
 from kd_methods.networks.checkpoint import safe_load
 from kd_methods.utils.files import write_text
 
@@ -23,7 +24,8 @@ MOST_FAILURES = 3
 class WholeCheckpointHook(CheckpointHook):
     """mmengine's ``CheckpointHook``, whose place in the registry it takes, with four differences.
 
-    - What is outdated (``max_keep_ckpts``, a better best) is removed once the new file is whole.
+    - What is outdated (``max_keep_ckpts``, a better best) is removed once the new file is whole, and the
+      student's file with it.
     - A save that fails keeps the older checkpoint and lets training go on, at most three times in a row.
     - No file outside of its folder is touched, although a resumed checkpoint names one there.
     - After a kill between two files, a resumed run finds its best checkpoint by the scores in the files.
@@ -38,7 +40,13 @@ class WholeCheckpointHook(CheckpointHook):
         hub = runner.message_hub
         names = [name for name in hub.runtime_info if name.startswith('best_ckpt')]
         known = {name: str(hub.runtime_info.pop(name)) for name in names}
-        super().before_train(runner)  # which knows the folder afterwards
+        numbers = list(hub.runtime_info.get('keep_ckpt_ids', []))
+        super().before_train(runner)  # which knows the folder afterwards, and removes what is too many
+        for number in (
+            numbers[: max(len(numbers) - self.max_keep_ckpts, 0)] if self.max_keep_ckpts > 0 else ()
+        ):
+            if is_main_process():
+                self._remove(self.file_backend, osp.join(self.out_dir, self.filename_tmpl.format(number)))
         for name, path in known.items() if self.save_best else ():
             score = name.replace('best_ckpt', 'best_score')
             best = self._best_in_folder(runner, osp.basename(path), score)
@@ -70,7 +78,7 @@ class WholeCheckpointHook(CheckpointHook):
         best = min(found) if lower else max(found)
         for _, path in found:
             if path != best[1] and is_main_process():
-                self.file_backend.remove(path)
+                self._remove(self.file_backend, path)
         return best[1], best[0]
 
     def _info_of(self, file: Path) -> tuple[dict, int] | None:
@@ -94,8 +102,8 @@ class WholeCheckpointHook(CheckpointHook):
                 runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
             self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
             runner.message_hub.update_info('last_ckpt', self.last_ckpt)
-            options = dict(save_optimizer=self.save_optimizer, save_param_scheduler=self.save_param_scheduler)
-            options.update(meta=meta, by_epoch=self.by_epoch, backend_args=self.backend_args)
+            options = dict(meta=meta, by_epoch=self.by_epoch, backend_args=self.backend_args)
+            options.update(save_optimizer=self.save_optimizer, save_param_scheduler=self.save_param_scheduler)
             runner.save_checkpoint(self.out_dir, name, self.file_client_args, **options, **self.args)
             if is_main_process():
                 write_text(osp.join(runner.work_dir, 'last_checkpoint'), self.last_ckpt)
@@ -129,9 +137,15 @@ class WholeCheckpointHook(CheckpointHook):
         else:
             self.failures = 0
             for path in self.file_backend.removed:
-                backend.remove(path)
+                self._remove(backend, path)
         finally:
             self.file_backend = backend
+
+    def _remove(self, backend: Any, path: str) -> None:
+        """Remove a checkpoint and the student's file next to it."""
+        for file in (path, student_name(path)):
+            if backend.isfile(file):
+                backend.remove(file)
 
     def _set_bests(self, paths: dict) -> None:
         if None in paths:

@@ -1,14 +1,12 @@
 """Beside every full checkpoint a file with the student alone."""
 
-import os.path as osp
-
 from mmengine.dist import is_main_process
-from mmengine.fileio import get_file_backend, join_path
+from mmengine.fileio import join_path
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.registry import HOOKS
 
 from kd_methods.export.plain_config import plain_config
-from kd_methods.export.student import config_text, student_checkpoint, to_bytes
+from kd_methods.export.student import config_text, student_checkpoint, student_name, to_bytes
 from kd_methods.hooks.saving import around_save, is_first
 from kd_methods.utils.files import write_file
 
@@ -31,7 +29,7 @@ class StudentExportHook(Hook):
     In a run without distillation the student is the model.
 
     When the checkpoint hook removes a full checkpoint (``max_keep_ckpts``, a better best), the
-    student's file goes with it.
+    student's file goes with it (:class:`~kd_methods.hooks.checkpoint.WholeCheckpointHook`).
     """
 
     # EMAHook exchanges the weights in `before_save_checkpoint`: be later. And in `before_train`,
@@ -43,9 +41,6 @@ class StudentExportHook(Hook):
         self._checkpoint: dict | None = None
         self._config = None
         self._config_text = ''
-        self._pairs: set[tuple[str, str]] = (
-            set()
-        )  # directory and full checkpoint that has its student beside it
         self._described: set[str] = set()  # directories that have their student_config.py
 
     def before_run(self, runner) -> None:
@@ -63,14 +58,6 @@ class StudentExportHook(Hook):
         if runner.cfg.get('model') is not None:
             self._config = plain_config(runner.cfg)
             self._config_text = self._config.pretty_text
-        # A resumed run goes on removing the checkpoints of the run before it.
-        resumed = list(runner.message_hub.runtime_info.get('keep_ckpt_ids', []))
-        for hook in self._checkpoint_hooks():
-            bests = getattr(hook, 'best_ckpt_path_dict', None) or {}
-            bests = [getattr(hook, 'best_ckpt_path', None), *bests.values()]
-            self._pairs |= {osp.split(p) for p in bests if p and osp.isfile(p)}
-            # The checkpoint hook may already have removed some of these, a moment ago.
-            self._pairs |= {(str(hook.out_dir), hook.filename_tmpl.format(n)) for n in resumed}
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Take hold of what is being saved (rank 0 only)."""
@@ -91,8 +78,6 @@ class StudentExportHook(Hook):
             weights = join_path(folder, BEST_NAME if best else student_name(filename))
             write_file(config_text(self._config, self._config_text, path, weights), path, backend_args)
             self._described.add(folder)
-        self._pairs.add((folder, filename))
-        self._remove_orphans(backend_args)
 
     def _is_best(self, filename: str) -> bool:
         """Whether a file is the best of the first metric that a checkpoint hook follows."""
@@ -101,28 +86,5 @@ class StudentExportHook(Hook):
                 return True
         return False
 
-    def _remove_orphans(self, backend_args: dict | None) -> None:
-        """Remove the students of checkpoints that the checkpoint hook has removed.
-
-        Files that somebody else removed are not followed: keeping only the students is a way to
-        save space.
-        """
-        limited = any(h.max_keep_ckpts > 0 for h in self._checkpoint_hooks())
-        for folder, filename in sorted(self._pairs):
-            backend = get_file_backend(folder, backend_args=backend_args)
-            if backend.exists(backend.join_path(folder, filename)):
-                continue
-            self._pairs.discard((folder, filename))
-            student = backend.join_path(folder, student_name(filename))
-            if (limited or filename.startswith('best_')) and backend.exists(student):
-                backend.remove(student)
-
     def _checkpoint_hooks(self):
         return [h for h in self._runner.hooks if isinstance(h, CheckpointHook)]
-
-
-def student_name(filename: str) -> str:
-    """Name of the student's file beside a full checkpoint: ``iter_8.pth`` ->
-    ``iter_8_student.pth``."""
-    stem, suffix = osp.splitext(filename)
-    return f'{stem}_student{suffix or ".pth"}'
