@@ -93,14 +93,12 @@ def fit_names(state: dict[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -
         state (dict): Weights of the file.
         own (Mapping): Those of the network.
     """
-    plain = OrderedDict(state)
-    forms = [with_versions(plain, state)]
-    prefixes = {STUDENT_PREFIX, _wrapping_prefix(own, state) or STUDENT_PREFIX}
-    forms += [_strip(state, prefix) for prefix in sorted(prefixes)]
-    if any(name.startswith(STUDENT_PREFIX) for name in own):
-        inner = next((form for form in forms[1:] if form), plain)
-        for form in (plain, inner):
-            forms.append(OrderedDict((STUDENT_PREFIX + name, value) for name, value in form.items()))
+    plain = with_versions(OrderedDict(state), state)
+    inner = _strip(own, STUDENT_PREFIX)  # the student of a distillation; empty for a plain network
+    wrapper = _wrapping_prefix(inner or own, state)
+    forms = [plain] + [_strip(state, prefix) for prefix in (STUDENT_PREFIX, wrapper) if prefix]
+    if inner:
+        forms += [OrderedDict((STUDENT_PREFIX + k, v) for k, v in form.items()) for form in forms]
     return max(forms, key=lambda form: sum(_fits(value, own.get(name)) for name, value in form.items()))
 
 
