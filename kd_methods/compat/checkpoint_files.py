@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from kd_methods.compat.checkpoints import safe_globals
-from kd_methods.utils.files import replacing as atomic_path
+from kd_methods.utils.files import atomic_path
 
 #: A file that is compressed beyond this factor, to more than this size, is refused: torch compresses nothing.
 MOST_INFLATION, MOST_INFLATED = 8, 2**28
