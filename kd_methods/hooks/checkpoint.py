@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import glob
 import os.path as osp
 import re
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from mmengine.registry import HOOKS
 
 from kd_methods.export.student import student_name
 from kd_methods.networks.checkpoint import safe_load
-from kd_methods.utils.files import write_text
+from kd_methods.utils.files import write_file
 
 #: Saves that may fail one after another (no room, a limit) before training stops.
 MOST_FAILURES = 3
@@ -39,47 +40,57 @@ class WholeCheckpointHook(CheckpointHook):
         """Find the folder, and in a resumed run the best checkpoint in it."""
         hub = runner.message_hub
         names = [name for name in hub.runtime_info if name.startswith('best_ckpt')]
-        known = {name: str(hub.runtime_info.pop(name)) for name in names}
+        known = {name: osp.basename(str(hub.runtime_info.pop(name))) for name in names}
         numbers = list(hub.runtime_info.get('keep_ckpt_ids', []))
         super().before_train(runner)  # which knows the folder afterwards, and removes what is too many
-        for number in (
-            numbers[: max(len(numbers) - self.max_keep_ckpts, 0)] if self.max_keep_ckpts > 0 else ()
-        ):
-            if is_main_process():
+        if self.max_keep_ckpts > 0 and is_main_process():
+            # A kill may have come between a new checkpoint and the removal of the one that it outdates.
+            outdated = [*hub.runtime_info.get('outdated_ckpt_ids', []), *numbers[: -self.max_keep_ckpts]]
+            for number in outdated:
                 self._remove(self.file_backend, osp.join(self.out_dir, self.filename_tmpl.format(number)))
-        for name, path in known.items() if self.save_best else ():
-            score = name.replace('best_ckpt', 'best_score')
-            best = self._best_in_folder(runner, osp.basename(path), score)
+        for key, rule in zip(self.key_indicators, self.rules) if self.save_best else ():
+            several = len(self.key_indicators) > 1
+            suffix = f'_{key}' if several else ''
+            best = self._best_in_folder(
+                runner, key, known.get(f'best_ckpt{suffix}'), f'best_score{suffix}', rule
+            )
             if best is None:
-                hub.runtime_info.pop(score, None)  # a new folder begins a new best
+                hub.runtime_info.pop(f'best_score{suffix}', None)  # a new folder begins a new best
                 continue
-            hub.update_info(name, best[0])
-            hub.update_info(score, best[1])
-            self._set_bests({name.removeprefix('best_ckpt').removeprefix('_') or None: best[0]})
+            hub.update_info(f'best_score{suffix}', best[0])
+            hub.update_info(f'best_ckpt{suffix}', best[1])
+            if several:
+                self.best_ckpt_path_dict[key] = best[1]
+            else:
+                self.best_ckpt_path = best[1]
 
-    def _best_in_folder(self, runner, name: str, score: str) -> tuple[str, float] | None:
-        """Path and score of the best checkpoint of a metric in this run's folder, up to this iteration.
+    def _best_in_folder(
+        self, runner, key: str, known: str | None, score: str, rule: str | None
+    ) -> tuple[float, str] | None:
+        """Score and path of the best checkpoint of a metric in this run's folder, of those up to now; the
+        others are removed.
 
         Args:
             runner (Runner): The runner.
-            name (str): File name of a best checkpoint of that metric.
+            key (str): The metric; ``'auto'`` where it is not known yet.
+            known (str | None): File name of a best checkpoint of this metric.
             score (str): Name of its score in the message hub.
+            rule (str | None): ``'greater'`` or ``'less'``.
         """
         number = re.escape(self.filename_tmpl).replace(r'\{\}', r'\d+') + '$'
-        stem = re.sub(number, '', name)
+        stem = re.sub(number, '', known) if known else f'best_{key}_'.replace('/', '_')
         found = []
-        for file in sorted(Path(self.out_dir).glob(f'{stem}*')):
+        for file in sorted(Path(self.out_dir).glob(f'{glob.escape(stem)}*')):
             info = self._info_of(file) if re.match(number, file.name[len(stem) :]) else None
             if info is not None and info[1] <= runner.iter and score in info[0]:
                 found.append((float(info[0][score]), str(file)))
         if not found:
             return None
-        lower = any(rule == 'less' for rule in self.rules)
-        best = min(found) if lower else max(found)
+        best = min(found) if rule == 'less' else max(found)
         for _, path in found:
             if path != best[1] and is_main_process():
                 self._remove(self.file_backend, path)
-        return best[1], best[0]
+        return best
 
     def _info_of(self, file: Path) -> tuple[dict, int] | None:
         """The runtime information in a checkpoint and its iteration; None of a damaged file."""
@@ -93,11 +104,11 @@ class WholeCheckpointHook(CheckpointHook):
         name = self.filename_tmpl.format(step)
         with self._guarded(runner, name):
             if self.max_keep_ckpts > 0 and step not in list(self.keep_ckpt_ids)[-1:]:
-                if len(self.keep_ckpt_ids) == self.max_keep_ckpts:
-                    outdated = self.filename_tmpl.format(self.keep_ckpt_ids[0])
-                    path = self.file_backend.join_path(self.out_dir, outdated)
-                    if is_main_process() and self.file_backend.isfile(path):
-                        self.file_backend.remove(path)
+                outdated = list(self.keep_ckpt_ids)[: len(self.keep_ckpt_ids) + 1 - self.max_keep_ckpts]
+                for number in outdated if is_main_process() else ():
+                    path = self.file_backend.join_path(self.out_dir, self.filename_tmpl.format(number))
+                    self.file_backend.remove(path)
+                runner.message_hub.update_info('outdated_ckpt_ids', outdated)
                 self.keep_ckpt_ids.append(step)  # a deque of that length: the oldest leaves it
                 runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
             self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
@@ -106,7 +117,7 @@ class WholeCheckpointHook(CheckpointHook):
             options.update(save_optimizer=self.save_optimizer, save_param_scheduler=self.save_param_scheduler)
             runner.save_checkpoint(self.out_dir, name, self.file_client_args, **options, **self.args)
             if is_main_process():
-                write_text(osp.join(runner.work_dir, 'last_checkpoint'), self.last_ckpt)
+                write_file(self.last_ckpt, osp.join(runner.work_dir, 'last_checkpoint'))
 
     def _save_best_checkpoint(self, runner, metrics: dict) -> None:
         with self._guarded(runner, 'the best checkpoint'):
@@ -127,7 +138,9 @@ class WholeCheckpointHook(CheckpointHook):
             if self.failures > MOST_FAILURES:
                 raise
             vars(self).update(own)
-            for key in [key for key in hub if key.startswith(('best_', 'last_ckpt', 'keep_ckpt_ids'))]:
+            for key in [
+                key for key in hub if key.startswith(('best_', 'last_ckpt', 'keep_ckpt_ids', 'outdated_'))
+            ]:
                 hub.pop(key)
                 hub.update({key: infos[key]} if key in infos else {})
             runner.logger.error(
@@ -142,16 +155,12 @@ class WholeCheckpointHook(CheckpointHook):
             self.file_backend = backend
 
     def _remove(self, backend: Any, path: str) -> None:
-        """Remove a checkpoint and the student's file next to it."""
-        for file in (path, student_name(path)):
+        """Remove a checkpoint and the student's file next to it; that one first, so that a kill in between
+        leaves what the next start knows of.
+        """
+        for file in (student_name(path), path):
             if backend.isfile(file):
                 backend.remove(file)
-
-    def _set_bests(self, paths: dict) -> None:
-        if None in paths:
-            self.best_ckpt_path = paths[None]
-        else:
-            self.best_ckpt_path_dict.update(paths)
 
 
 #: What a save changes in the hook.

@@ -53,9 +53,9 @@ def write_slowly(notes: Path) -> None:
 
 def run(argv: list[str], out: Path, notes: Path | None) -> None:
     """What the child does: train, with all output in a file."""
-    with out.open('w') as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    sys.stdout = sys.stderr = file = out.open('w', buffering=1)
+    os.dup2(file.fileno(), 1)
+    os.dup2(file.fileno(), 2)
     if notes is not None:
         write_slowly(notes)
     try:
@@ -100,7 +100,8 @@ def kill_and_go_on(argv: list[str], work_dir: Path, kills: int) -> list[str]:
         assert child.exitcode == -9 or (child.exitcode == 0 and saved[-1:] == [ITERS]), text
         assert 'Traceback' not in text, text
         if saved:
-            assert f'iter: {saved[-1]}' in re.findall(r'resumed epoch: .*', text)[0], (saved, text)
+            resumed = re.findall(r'resumed epoch: \d+, iter: (\d+)', text)
+            assert resumed == [str(saved[-1])], (number, saved, notes.read_text(), text[-3000:])
         moments += notes.read_text().splitlines()[-1:]
     child = CONTEXT.Process(target=run, args=(argv, out, None))
     child.start()
