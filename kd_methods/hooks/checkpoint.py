@@ -111,6 +111,8 @@ class WholeCheckpointHook(CheckpointHook):
                 runner.message_hub.update_info('outdated_ckpt_ids', outdated)
                 self.keep_ckpt_ids.append(step)  # a deque of that length: the oldest leaves it
                 runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
+                for path in Path(self.out_dir).glob(f'iter_*_{self.filename_tmpl.format("*")}'):
+                    self.file_backend.remove(str(path))  # of save_now, from within an epoch before
             self._write(runner, name, meta)
 
     def _write(self, runner, name: str, meta: dict) -> None:
