@@ -58,8 +58,9 @@ class StopOnSignalHook(Hook):
     priority = 'LOWEST'
 
     def __init__(self) -> None:
-        self._number = 0
+        self._received = 0  # the handler alone changes it, at any moment
         self._time = 0.0
+        self._number = 0  # of the signal that all processes know of
         self._before: dict[int, Any] = {}  # the handlers that were there
         self._process = 0
         self._val_batches = 0  # of the process with the fewest
@@ -121,10 +122,9 @@ class StopOnSignalHook(Hook):
 
     def _agreed(self) -> int:
         """The signal that any of the processes has; 0 if none has."""
-        if get_world_size() > 1:
-            number = torch.tensor(self._number)
-            all_reduce(number, 'max')
-            self._number = int(number)
+        number = torch.tensor(self._received)
+        all_reduce(number, 'max')
+        self._number = int(number)
         return self._number
 
     def _stop(self, runner, epoch: int, iteration: int, within_epoch: bool = False) -> None:
@@ -144,9 +144,10 @@ class StopOnSignalHook(Hook):
         """Note the first signal, end at the second."""
         if os.getpid() != self._process:  # a fork, such as a worker that is just starting
             _as_by_default(number)
-        elif not self._number:
-            self._number, self._time = number, time.monotonic()
-            _say(f'{signal.Signals(number).name}: this iteration is finished and saved; a second signal ends at once.')
+        elif not self._received:
+            self._received, self._time = number, time.monotonic()
+            name = signal.Signals(number).name
+            _say(f'{name}: this iteration is finished and saved; a second signal ends the training at once.')
         elif 'TORCHELASTIC_RUN_ID' not in os.environ or time.monotonic() - self._time > SAME_SIGNAL:
             _say('The second signal: the training ends at once. Nothing was saved since the last checkpoint.')
             for child in multiprocessing.active_children():
