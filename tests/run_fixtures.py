@@ -46,8 +46,8 @@ def train(
     Args:
         cfg (Config): With everything that a run needs; it is left as it is.
         work_dir (Path): Where the run writes.
-        stop (int | Hook, optional): End the run, as an interruption would, after so many iterations; or a hook
-            that sends a signal.
+        stop (int | Hook, optional): End the run, as an interruption would, after so many iterations; or a
+            hook that sends a signal.
         resume (bool): Go on from the last checkpoint of ``work_dir``. Defaults to False.
         hooks (tuple): Built hooks to register beside those of the config.
     """

@@ -14,6 +14,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 
 from kd_methods.export.student import student_name
+from kd_methods.hooks.room import check_room
 from kd_methods.networks.checkpoint import safe_load
 from kd_methods.utils.files import write_file
 
@@ -37,16 +38,18 @@ class WholeCheckpointHook(CheckpointHook):
     failures = 0
 
     def before_train(self, runner) -> None:
-        """Find the folder, and in a resumed run the best checkpoint in it."""
+        """Find the folder, whether it has room, and in a resumed run the best checkpoint in it."""
         hub = runner.message_hub
         names = [name for name in hub.runtime_info if name.startswith('best_ckpt')]
         known = {name: osp.basename(str(hub.runtime_info.pop(name))) for name in names}
         numbers = list(hub.runtime_info.get('keep_ckpt_ids', []))
         super().before_train(runner)  # which knows the folder afterwards, and removes what is too many
-        if self.max_keep_ckpts > 0 and is_main_process():
-            # A kill may have come between a new checkpoint and the removal of the one that it outdates.
-            outdated = [*hub.runtime_info.get('outdated_ckpt_ids', []), *numbers[: -self.max_keep_ckpts]]
-            for number in outdated:
+        if is_main_process():
+            check_room(runner, str(self.out_dir))
+        for number in (
+            numbers[: max(len(numbers) - self.max_keep_ckpts, 0)] if self.max_keep_ckpts > 0 else ()
+        ):
+            if is_main_process():
                 self._remove(self.file_backend, osp.join(self.out_dir, self.filename_tmpl.format(number)))
         for key, rule in zip(self.key_indicators, self.rules) if self.save_best else ():
             several = len(self.key_indicators) > 1
@@ -127,8 +130,8 @@ class WholeCheckpointHook(CheckpointHook):
     def save_now(self, runner, epoch: int, iteration: int, within_epoch: bool) -> str:
         """Save although it is not the interval's turn, unless this state was saved already.
 
-        Where checkpoints are those of epochs, one from within an epoch is ``iter_I_epoch_E.pth``, after E whole
-        epochs.
+        Where checkpoints are those of epochs, one from within an epoch is ``iter_I_epoch_E.pth``, after E
+        whole epochs.
 
         Args:
             runner (Runner): The runner, between two iterations.

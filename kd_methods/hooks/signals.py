@@ -6,7 +6,6 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -22,8 +21,6 @@ from kd_methods.hooks.checkpoint import WholeCheckpointHook
 
 #: By kill, queues and services; by Ctrl-C; by Slurm some time before a job's limit.
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-#: torchrun passes a signal on that the processes may have from the terminal already: one within these seconds.
-SAME_SIGNAL = 5.0
 #: Processes ask each other after so many batches of a validation.
 VAL_STEPS = 10
 
@@ -45,8 +42,8 @@ class Stopped(KeyboardInterrupt):
 class StopOnSignalHook(Hook):
     """On SIGTERM, SIGINT or SIGUSR1 finish the iteration, save a checkpoint, and raise :class:`Stopped`.
 
-    A validation ends after its batch, and is not made up for by the resumed run; the checkpoint is that of the
-    iteration before it. A second signal ends the process at once. Of several processes each may get the
+    A validation ends after its batch, and is not made up for by the resumed run; the checkpoint is that of
+    the iteration before it. A second signal ends the process at once. Of several processes each may get the
     signal, or one alone: all end after the same iteration. Before the first iteration signals are left to
     whoever started the run.
 
@@ -59,7 +56,6 @@ class StopOnSignalHook(Hook):
 
     def __init__(self) -> None:
         self._received = 0  # the handler alone changes it, at any moment
-        self._time = 0.0
         self._number = 0  # of the signal that all processes know of
         self._before: dict[int, Any] = {}  # the handlers that were there
         self._process = 0
@@ -145,10 +141,10 @@ class StopOnSignalHook(Hook):
         if os.getpid() != self._process:  # a fork, such as a worker that is just starting
             _as_by_default(number)
         elif not self._received:
-            self._received, self._time = number, time.monotonic()
+            self._received = number
             name = signal.Signals(number).name
             _say(f'{name}: this iteration is finished and saved; a second signal ends the training at once.')
-        elif 'TORCHELASTIC_RUN_ID' not in os.environ or time.monotonic() - self._time > SAME_SIGNAL:
+        else:
             _say('The second signal: the training ends at once. Nothing was saved since the last checkpoint.')
             for child in multiprocessing.active_children():
                 child.kill()

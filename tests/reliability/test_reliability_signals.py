@@ -13,8 +13,10 @@ import torch
 from mmengine.hooks import Hook
 from toys import ROOT, free_port
 
+from kd_methods.engine.cli import run_tool
 
 EXACT, STOP = dict(type='ExactResumeHook'), dict(type='StopOnSignalHook')
+TERM, SLOW = signal.SIGTERM, pytest.mark.slow
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 138}
 
 
@@ -133,7 +135,9 @@ def start(tmp_path):
     """`start(config, *arguments)`: `.process` and `.until(text)`, which reads its output up to a line."""
     started = []
 
-    def run(config: Path, *arguments: str, command: tuple = ('tools/train.py',), **env: str) -> SimpleNamespace:
+    def run(
+        config: Path, *arguments: str, command: tuple = ('tools/train.py',), **env: str
+    ) -> SimpleNamespace:
         command = [*([sys.executable] if command[0].endswith('.py') else []), *command, config, *arguments]
         errors = (tmp_path / 'stderr').open('w')
         process = subprocess.Popen(
@@ -184,7 +188,17 @@ def saved_iteration(work_dir: Path) -> int:
 
 
 @pytest.mark.parametrize('number', CODES, ids=lambda n: n.name)
-def test_exit_code_and_sentence(endless, start, tmp_path, number):
+def test_exit_code_and_sentence(tiny_cfg, runs, tmp_path, capsys, number):
+    cfg = tiny_cfg(iters=3, custom_hooks=[STOP])
+    with pytest.raises(SystemExit) as ended:
+        run_tool(lambda: runs.train(cfg, tmp_path, hooks=(Send('before_train_iter', 0, number),)), 'Go on.')
+    assert ended.value.code == CODES[number]
+    text = f'{number.name} ended the training after iteration 1, saved in {tmp_path / "iter_1.pth"}. Go on.'
+    assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('number', [TERM, pytest.param(signal.SIGINT, marks=SLOW)], ids=lambda n: n.name)
+def test_process_ends_with_its_code(endless, start, tmp_path, number):
     run = start(endless)
     run.until('Iter(train) [ ')
     run.process.send_signal(number)
@@ -198,7 +212,9 @@ def test_exit_code_and_sentence(endless, start, tmp_path, number):
 def test_signal_to_all_processes_leaves_no_worker(tiny_config, start, tmp_path):
     """As Slurm and a terminal send it: workers live until the iteration is done, and not longer."""
     cfg = tiny_config('endless_workers', iters=100_000)
-    run = start(cfg, '--cfg-options', 'train_dataloader.num_workers=2', 'train_dataloader.persistent_workers=True')
+    run = start(
+        cfg, '--cfg-options', 'train_dataloader.num_workers=2', 'train_dataloader.persistent_workers=True'
+    )
     run.until('Iter(train) [ ')
     workers = psutil.Process(run.process.pid).children(recursive=True)
     assert len(workers) == 2
@@ -230,7 +246,7 @@ def test_second_signal_ends_at_once(tiny_scenes, tiny_config, start, tmp_path):
     assert not list((tmp_path / 'work').glob('*.pth'))
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
+@pytest.mark.parametrize('number', [TERM, pytest.param(signal.SIGINT, marks=SLOW)], ids=lambda n: n.name)
 def test_before_the_first_iteration_nothing_is_saved(tiny_scenes, tiny_config, start, tmp_path, number):
     """While networks and data are built."""
     (tmp_path / 'slow.py').write_text(
@@ -249,6 +265,7 @@ def test_before_the_first_iteration_nothing_is_saved(tiny_scenes, tiny_config, s
     assert not list((tmp_path / 'work').glob('*.pth'))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('number', CODES, ids=lambda n: n.name)
 def test_two_ranks_stop_at_the_same_iteration(endless, start, tmp_path, number):
     """torchrun passes the signal on."""
