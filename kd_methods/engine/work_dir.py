@@ -86,7 +86,7 @@ def _lock(work_dir: str) -> TextIO:
 
 
 def _read(file: TextIO) -> list[str]:
-    """Process, host, the process's start as a number, and the run's as a text; empty texts if nobody is in."""
+    """Process, host, the process's start as a number, the run's as a text; empty texts if nobody is in."""
     file.seek(0)
     lines = file.read().splitlines()
     return lines if len(lines) == 4 else [''] * 4

@@ -160,8 +160,8 @@ class WholeCheckpointHook(CheckpointHook):
 
     @contextlib.contextmanager
     def _guarded(self, runner, name: str) -> Iterator[None]:
-        """Save inside of this: files are removed once all is written, and where the disk refuses, all stays as
-        it was, three times in a row at most.
+        """Save inside of this: files are removed once all is written, and where the disk refuses, all stays
+        as it was, three times in a row at most.
         """
         hub = runner.message_hub.runtime_info
         infos, own = dict(hub), {key: copy.copy(vars(self)[key]) for key in _STATE if key in vars(self)}

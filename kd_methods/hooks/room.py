@@ -30,7 +30,7 @@ def check_room(runner, folder: str) -> None:
     limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
     if limit != resource.RLIM_INFINITY and limit < full:
         raise ValueError(
-            f'This process may write files of up to {limit:,} bytes (ulimit -f), and a checkpoint of this run '
+            f'This process may write files of up to {limit:,} bytes (ulimit -f); a checkpoint of this run '
             f'takes about {full:,}. Raise the limit (ulimit -f unlimited).'
         )
     free = shutil.disk_usage(folder).free

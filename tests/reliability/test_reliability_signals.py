@@ -191,9 +191,9 @@ def saved_iteration(work_dir: Path) -> int:
 def test_exit_code_and_sentence(tiny_cfg, runs, tmp_path, capsys, number):
     cfg = tiny_cfg(iters=3, custom_hooks=[STOP])
     with pytest.raises(SystemExit) as ended:
-        run_tool(lambda: runs.train(cfg, tmp_path, hooks=(Send('before_train_iter', 0, number),)), 'Go on.')
+        run_tool(lambda: runs.train(cfg, tmp_path, hooks=(Send('before_train_iter', 1, number),)), 'Go on.')
     assert ended.value.code == CODES[number]
-    text = f'{number.name} ended the training after iteration 1, saved in {tmp_path / "iter_1.pth"}. Go on.'
+    text = f'{number.name} ended the training after iteration 2, saved in {tmp_path / "iter_2.pth"}. Go on.'
     assert text in capsys.readouterr().err
 
 

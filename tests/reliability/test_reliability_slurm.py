@@ -1,4 +1,4 @@
-"""A Slurm job is told before its time limit, queued again, and goes on where it was. Slurm's programs are stubs."""
+"""A Slurm job is told of its time limit, queued again, and goes on where it was. Slurm itself is a stub."""
 
 import os
 import shlex
@@ -13,7 +13,7 @@ SCRIPT = ROOT / 'tools' / 'slurm_train.sh'
 
 @pytest.fixture
 def slurm(tmp_path):
-    """`slurm(*arguments, code=0, **env)`: exit code of the script, and the calls of Slurm's programs in turn."""
+    """`slurm(*arguments, code=0, **env)`: exit code of the script, and its calls of Slurm in turn."""
     log = tmp_path / 'calls'
     for name in ('srun', 'sbatch', 'scontrol'):
         stub = tmp_path / name
