@@ -46,10 +46,10 @@ class WholeCheckpointHook(CheckpointHook):
         super().before_train(runner)  # which knows the folder afterwards, and removes what is too many
         if is_main_process():
             check_room(runner, str(self.out_dir))
-        for number in (
-            numbers[: max(len(numbers) - self.max_keep_ckpts, 0)] if self.max_keep_ckpts > 0 else ()
-        ):
-            if is_main_process():
+        if self.max_keep_ckpts > 0 and is_main_process():
+            # A kill may have come between a new checkpoint and the removal of the one that it outdates.
+            outdated = [*hub.runtime_info.get('outdated_ckpt_ids', []), *numbers[: -self.max_keep_ckpts]]
+            for number in outdated:
                 self._remove(self.file_backend, osp.join(self.out_dir, self.filename_tmpl.format(number)))
         for key, rule in zip(self.key_indicators, self.rules) if self.save_best else ():
             several = len(self.key_indicators) > 1
@@ -114,8 +114,9 @@ class WholeCheckpointHook(CheckpointHook):
                 runner.message_hub.update_info('outdated_ckpt_ids', outdated)
                 self.keep_ckpt_ids.append(step)  # a deque of that length: the oldest leaves it
                 runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
-                for path in Path(self.out_dir).glob(f'iter_*_{self.filename_tmpl.format("*")}'):
-                    self.file_backend.remove(str(path))  # of save_now, from within an epoch before
+                parts = Path(self.out_dir).glob(f'iter_*_{self.filename_tmpl.format("*")}')  # of save_now
+                for path in parts if is_main_process() else ():
+                    self.file_backend.remove(str(path))
             self._write(runner, name, meta)
 
     def _write(self, runner, name: str, meta: dict) -> None:
