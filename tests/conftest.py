@@ -16,7 +16,7 @@ import pytest  # noqa: E402
 import torch  # noqa: E402
 from toys import SIZE, load_tool, tiny_distillation, tiny_model, tiny_run, write_config  # noqa: E402
 
-pytest_plugins = ['distill_fixtures']
+pytest_plugins = ['distill_fixtures', 'run_fixtures']
 torch.set_num_threads(1)
 
 

@@ -16,10 +16,15 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.run import parse_args, run
 
+#: Time for the processes to finish their iteration and save, before torchrun kills them.
+SAVE_SECONDS = 120
+
 
 def main() -> int:
     """Run the processes and return the exit code of the first that failed, 0 if none did."""
     args = parse_args(sys.argv[1:])
+    args.signals_to_handle += ',SIGUSR1'  # of Slurm: passed on, as the others are
+    args.shutdown_timeout = args.shutdown_timeout or SAVE_SECONDS
     processes = int(args.nproc_per_node)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS'):

@@ -26,6 +26,7 @@ from kd_methods.data_check.look import check_datasets  # noqa: E402
 from kd_methods.engine.cli import add_run_arguments, read_config, run_tool
 from kd_methods.engine.launch import enable_amp, fit_to_device, init_distributed  # noqa: E402
 from kd_methods.engine.runner import WholeRunner  # noqa: E402
+from kd_methods.engine.work_dir import claim  # noqa: E402
 from kd_methods.hooks import ensure_hooks  # noqa: E402
 
 
@@ -92,6 +93,7 @@ def main(argv: list[str] | None = None) -> Runner:
     if args.seed is not None:
         cfg.randomness = {**(cfg.get('randomness') or {}), 'seed': args.seed}
     check_datasets(cfg, 'train', 'val')
+    claim(cfg)
     set_resume(cfg, args.resume)
     ensure_hooks(cfg)
     fit_to_device(cfg)

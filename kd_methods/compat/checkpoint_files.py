@@ -6,7 +6,9 @@ tool (``load_from``, ``resume``, ``init_cfg``, ``torchvision://`` ...) goes thro
 """
 
 import contextlib
+import errno
 import os
+import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -118,11 +120,21 @@ def write_checkpoint(
     local = file_client_args is None and not filename.startswith('pavi://')
     if local and isinstance(get_file_backend(filename, backend_args=backend_args), LocalBackend):
         with atomic_path(filename) as part:
-            torch.save(checkpoint, part)
+            try:
+                torch.save(checkpoint, part)
+            except RuntimeError as error:  # of torch's own writer, where the disk refuses
+                if not _REFUSED.search(str(error)):
+                    raise
+                raise OSError(
+                    errno.EIO,
+                    f'{_first_line(error)}: no room on the disk, or a limit of file sizes',
+                    filename,
+                ) from error
     else:
         _stock['save_checkpoint'](checkpoint, filename, file_client_args, backend_args)
 
 
+_REFUSED = re.compile('PytorchStreamWriter|inline_container|write failed|unexpected pos')
 _stock: dict[str, Any] = {}
 
 

@@ -124,12 +124,24 @@ def run_tool(main: Callable[[], None], on_interrupt: str = '') -> None:
     A mistake that this project itself reports (config, data, checkpoint) ends in its sentence
     alone; KD_DEBUG=1 in the environment shows the traceback. Anything else keeps its traceback. A
     reader of the output that has read enough (``| head``) ends the tool without a word, as it ends
-    any other: exit code 141.
+    any other: exit code 141. SIGTERM and SIGUSR1 end it as Ctrl-C does: exit codes 143, 138 and 130.
 
     Args:
         main (Callable): The tool.
-        on_interrupt (str): What to say after Ctrl-C. Defaults to ''.
+        on_interrupt (str): What to say after such a signal. Defaults to ''.
     """
+    process = os.getpid()
+
+    def interrupt(number: int, frame: Any) -> None:
+        if os.getpid() == process:
+            error = KeyboardInterrupt(f'{signal.Signals(number).name} ended it')
+            error.number = number
+            raise error
+        signal.signal(number, signal.SIG_DFL)  # a fork
+        os.kill(os.getpid(), number)
+
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, interrupt)
     rank = os.environ.get('RANK') or os.environ.get('SLURM_PROCID')
     name = Path(sys.argv[0]).name + (f' (rank {rank})' if rank else '')
     try:
@@ -141,11 +153,13 @@ def run_tool(main: Callable[[], None], on_interrupt: str = '') -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(128 + signal.SIGPIPE)
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # torchrun passes on what the terminal sent
+    except KeyboardInterrupt as error:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_IGN)  # torchrun passes on what the terminal sent
         if rank in (None, '0'):
-            print(f'\n{name}: interrupted. {on_interrupt}', file=sys.stderr)
-        sys.exit(130)
+            print(f'\n{name}: {str(error) or "interrupted"}. {on_interrupt}', file=sys.stderr)
+        close_distributed()
+        sys.exit(128 + getattr(error, 'number', signal.SIGINT))
     except USER_ERRORS as error:
         if os.environ.get('KD_DEBUG', '0') not in ('', '0') or not is_own_error(error):
             raise

@@ -14,6 +14,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import HOOKS
 
 from kd_methods.export.student import student_name
+from kd_methods.hooks.room import check_room
 from kd_methods.networks.checkpoint import safe_load
 from kd_methods.utils.files import write_file
 
@@ -37,12 +38,14 @@ class WholeCheckpointHook(CheckpointHook):
     failures = 0
 
     def before_train(self, runner) -> None:
-        """Find the folder, and in a resumed run the best checkpoint in it."""
+        """Find the folder, whether it has room, and in a resumed run the best checkpoint in it."""
         hub = runner.message_hub
         names = [name for name in hub.runtime_info if name.startswith('best_ckpt')]
         known = {name: osp.basename(str(hub.runtime_info.pop(name))) for name in names}
         numbers = list(hub.runtime_info.get('keep_ckpt_ids', []))
         super().before_train(runner)  # which knows the folder afterwards, and removes what is too many
+        if is_main_process():
+            check_room(runner, str(self.out_dir))
         if self.max_keep_ckpts > 0 and is_main_process():
             # A kill may have come between a new checkpoint and the removal of the one that it outdates.
             outdated = [*hub.runtime_info.get('outdated_ckpt_ids', []), *numbers[: -self.max_keep_ckpts]]
@@ -111,13 +114,46 @@ class WholeCheckpointHook(CheckpointHook):
                 runner.message_hub.update_info('outdated_ckpt_ids', outdated)
                 self.keep_ckpt_ids.append(step)  # a deque of that length: the oldest leaves it
                 runner.message_hub.update_info('keep_ckpt_ids', list(self.keep_ckpt_ids))
-            self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
-            runner.message_hub.update_info('last_ckpt', self.last_ckpt)
-            options = dict(meta=meta, by_epoch=self.by_epoch, backend_args=self.backend_args)
-            options.update(save_optimizer=self.save_optimizer, save_param_scheduler=self.save_param_scheduler)
-            runner.save_checkpoint(self.out_dir, name, self.file_client_args, **options, **self.args)
-            if is_main_process():
-                write_file(self.last_ckpt, osp.join(runner.work_dir, 'last_checkpoint'))
+                parts = Path(self.out_dir).glob(f'iter_*_{self.filename_tmpl.format("*")}')  # of save_now
+                for path in parts if is_main_process() else ():
+                    self.file_backend.remove(str(path))
+            self._write(runner, name, meta)
+
+    def _write(self, runner, name: str, meta: dict) -> None:
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        runner.message_hub.update_info('last_ckpt', self.last_ckpt)
+        options = dict(save_optimizer=self.save_optimizer, save_param_scheduler=self.save_param_scheduler)
+        options.update(meta=meta, by_epoch=self.by_epoch, backend_args=self.backend_args)
+        runner.save_checkpoint(self.out_dir, name, self.file_client_args, **options, **self.args)
+        if is_main_process():
+            write_file(self.last_ckpt, osp.join(runner.work_dir, 'last_checkpoint'))
+
+    def save_now(self, runner, epoch: int, iteration: int, within_epoch: bool) -> str:
+        """Save although it is not the interval's turn, unless this state was saved already.
+
+        Where checkpoints are those of epochs, one from within an epoch is ``iter_I_epoch_E.pth``, after E
+        whole epochs.
+
+        Args:
+            runner (Runner): The runner, between two iterations.
+            epoch (int): Epochs that are done.
+            iteration (int): Iterations that are done.
+            within_epoch (bool): Whether it is not the end of an epoch.
+
+        Returns:
+            str: The checkpoint; '' where the disk refused.
+        """
+        step = epoch if self.by_epoch else iteration
+        name, meta = self.filename_tmpl.format(step), dict(epoch=epoch, iter=iteration)
+        if self.by_epoch and within_epoch:
+            name = f'iter_{iteration}_{name}'
+        path = self.file_backend.join_path(self.out_dir, name)
+        if self.last_ckpt != path and self.by_epoch and within_epoch:
+            with self._guarded(runner, name):
+                self._write(runner, name, meta)
+        elif self.last_ckpt != path:
+            self._save_checkpoint_with_step(runner, step, meta)
+        return path if self.last_ckpt == path else ''
 
     def _save_best_checkpoint(self, runner, metrics: dict) -> None:
         with self._guarded(runner, 'the best checkpoint'):
@@ -125,8 +161,8 @@ class WholeCheckpointHook(CheckpointHook):
 
     @contextlib.contextmanager
     def _guarded(self, runner, name: str) -> Iterator[None]:
-        """Save inside of this: files are removed once all is written, and where the disk refuses, all stays as
-        it was, three times in a row at most.
+        """Save inside of this: files are removed once all is written, and where the disk refuses, all stays
+        as it was, three times in a row at most.
         """
         hub = runner.message_hub.runtime_info
         infos, own = dict(hub), {key: copy.copy(vars(self)[key]) for key in _STATE if key in vars(self)}

@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
 from torch.utils.data import DataLoader
@@ -33,13 +35,22 @@ class ExactResumeHook(Hook):
     - the sampler's seed is stored: without ``randomness.seed`` mmengine draws a new one for each
       start;
     - with ``num_workers > 0``, workers are seeded for each batch by its number
-      (:class:`WorkerSeeds`).
+      (:class:`WorkerSeeds`);
+    - within an accumulation of gradients (``optim_wrapper.accumulative_counts``) each process's
+      gradients are stored.
 
-    Not exact: a run resumed with another number of processes or another batch size, or with
-    ``fast_forward_on_resume=True``; a checkpoint from the middle of an epoch of an epoch-based loop
-    (mmengine begins the epoch again); transforms that keep samples between calls (mmdet's cached
-    mosaic); an iteration-based loop with workers over a sampler that ends (mmengine's
-    ``DefaultSampler``); kernels that are not deterministic on CUDA.
+    Not exact:
+
+    - another number of processes or threads, another batch size, changed data or a changed config;
+    - ``fast_forward_on_resume=True``;
+    - a checkpoint from the middle of an epoch of an epoch-based loop (mmengine begins the epoch again);
+    - an iteration-based loop with workers over a sampler that ends (mmengine's ``DefaultSampler``);
+    - transforms that keep samples between calls (mmdet's cached mosaic), and whatever else a loss, a
+      hook or a data set keeps outside of ``state_dict``;
+    - several optimizers (``OptimWrapperDict``) within an accumulation;
+    - a validation that the stop cut short, or that was due after the last checkpoint's iteration: it
+      is not made up for, so a best checkpoint may be another one;
+    - kernels that are not deterministic (CUDA, ``cudnn_benchmark``), another machine or version of torch.
     """
 
     # Last in `before_train_epoch`: what other hooks draw there must not follow the restored state.
@@ -49,6 +60,7 @@ class ExactResumeHook(Hook):
         self._runner = None
         self._resumed: dict | None = None
         self._states: list[dict] = []
+        self._gradients: list[dict] = []
         self._before_val: dict | None = None
         self._workers: WorkerSeeds | None = None
 
@@ -108,7 +120,8 @@ class ExactResumeHook(Hook):
         if len(state['ranks']) != get_world_size():
             runner.logger.warning(
                 f'The checkpoint was written by {len(state["ranks"])} processes and is resumed with '
-                f'{get_world_size()}: their random number generators start anew.'
+                f'{get_world_size()}: their random number generators start anew, and gradients of an '
+                'unfinished accumulation are lost.'
             )
             return
         loop = runner.train_loop
@@ -118,6 +131,10 @@ class ExactResumeHook(Hook):
                 'run will not equal an uninterrupted one.'
             )
         set_rng_state(state['ranks'][get_rank()])
+        for gradients in state.get('gradients', [])[get_rank() : get_rank() + 1]:
+            for name, parameter in _parameters(runner):
+                parameter.grad = gradients[name].to(parameter) if name in gradients else None
+            runner.logger.info('The gradients of the unfinished accumulation are those of the checkpoint.')
 
     def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs: dict | None = None) -> None:
         """Count the batches, for workers that are started anew when an iteration-based loop's
@@ -147,11 +164,21 @@ class ExactResumeHook(Hook):
                     info[name] = value.item()
         if self._runner is runner and self._states:
             sampler = _sampler_of(runner.train_loop.dataloader)
-            checkpoint[KEY] = dict(ranks=self._states, sampler_seed=getattr(sampler, 'seed', None))
-            self._states = []
+            seed = getattr(sampler, 'seed', None)
+            checkpoint[KEY] = dict(ranks=self._states, sampler_seed=seed, gradients=self._gradients)
+            self._states, self._gradients = [], []
 
     def _gather(self, folder: str, filename: str) -> None:
         self._states = all_gather_object(self._before_val or get_rng_state())
+        wrapper = self._runner.optim_wrapper
+        if isinstance(wrapper, OptimWrapper) and not wrapper.should_update():
+            named = [(name, p.grad) for name, p in _parameters(self._runner) if p.grad is not None]
+            self._gradients = all_gather_object({name: grad.cpu() for name, grad in named})
+
+
+def _parameters(runner):
+    """Names and parameters of the model, without its wrapper."""
+    return (runner.model.module if is_model_wrapper(runner.model) else runner.model).named_parameters()
 
 
 def _sampler_of(loader):

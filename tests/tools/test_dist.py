@@ -213,6 +213,7 @@ def test_slurm(tmp_path, script, files, tool):
         '--ntasks=16',
         '--ntasks-per-node=8',
         '--cpus-per-task=7',
+        *(['--signal=USR1@120'] if tool == 'train.py' else []),
         '--kill-on-bad-exit=1',
         '--quotatype=spot',
         '--async',

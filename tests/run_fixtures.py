@@ -13,10 +13,11 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
 
 import kd_methods  # noqa: F401
 from kd_methods.engine.launch import fit_to_device
+from kd_methods.engine.runner import WholeRunner
+from kd_methods.hooks.signals import Stopped
 
 _numbers = itertools.count()
 
@@ -38,14 +39,15 @@ class _Interrupt(Hook):
 
 
 def train(
-    cfg: Config, work_dir: Path, stop: int | None = None, resume: bool = False, hooks: tuple = ()
-) -> Runner:
+    cfg: Config, work_dir: Path, stop: int | Hook | None = None, resume: bool = False, hooks: tuple = ()
+) -> WholeRunner:
     """Train a config in this process.
 
     Args:
         cfg (Config): With everything that a run needs; it is left as it is.
         work_dir (Path): Where the run writes.
-        stop (int, optional): End the run, as an interruption would, after so many iterations.
+        stop (int | Hook, optional): End the run, as an interruption would, after so many iterations; or a
+            hook that sends a signal.
         resume (bool): Go on from the last checkpoint of ``work_dir``. Defaults to False.
         hooks (tuple): Built hooks to register beside those of the config.
     """
@@ -53,14 +55,15 @@ def train(
     cfg.work_dir, cfg.resume, cfg.launcher = str(work_dir), resume, 'none'
     cfg.experiment_name = f'run{next(_numbers)}'  # message hubs of this process are kept by name
     fit_to_device(cfg)
-    runner = Runner.from_cfg(cfg)
+    runner = WholeRunner.from_cfg(cfg)
     for hook in hooks:
         runner.register_hook(hook)
     if stop is None:
         runner.train()
         return runner
-    runner.register_hook(_Interrupt(stop))
-    with pytest.raises(_Interrupted):
+    hook, error = (_Interrupt(stop), _Interrupted) if isinstance(stop, int) else (stop, Stopped)
+    runner.register_hook(hook)
+    with pytest.raises(error):
         runner.train()
     return runner
 
@@ -79,7 +82,7 @@ def differences(whole: dict, other: dict) -> list[str]:
     return [] if whole == other else [f'{whole!r} != {other!r}']
 
 
-def compare_with_resumed(cfg: Config, folder: Path, stop: int) -> list[str]:
+def compare_with_resumed(cfg: Config, folder: Path, stop: int | Hook) -> list[str]:
     """Train a config in one go, and again with a stop and a resumption; where the ends differ.
 
     Compared are the last checkpoints: weights, optimizer, schedulers, EMA and the states of the
@@ -100,7 +103,7 @@ def compare_with_resumed(cfg: Config, folder: Path, stop: int) -> list[str]:
     ]
 
 
-@pytest.fixture(autouse=True, scope='module')
+@pytest.fixture(scope='module')
 def plain_formatting():
     """mmengine formats the config's text for each checkpoint: most of a tiny run's time."""
     with pytest.MonkeyPatch.context() as patch:
@@ -109,7 +112,7 @@ def plain_formatting():
 
 
 @pytest.fixture(scope='module')
-def runs() -> SimpleNamespace:
+def runs(plain_formatting) -> SimpleNamespace:
     """`runs.train(cfg, work_dir, stop=None, resume=False)`, `runs.compare_with_resumed(...)`."""
     return SimpleNamespace(train=train, compare_with_resumed=compare_with_resumed)
 
