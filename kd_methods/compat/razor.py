@@ -189,8 +189,8 @@ def _mend_fbkd_connectors() -> None:
 
 
 def _mend_inplace() -> None:
-    """Its search for in-place layers asks for an ``OrderedDict`` of children, which torch from 2.13 on does not
-    have: a recorded map was then changed by the in-place ReLU behind it.
+    """Its search for in-place layers asks for an ``OrderedDict`` of children, which torch from 2.13 on does
+    not have: a recorded map was then changed by the in-place ReLU behind it.
     """
     from mmrazor.models.algorithms.base import BaseAlgorithm
 

@@ -46,6 +46,6 @@ def check_inside(argument: str, folder: Path, paths: Iterable[Path]) -> None:
             real = os.path.realpath(real)
         if real != root and not real.startswith(os.path.join(root, '')):
             raise ValueError(
-                f'{argument}: {path} leads out of {folder}, to {real}, and is refused. Nothing was written. Put '
-                'the files themselves (or hard links) there in place of symbolic links'
+                f'{argument}: {path} leads out of {folder}, to {real}, and is refused. Nothing was written. '
+                'Put the files themselves (or hard links) there in place of symbolic links'
             )
