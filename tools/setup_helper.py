@@ -119,7 +119,9 @@ def group_sources(folder: Path) -> None:
 def abandoned_names() -> dict[str, tuple[str, ...]]:
     """The onedl-* packages, and the packages of other names whose modules they bring."""
     spec = importlib.util.spec_from_file_location('packages', ROOT / 'kd_methods' / 'compat' / 'packages.py')
-    module = importlib.util.module_from_spec(spec)  # alone: kd_methods itself needs all that is to be installed
+    module = importlib.util.module_from_spec(
+        spec
+    )  # alone: kd_methods itself needs all that is to be installed
     spec.loader.exec_module(module)
     return {need.package: need.old for need in module.REQUIREMENTS if need.old}
 
@@ -140,7 +142,7 @@ def refuse_abandoned(venv: Path) -> None:
 
 
 def find_damage() -> list[str]:
-    """Distributions to remove: abandoned ones, and onedl-* packages whose files they overwrote or took along."""
+    """Distributions to remove: abandoned ones, and onedl-* packages whose files they overwrote or took."""
     found = []
     for package, names in abandoned_names().items():
         there = [name for name in names if _distribution(name)]
@@ -193,9 +195,7 @@ def main(args: list[str]) -> int:
     if args[0] == 'damaged':
         print(*find_damage())
         return 0
-    raise ValueError(
-        f'setup_helper.py: {args[0]!r} is not one of check, operators, group, refuse, damaged'
-    )
+    raise ValueError(f'setup_helper.py: {args[0]!r} is not one of check, operators, group, refuse, damaged')
 
 
 if __name__ == '__main__':
