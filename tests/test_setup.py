@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -224,3 +225,114 @@ def test_grouped_sources_hold_every_source_once(tmp_path):
     assert sorted(seen) == sorted(f'// {name}' for name in names)
     assert (tmp_path / 'cpu' / 'roi_align.cpp').exists()  # would clash with others
     assert not (tmp_path / 'roi_align.cpp').exists()
+
+
+# ---------------------------------------------------------------- abandoned packages of the same modules
+
+
+@pytest.fixture
+def helper(monkeypatch, tmp_path):
+    """The helper, looking at distributions in a folder of its own: `helper.site`."""
+    module = load_helper()
+    module.site = tmp_path / 'site'
+    module.site.mkdir()
+    found = importlib.metadata.distributions
+    by_name = {}
+
+    def distribution(name: str):
+        by_name.update((d.metadata['Name'], d) for d in found(path=[str(module.site)]))
+        if name not in by_name:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return by_name[name]
+
+    monkeypatch.setattr(module.importlib.metadata, 'distribution', distribution)
+    return module
+
+
+def put_package(site: Path, name: str, **files: str) -> None:
+    """An installed distribution with modules of that text."""
+    info = site / f'{name.replace("-", "_")}-1.0.dist-info'
+    info.mkdir()
+    (info / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n')
+    for module, text in files.items():
+        (site / f'{module}.py').write_text(text)
+    lines = [f'{module}.py,sha256=x,{len(text)}' for module, text in files.items()]
+    (info / 'RECORD').write_text('\n'.join([*lines, f'{info.name}/RECORD,,', 'x/__pycache__/gone.pyc,,']))
+
+
+def test_names_that_are_refused_are_those_that_the_package_refuses():
+    """One list, which needs nothing but Python; every onedl-* package that is pinned is in it."""
+    names = load_helper().abandoned_names()
+    assert set(names) == {pin.name for pin in read_pins() if pin.name.startswith('onedl-')}
+    assert 'mmsegmentation' in names['onedl-mmsegmentation'] and all(names.values())
+    assert not {name for old in names.values() for name in old} & set(pins_for('3.11'))
+
+
+def test_nothing_is_damaged_here():
+    assert load_helper().find_damage() == []
+
+
+def test_a_whole_environment_is_left_alone(helper):
+    assert helper.find_damage() == []  # an empty one too
+    put_package(helper.site, 'onedl-mmsegmentation', mmseg='new')
+    assert helper.find_damage() == []
+
+
+def test_an_abandoned_package_is_removed_with_what_it_lies_over(helper):
+    put_package(helper.site, 'onedl-mmsegmentation', mmseg='new')
+    put_package(helper.site, 'onedl-mmengine', mmengine='new')
+    put_package(helper.site, 'mmsegmentation', mmseg='old')
+    assert helper.find_damage() == ['mmsegmentation', 'onedl-mmsegmentation']
+
+
+def test_an_abandoned_package_alone_is_removed(helper):
+    put_package(helper.site, 'mmdet', mmdet='old')
+    assert helper.find_damage() == ['mmdet']
+
+
+@pytest.mark.parametrize('left', ['an older file', None])
+def test_what_an_abandoned_package_left_is_found(helper, left):
+    """It was installed over the other one, and perhaps removed again, with the files of both."""
+    put_package(helper.site, 'onedl-mmcv', mmcv='new')
+    (helper.site / 'mmcv.py').unlink()
+    if left:
+        (helper.site / 'mmcv.py').write_text(left)
+    assert helper.find_damage() == ['onedl-mmcv']
+
+
+def make_wheel(folder: Path, name: str) -> Path:
+    info = f'{name}-1.2.2.dist-info'
+    path = folder / f'{name}-1.2.2-py3-none-any.whl'
+    with zipfile.ZipFile(path, 'w') as wheel:
+        wheel.writestr(f'{name}.py', '')
+        wheel.writestr(f'{info}/METADATA', f'Metadata-Version: 2.1\nName: {name}\nVersion: 1.2.2\n')
+        wheel.writestr(f'{info}/WHEEL', 'Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n')
+        wheel.writestr(f'{info}/RECORD', f'{name}.py,,\n{info}/METADATA,,\n{info}/WHEEL,,\n{info}/RECORD,,\n')
+    return path
+
+
+def test_pip_of_the_environment_refuses_abandoned_names(tmp_path):
+    """With its own error, which says what to install; in a folder with a blank; other packages go in."""
+    venv = tmp_path / 'a b' / 'venv'
+    subprocess.run([sys.executable, '-m', 'venv', venv], check=True, timeout=300)
+    python = venv / 'bin' / 'python'
+    for name in ('mmsegmentation', 'mmcv', 'other', 'onedl_mmcv'):
+        make_wheel(tmp_path, name)
+    env = {k: v for k, v in os.environ.items() if not k.startswith('PIP_')}
+
+    def pip_install(*what: str) -> subprocess.CompletedProcess:
+        command = [python, '-m', 'pip', 'install', '--no-index', '--find-links', tmp_path, '--no-deps', *what]
+        return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+
+    for _ in range(2):  # the set-up may run again
+        helper = [python, ROOT / 'tools' / 'setup_helper.py', 'refuse', venv]
+        subprocess.run(helper, env=env, check=True, timeout=300)
+    for what in ('mmsegmentation', 'mmsegmentation==1.2.2', str(tmp_path / 'mmcv-1.2.2-py3-none-any.whl')):
+        result = pip_install(what)
+        name = 'mmsegmentation' if 'mmseg' in what else 'mmcv'
+        assert (
+            result.returncode
+            and f'(constraint) {name}==0+use.onedl.{name}.instead' in result.stdout + result.stderr
+        )
+    assert pip_install('other', 'onedl-mmcv').returncode == 0
+    assert not pip_install('other', 'mmcv').returncode == 0

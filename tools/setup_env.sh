@@ -69,14 +69,17 @@ check_ops() { "$PY" tools/setup_helper.py check "$1" "$(pin onedl-mmcv | cut -d=
 pin() { grep -m1 -E "^$1==" requirements.txt; }
 stamp_key() {
   {
-    cat requirements.txt setup.py tools/setup_env.sh tools/setup_helper.py
+    cat requirements.txt setup.py tools/setup_env.sh tools/setup_helper.py kd_methods/compat/packages.py
     "$PY" -V
     echo "$PWD $OPS $(command -v nvcc || true) $(ls /dev/nvidia0 2>/dev/null || true)"
   } | sha256sum | cut -d' ' -f1
 }
 STAMP="$VENV/set_up_for"  # line 1: hash of all inputs; line 2: which operators were built
 if [ -f "$STAMP" ] && [ "$(head -n1 "$STAMP")" = "$(stamp_key)" ]; then
-  if problem=$(check_ops "$(tail -n1 "$STAMP")"); then
+  problem=$("$PY" tools/setup_helper.py damaged)
+  if [ -n "$problem" ]; then
+    problem="overwritten or abandoned packages: $problem"
+  elif problem=$(check_ops "$(tail -n1 "$STAMP")"); then
     say "up to date ($VENV, $((SECONDS - START)) s)."
     exit 0
   fi
@@ -151,6 +154,16 @@ pip_install() { "$PY" -m pip install --no-compile "$@"; }
 case "$("$PY" -m pip --version)" in
   "pip "[0-9].* | "pip 1"[0-9].* | "pip 2"[01].*) step 1 "newer pip" pip_install 'pip>=22' ;;
 esac
+
+# The abandoned mmsegmentation, mmcv, ... bring the modules of the onedl-* packages, and installed over them
+# they destroy the environment: pip is to refuse them, and what they have done already is undone.
+"$PY" tools/setup_helper.py refuse "$VENV"
+damaged=$("$PY" tools/setup_helper.py damaged)
+if [ -n "$damaged" ]; then
+  say "packages lie over each other; these are removed, and the right ones installed again: $damaged"
+  # shellcheck disable=SC2086  # one word a package
+  step 1 "removing overwritten packages" "$PY" -m pip uninstall -y $damaged
+fi
 
 # torch first: mmcv, built without it, silently leaves its operators out
 grep -E '^(torch|numpy|setuptools|wheel|ninja|psutil|packaging)==' requirements.txt >"$VENV/build_requirements.txt"

@@ -3,15 +3,21 @@
 python tools/setup_helper.py check cpu 2.3.6     exit status 0 if mmcv's operators work
 python tools/setup_helper.py operators           'cpu|why' or 'cuda|why': which ones to build
 python tools/setup_helper.py group FOLDER        make mmcv's sources quick to compile
+python tools/setup_helper.py refuse VENV         let pip refuse the abandoned names of onedl-* packages
+python tools/setup_helper.py damaged             packages to remove, since one overwrote another
 """
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
 
 # these define names that other sources define too, or take long enough alone
 ALONE = {
@@ -110,6 +116,56 @@ def group_sources(folder: Path) -> None:
             (part / f'group_{i}.cpp').write_text(''.join(lines), encoding='utf-8')
 
 
+def abandoned_names() -> dict[str, tuple[str, ...]]:
+    """The onedl-* packages, and the packages of other names whose modules they bring."""
+    spec = importlib.util.spec_from_file_location('packages', ROOT / 'kd_methods' / 'compat' / 'packages.py')
+    module = importlib.util.module_from_spec(
+        spec
+    )  # alone: kd_methods itself needs all that is to be installed
+    spec.loader.exec_module(module)
+    return {need.package: need.old for need in module.REQUIREMENTS if need.old}
+
+
+def refuse_abandoned(venv: Path) -> None:
+    """Leave a constraint in an environment with which its pip refuses the abandoned names.
+
+    No such version exists; pip's error shows it, and so says what to install instead.
+    """
+    lines = ['# Written by tools/setup_env.sh: installing one of these would overwrite an onedl-* package.']
+    for package, names in abandoned_names().items():
+        lines += [f'{name}==0+use.{package.replace("-", ".")}.instead' for name in names]
+    path = venv.resolve() / 'constraints.txt'
+    path.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+    # as an address: pip splits a plain path at its blanks
+    command = [sys.executable, '-m', 'pip', 'config', '--quiet', '--site', 'set', 'install.constraint']
+    subprocess.run([*command, path.as_uri()], check=True)
+
+
+def find_damage() -> list[str]:
+    """Distributions to remove: abandoned ones, and onedl-* packages whose files they overwrote or took."""
+    found = []
+    for package, names in abandoned_names().items():
+        there = [name for name in names if _distribution(name)]
+        own = _distribution(package)
+        changed = own is not None and any(_is_changed(file) for file in own.files or ())
+        found += there + ([package] if own is not None and (there or changed) else [])
+    return found
+
+
+def _distribution(name: str) -> importlib.metadata.Distribution | None:
+    try:
+        return importlib.metadata.distribution(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _is_changed(file: importlib.metadata.PackagePath) -> bool:
+    try:
+        return file.size is not None and os.stat(file.locate()).st_size != file.size
+    except OSError:  # it is gone
+        return file.suffix != '.pyc'
+
+
 def main(args: list[str]) -> int:
     if args[0] == 'check':
         problem = check_operators(*args[1:])
@@ -133,7 +189,13 @@ def main(args: list[str]) -> int:
     if args[0] == 'group':
         group_sources(Path(args[1]))
         return 0
-    raise ValueError(f'setup_helper.py: {args[0]!r} is not one of check, operators, group')
+    if args[0] == 'refuse':
+        refuse_abandoned(Path(args[1]))
+        return 0
+    if args[0] == 'damaged':
+        print(*find_damage())
+        return 0
+    raise ValueError(f'setup_helper.py: {args[0]!r} is not one of check, operators, group, refuse, damaged')
 
 
 if __name__ == '__main__':

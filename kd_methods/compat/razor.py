@@ -72,6 +72,7 @@ def import_mmrazor() -> None:
             _fill(bare[name], kept)
     _mend_soft_cross_entropy()
     _mend_fbkd_connectors()
+    _mend_inplace()
 
 
 def _bare_package(name: str, init: Path) -> ModuleType:
@@ -185,6 +186,20 @@ def _mend_fbkd_connectors() -> None:
             original(self, *args, **kwargs)
 
     block.init_weights = init_weights
+
+
+def _mend_inplace() -> None:
+    """Its search for in-place layers asks for an ``OrderedDict`` of children, which torch from 2.13 on does
+    not have: a recorded map was then changed by the in-place ReLU behind it.
+    """
+    from mmrazor.models.algorithms.base import BaseAlgorithm
+
+    def set_module_inplace_false(self, architecture, varstr='') -> None:
+        for module in architecture.modules():
+            if hasattr(module, 'inplace'):
+                module.inplace = False
+
+    BaseAlgorithm.set_module_inplace_false = set_module_inplace_false
 
 
 def _soft_cross_entropy(pred, label, weight=None, reduction='mean', avg_factor=None):

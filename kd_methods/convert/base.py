@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from kd_methods.convert.inside import check_inside
 from kd_methods.utils.files import check_path, folder_meant, is_whole_png
 from kd_methods.utils.parallel import run_parallel
 from kd_methods.utils.text import first_few
@@ -126,11 +127,13 @@ def check_folder(argument: str, folder: str | Path, needed: Sequence[str]) -> Pa
     Raises:
         FileNotFoundError: It does not exist or lacks one of them; the message says what it holds and which
             folder was meant, if one nearby has them all.
+        ValueError: One of them is a symbolic link that leads out of it.
     """
     folder, cure = Path(folder), '--help says where the files come from and how they lie'
     check_path(f'{argument}: the converter', folder, f'{cure}.')
     missing = [name for name in needed if not (folder / name).exists()]
     if not missing:
+        check_inside(argument, folder, (folder / name for name in needed))
         return folder
     names = sorted(path.name for path in folder.glob('*') if not path.name.startswith('.'))
     meant = folder_meant(folder, needed)

@@ -18,6 +18,7 @@ from kd_methods.convert.base import (
     read_colours,
     read_names,
 )
+from kd_methods.convert.inside import check_inside
 from kd_methods.datasets.camvid import CamVidDataset
 from kd_methods.utils.files import exclusive_folder, save_png, write_file
 
@@ -201,6 +202,8 @@ def convert_camvid(
             labels.append((label, out / f'{split}annot' / image.name))
     to_image = partial(_convert_image, size=size)
     to_label = partial(_convert_label, images=source / IMAGES, size=size)
+    check_inside('source', source, [path for path, _ in images + labels])
+    check_inside('out', out, [path for _, path in images + labels])
     with exclusive_folder(out):
         if not overwrite:
             _check_sizes([target for _, target in images + labels], size)

@@ -18,6 +18,7 @@ from kd_methods.convert.base import (
     read_label_image,
     translate,
 )
+from kd_methods.convert.inside import check_inside, check_names
 from kd_methods.datasets.cityscapes_labels import BY_NAME, IGNORED, LABELS
 from kd_methods.utils.files import exclusive_folder, save_png
 
@@ -93,6 +94,7 @@ def convert_cityscapes(
     Raises:
         FileNotFoundError: ``root`` is another folder, or holds nothing to convert.
     """
+    check_names(Path('--annotations'), [annotations])
     root = check_folder('ROOT', root, [annotations])
     folder = root / annotations
     sources = {}
@@ -105,5 +107,6 @@ def convert_cityscapes(
             f'train/aachen/aachen_000000_000019_{annotations}_{_POLYGONS}. --help says where they come from'
         )
     pairs = [(source, target) for target, source in sorted(sources.items())]
+    check_inside('ROOT', root, [path for pair in pairs for path in pair])
     with exclusive_folder(root):
         return convert_files(_convert, pairs, f'{annotations} to train ids', workers, overwrite)

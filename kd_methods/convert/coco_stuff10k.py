@@ -18,6 +18,7 @@ from kd_methods.convert.base import (
     read_names,
     translate,
 )
+from kd_methods.convert.inside import check_inside, check_names
 from kd_methods.utils.files import exclusive_folder, link_or_copy, save_png
 
 SPLITS = ('train', 'test')
@@ -32,7 +33,9 @@ TRAIN_ID_OF_LABEL[_present] = range(len(_present))
 
 def _read_list(path: Path) -> list[str]:
     """Names of a split, each once; unofficial lists have them with the suffix of the image."""
-    return list(dict.fromkeys(line.removesuffix('.jpg') for line in read_names(path)))
+    names = list(dict.fromkeys(line.removesuffix('.jpg') for line in read_names(path)))
+    check_names(path, names)
+    return names
 
 
 def _image_of(source: Path) -> Path:
@@ -68,13 +71,14 @@ def convert_coco_stuff10k(root: str | Path, workers: int | None = None, overwrit
     for split in SPLITS:
         names = _read_list(root / f'imageLists/{split}.txt')
         pairs += [(folder / f'{n}.mat', folder / f'{split}2014/{n}_labelTrainIds.png') for n in names]
+    images = [(image := _image_of(s), image.parent / target.parent.name / image.name) for s, target in pairs]
+    check_inside('ROOT', root, [path for pair in pairs + images for path in pair])
     with exclusive_folder(root):
         outcome = convert_files(_convert, pairs, 'labels to PNG', workers, overwrite)
-        for source, target in pairs:
-            image = _image_of(source)
+        for (source, _), (image, placed) in zip(pairs, images):
             try:
                 if source not in outcome.failed:
-                    _place(image, root / 'images' / target.parent.name / image.name)
+                    _place(image, placed)
             except OSError as error:
                 outcome.failed[image] = naming(image, error)
     if len(pairs) != FULL:

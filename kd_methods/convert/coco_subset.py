@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from kd_methods.convert.base import LISTED, check_folder, read_file
+from kd_methods.convert.inside import check_inside, check_names
 from kd_methods.utils.files import exclusive_folder, link_or_copy, write_file
 from kd_methods.utils.manifest import matches_manifest
 from kd_methods.utils.text import did_you_mean, first_few
@@ -55,6 +56,7 @@ def _read(path: Path) -> dict:
                 f"source: {path} has no list {name!r} whose entries have {' and '.join(keys)}, as COCO's "
                 'annotations of objects do. Unpack annotations_trainval2017.zip again'
             )
+    check_names(path, (image['file_name'] for image in content['images']))
     return content
 
 
@@ -102,6 +104,7 @@ def _choose_split(source: Path, split: str, count: int, seed: int, classes: Sequ
     except ValueError as error:
         raise ValueError(f'{split}: {error} (--{split}, {path})') from error
     files = [source / f'{split}2017' / image['file_name'] for image in chosen['images']]
+    check_inside('source', source, files)
     absent = [str(file) for file in files if not file.is_file() or not file.stat().st_size]
     if absent:
         raise FileNotFoundError(
@@ -159,6 +162,8 @@ def write_subset(
     if _is_there(out, record, overwrite):
         return False
     chosen = {split: _choose_split(source, split, n, seed, classes or None) for split, n in counts.items()}
+    files = [f'{split}2017/{image["file_name"]}' for split in SPLITS for image in chosen[split]['images']]
+    check_inside('out', out, [out / name for name in (*files, *map(annotations_of, SPLITS), STARTED, RECORD)])
     with exclusive_folder(out):
         if _is_there(out, record, overwrite):  # since another run has ended
             return False

@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 from PIL import Image
 
+from kd_methods.convert.inside import check_inside
 from kd_methods.datasets.nyuv2 import CLASSES, FOLDERS, TO_13
 from kd_methods.utils.files import exclusive_folder
 from kd_methods.utils.manifest import matches_manifest
@@ -203,6 +204,7 @@ def convert_nyuv2(
         for name, arrays in named.items():
             content = b''.join(array.tobytes() for array in arrays)
             record[f'{name}_sha256'] = hashlib.sha256(content).hexdigest()
+        check_inside('out', out, [out / name for name in (PART, *FOLDERS, RECORD)])
         with exclusive_folder(out):
             # A run that was stopped leaves PART, and perhaps some of the folders that it was moving.
             left = (PART, *FOLDERS) if (out / PART).is_dir() else ()

@@ -20,6 +20,7 @@ from kd_methods.convert.base import (
     read_names,
     translate,
 )
+from kd_methods.convert.inside import check_inside, check_names
 from kd_methods.datasets.palettes import voc_palette
 from kd_methods.utils.files import exclusive_folder, save_png, write_file
 from kd_methods.utils.parallel import run_parallel
@@ -84,13 +85,17 @@ def convert_voc_aug(
     devkit = check_folder('VOCDEVKIT', devkit, [f'{lists}/train.txt', f'{lists}/val.txt', *own])
     dataset = check_folder('SBD', sbd, ['dataset/cls', 'dataset/train.txt', 'dataset/val.txt']) / 'dataset'
     voc = devkit / 'VOC2012'
-    train, val = (set(read_names(devkit / lists / f'{split}.txt')) for split in ('train', 'val'))
-    extra = {name for split in ('train', 'val') for name in read_names(dataset / f'{split}.txt')}
+    train, val = (_read_list(devkit / lists / f'{split}.txt') for split in ('train', 'val'))
+    extra = {name for split in ('train', 'val') for name in _read_list(dataset / f'{split}.txt')}
     listed = sorted((train | extra) - val)
 
     sources = {name: voc / f'SegmentationClass/{name}.png' for name in train}
     sources.update((name, dataset / f'cls/{name}.mat') for name in extra)
     pairs = [(source, voc / f'SegmentationClassAug/{name}.png') for name, source in sorted(sources.items())]
+    images = [voc / f'JPEGImages/{name}.jpg' for name in listed]
+    written = [target for _, target in pairs] + [devkit / lists / f'{split}.txt' for split in FULL]
+    check_inside('VOCDEVKIT', devkit, [*images, *written, *(sources[name] for name in train - extra)])
+    check_inside('SBD', dataset, (sources[name] for name in extra))
     with exclusive_folder(voc):
         outcome = convert_files(_convert, pairs, 'SBD to PNG', workers, overwrite)
 
@@ -107,6 +112,12 @@ def convert_voc_aug(
         note = f'{left_out} of {len(listed)} images are left out of the lists'
         outcome.notes.append(f'{note}, as their labels or images are missing or wrong:')
     return outcome
+
+
+def _read_list(path: Path) -> set[str]:
+    names = set(read_names(path))
+    check_names(path, names)
+    return names
 
 
 def _write_list(path: Path, names: list[str], full: int) -> str:

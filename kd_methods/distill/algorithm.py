@@ -242,6 +242,7 @@ class FrozenTeacherDistill(BaseModel):
         """
         if not self.teacher_ckpt:
             self.teacher.model.init_weights()
+            self.teacher.check_finite('model.teacher.init_cfg')
         super().init_weights()
         inherit_parts(self.inherit, self.student, self.teacher.model)
         for connection in self.connections:

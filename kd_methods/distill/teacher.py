@@ -11,6 +11,7 @@ from torch import Tensor
 
 from kd_methods.networks.checkpoint import LoadReport, extract_state_dict, fit_names, load_strict, safe_load
 from kd_methods.networks.recording import CallRecorder, Records
+from kd_methods.utils.text import first_few
 
 PRECISIONS = {'fp32': torch.float32, 'bf16': torch.bfloat16, 'fp16': torch.float16}
 
@@ -51,8 +52,27 @@ class FrozenTeacher:
         """
         state = extract_state_dict(safe_load(path, trusted, key='teacher_ckpt'))
         report = load_strict(self.model, fit_names(state, self.model.state_dict()), 'teacher', path)
+        self.check_finite(f'teacher_ckpt: {path}')
         self.model._is_init = True  # mmengine's: init_weights leaves it alone from now on
         return report
+
+    def check_finite(self, source: str) -> None:
+        """Raise where the teacher can only teach nan.
+
+        Args:
+            source (str): Where its weights come from, for the message.
+
+        Raises:
+            ValueError: Parameters, or running averages of batch norm, are infinite or not a number.
+        """
+        averages = (item for item in self.model.named_buffers() if 'running_' in item[0])
+        weights = (*self.model.named_parameters(), *averages)
+        bad = [name for name, value in weights if not torch.isfinite(value).all()]
+        if bad:
+            raise ValueError(
+                f'{source}: weights of the teacher are inf or nan: {first_few(bad)}. Its training diverged: '
+                'take an earlier checkpoint, or train it again.'
+            )
 
     def run(
         self, inputs: Tensor, data_samples: list | None, watched: AbstractContextManager[Records]

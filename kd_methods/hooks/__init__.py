@@ -3,6 +3,7 @@ stop."""
 
 from mmengine.config import Config
 
+from kd_methods.hooks.bad_data import BadDataHook
 from kd_methods.hooks.checkpoint import WholeCheckpointHook
 from kd_methods.hooks.exact_resume import ExactResumeHook
 from kd_methods.hooks.non_finite import NonFiniteLossHook
@@ -10,6 +11,7 @@ from kd_methods.hooks.signals import StopOnSignalHook
 from kd_methods.hooks.student_export import StudentExportHook
 
 __all__ = [
+    'BadDataHook',
     'ExactResumeHook',
     'NonFiniteLossHook',
     'StopOnSignalHook',
@@ -29,7 +31,7 @@ def ensure_hooks(cfg: Config) -> Config:
         Config: ``cfg``.
     """
     hooks = list(cfg.get('custom_hooks') or [])
-    for hook in (NonFiniteLossHook, StudentExportHook, ExactResumeHook, StopOnSignalHook):
+    for hook in (NonFiniteLossHook, StudentExportHook, ExactResumeHook, BadDataHook, StopOnSignalHook):
         present = [h.get('type') if isinstance(h, dict) else type(h) for h in hooks]
         if hook not in present and hook.__name__ not in present:
             hooks.append(dict(type=hook.__name__))

@@ -31,6 +31,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f'.{path.name}.part')
+    part.unlink(missing_ok=True)  # what was left there may be a link: never write into it
     try:
         yield part
         os.replace(part, path)
@@ -116,7 +117,6 @@ def link_or_copy(source: Path, target: Path) -> None:
     to is linked.
     """
     with atomic_path(target) as part:
-        part.unlink(missing_ok=True)  # what a killed process left may be a link: never write into it
         try:
             os.link(source.resolve(), part)
         except OSError:

@@ -176,6 +176,33 @@ def test_algorithm_computes_losses(name, net):
     assert model.architecture.conv.weight.grad.isfinite().all()
 
 
+class InPlaceNet(Net):
+    """Its map is changed by the in-place layer behind it."""
+
+    def __init__(self, width=4):
+        super().__init__(width)
+        self.stage = nn.Sequential(self.conv, nn.Sequential(nn.ReLU(inplace=True)))
+
+    def forward(self, inputs, data_samples=None, mode='loss'):
+        return dict(loss=self.head(self.stage(inputs)).square().mean())
+
+
+def test_recorded_map_is_not_changed_by_the_layer_behind_it(net):
+    root.MODELS.register_module(name=net, module=InPlaceNet, force=True)
+    kd = dict(type='ConfigurableDistiller', **wiring('L2Loss', 'conv', ('s_feature', 't_feature')))
+    config = dict(architecture=dict(type=net), teacher=dict(type=net), distiller=kd, _scope_='mmrazor')
+    model = root.MODELS.build(dict(config, type='SingleTeacherDistill'))
+    images = torch.randn(2, 3, 8, 8)
+    model(images, None, mode='loss')
+    for network, manager in (
+        (model.student, model.distiller.student_recorders),
+        (model.teacher, model.distiller.teacher_recorders),
+    ):
+        recorded = manager.get_recorder('tap').get_record_data()
+        assert recorded.min() < 0  # a ReLU would have left none
+        torch.testing.assert_close(recorded, network.conv(images))
+
+
 def test_hooks_loops_and_constructor():
     from mmengine.visualization import Visualizer
 

@@ -244,13 +244,13 @@ def test_images_are_copied_where_no_link_can_be(coco, tmp_path, monkeypatch):
 
 
 def test_images_that_are_links_themselves(own, tmp_path):
-    (own / 'train2017').rename(tmp_path / 'disk')
+    (own / 'train2017').rename(own / 'disk')
     (own / 'train2017').mkdir()
-    for path in (tmp_path / 'disk').iterdir():
+    for path in (own / 'disk').iterdir():
         (own / 'train2017' / path.name).symlink_to(path)
     write_subset(own, tmp_path / 'out', train=2, val=1)
     for path in (tmp_path / 'out/train2017').iterdir():
-        assert not path.is_symlink() and path.samefile(tmp_path / 'disk' / path.name)
+        assert not path.is_symlink() and path.samefile(own / 'disk' / path.name)
 
 
 def test_a_second_run_does_nothing(coco, tmp_path):

@@ -4,7 +4,7 @@ from mmengine.config import Config
 
 from kd_methods.hooks import ExactResumeHook, ensure_hooks
 
-NAMES = ['NonFiniteLossHook', 'StudentExportHook', 'ExactResumeHook', 'StopOnSignalHook']
+NAMES = ['NonFiniteLossHook', 'StudentExportHook', 'ExactResumeHook', 'BadDataHook', 'StopOnSignalHook']
 
 
 def test_adds_what_is_missing():
