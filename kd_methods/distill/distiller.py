@@ -13,6 +13,8 @@ from kd_methods.distill.loss_weights import AutoWeight, LossSchedule
 from kd_methods.networks.heads import decode_head
 from kd_methods.networks.probe import Probe, format_shape
 from kd_methods.networks.taps import Tap, resolve_tap
+from kd_methods.utils.errors import naming
+from kd_methods.utils.parts import find_type
 
 
 @MODELS.register_module()
@@ -229,15 +231,13 @@ def build_distiller(cfg: dict, key: str = 'distiller') -> nn.Module:
         )
     cfg = copy.deepcopy(cfg)
     auto = {}
-    cls = MODELS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
+    with mmrazor_scope():
+        cls = find_type(key, cfg, MODELS)
     stock = not (isinstance(cls, type) and issubclass(cls, (MethodDistiller, ComposedDistiller)))
     if stock and isinstance(cfg.get('distill_losses'), Mapping):
         auto = take_auto_weights(cfg['distill_losses'], key)
-    try:
-        with mmrazor_scope() if stock else contextlib.nullcontext():
-            distiller = MODELS.build(cfg)
-    except AssertionError as error:
-        raise ValueError(f'{key}: {error}') from error
+    with naming(key, cfg), mmrazor_scope() if stock else contextlib.nullcontext():
+        distiller = MODELS.build(cfg)
     if stock:
         distiller.auto_weights = auto
     return distiller
