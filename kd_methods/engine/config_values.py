@@ -84,7 +84,8 @@ def check_values(cfg: Config, *splits: str) -> None:
         for split in splits:
             _check_split(cfg, split)
         if 'train' in splits:
-            _check_optimizer(cfg.get('optim_wrapper'))
+            if cfg.get('optim_wrapper') is not None:
+                _check_optimizer(cfg.optim_wrapper)
             _each('param_scheduler', cfg.get('param_scheduler'), PARAM_SCHEDULERS, bounds=SCHEDULER)
         _check_hooks(cfg)
         for key, registry, default in (
@@ -136,17 +137,13 @@ def _check_split(cfg: Config, split: str) -> None:
     """The loader, the loop and the metrics of a split."""
     names = [f'{split}_dataloader', f'{split}_cfg'] + [f'{split}_evaluator'] * (split != 'train')
     missing = [name for name in names if cfg.get(name) is None]
-    if missing:
-        if len(missing) == len(names):
-            return
+    if split != 'train' and missing and len(missing) < len(names):
         given = [name for name in names if name not in missing]
         raise ValueError(f'CONFIG: {given[0]} is given, but no {" and no ".join(missing)}: give all or none of {names}.')
-    loader = _dict(f'{split}_dataloader', cfg[names[0]])
-    if isinstance(loader, Mapping):
-        _check_loader(names[0], loader)
-    loop = _dict(names[1], cfg[names[1]])
-    if isinstance(loop, Mapping):
-        loop = dict(loop)
+    if isinstance(_dict(names[0], cfg.get(names[0], {})), Mapping) and names[0] not in missing:
+        _check_loader(names[0], cfg[names[0]])
+    if isinstance(_dict(names[1], cfg.get(names[1], {})), Mapping) and names[1] not in missing:
+        loop = dict(cfg[names[1]])
         if split != 'train':
             loop.setdefault('type', f'{split.title()}Loop')
         elif 'type' not in loop:
@@ -156,7 +153,7 @@ def _check_split(cfg: Config, split: str) -> None:
         cls = _part(names[1], loop, LOOPS, bounds=LOOP)
         if not hasattr(cls, f'run_{"iter" if split != "train" or hasattr(cls, "run_iter") else "epoch"}'):
             raise ValueError(f'{names[1]}.type: {cls.__name__} is no loop of that kind.')
-    if split != 'train':
+    if split != 'train' and not missing:
         evaluator = cfg[names[2]]
         if isinstance(evaluator, Mapping) and 'metrics' in evaluator:
             _part(names[2], {'type': 'Evaluator', **evaluator}, EVALUATOR)
