@@ -14,7 +14,7 @@ from mmengine.registry import HOOKS
 
 from kd_methods.export.student import student_name
 from kd_methods.networks.checkpoint import safe_load
-from kd_methods.utils.files import write_text
+from kd_methods.utils.files import write_file
 
 #: Saves that may fail one after another (no room, a limit) before training stops.
 MOST_FAILURES = 3
@@ -106,7 +106,7 @@ class WholeCheckpointHook(CheckpointHook):
             options.update(save_optimizer=self.save_optimizer, save_param_scheduler=self.save_param_scheduler)
             runner.save_checkpoint(self.out_dir, name, self.file_client_args, **options, **self.args)
             if is_main_process():
-                write_text(osp.join(runner.work_dir, 'last_checkpoint'), self.last_ckpt)
+                write_file(self.last_ckpt, osp.join(runner.work_dir, 'last_checkpoint'))
 
     def _save_best_checkpoint(self, runner, metrics: dict) -> None:
         with self._guarded(runner, 'the best checkpoint'):
