@@ -53,7 +53,9 @@ def check_arguments(given: dict[str, Any], unknown: dict[str, Any]) -> None:
     size = given['dry_run_size']
     two = isinstance(size, (list, tuple)) and len(size) == 2
     if not two or any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in size):
-        raise ValueError(f'model.dry_run_size must be a height and a width in pixels, e.g. (128, 128). Got: {size!r}')
+        raise ValueError(
+            f'model.dry_run_size must be a height and a width in pixels, e.g. (128, 128). Got: {size!r}'
+        )
     for name in ('data_preprocessor', 'init_cfg'):
         if not isinstance(given[name], (dict, list, nn.Module, NoneType)):
             raise TypeError(f'model.{name} must be a dict with a type. Got: {given[name]!r}')

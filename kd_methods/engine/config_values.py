@@ -1,8 +1,8 @@
 """Values of a run's config, checked before its data and its networks are touched.
 
-Each key is held against what reads it: mmengine's Runner, PyTorch's DataLoader, and the classes that the types of
-its parts name. What cannot be told without building the part is told when it is built, with the config key, by
-:class:`~kd_methods.engine.named_runner.NamedRunner`.
+Each key is held against what reads it: mmengine's Runner, PyTorch's DataLoader, and the classes that the
+types of its parts name. What cannot be told without building a part is told when it is built, with the config
+key, by :class:`~kd_methods.engine.named_runner.NamedRunner`.
 """
 
 import inspect
@@ -33,6 +33,7 @@ from mmengine.registry import (
 )
 from mmengine.runner import Runner, get_priority
 from mmengine.utils import is_installed
+from torch.distributed import init_process_group
 from torch.nn import utils as clipping
 from torch.utils.data import DataLoader
 
@@ -53,7 +54,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     'env_cfg.dist_cfg': dict(backend=str, timeout=NonNegative, port=int | str),
     'auto_scale_lr': dict(enable=bool, base_batch_size=Count),
 }
-LOADER: dict[str, Any] = dict(batch_size=Count, num_workers=Whole, timeout=NonNegative, prefetch_factor=Count | None)
+LOADER: dict[str, Any] = dict(
+    batch_size=Count, num_workers=Whole, timeout=NonNegative, prefetch_factor=Count | None
+)
 LOADER |= dict.fromkeys(('persistent_workers', 'pin_memory', 'drop_last', 'disable_subprocess_warning'), bool)
 LOADER |= dict(num_batch_per_epoch=Count | None)
 #: Of arguments of parts, where the annotation of the class says less.
@@ -114,7 +117,11 @@ def _check_plain(cfg: Config) -> None:
     for key in ('randomness', 'env_cfg', 'default_hooks'):
         if key in cfg:
             _dict(key, cfg[key])
-    check_names('randomness', cfg.get('randomness') or {}, set(OPTIONS['randomness']))
+    check_names('randomness:', cfg.get('randomness') or {}, set(OPTIONS['randomness']))
+    env = cfg.get('env_cfg') or {}
+    check_names('env_cfg.mp_cfg:', env.get('mp_cfg') or {}, set(OPTIONS['env_cfg.mp_cfg']))
+    group = {*OPTIONS['env_cfg.dist_cfg'], 'init_backend', *inspect.signature(init_process_group).parameters}
+    check_names('env_cfg.dist_cfg:', env.get('dist_cfg') or {}, group)
     for key in ('load_from', 'work_dir'):
         if cfg.get(key) is not None and not isinstance(cfg[key], str):
             raise TypeError(f'CONFIG: {key} must be a path. Got: {cfg[key]!r}')
@@ -139,10 +146,12 @@ def _check_split(cfg: Config, split: str) -> None:
     missing = [name for name in names if cfg.get(name) is None]
     if split != 'train' and missing and len(missing) < len(names):
         given = [name for name in names if name not in missing]
-        raise ValueError(f'CONFIG: {given[0]} is given, but no {" and no ".join(missing)}: give all or none of {names}.')
-    if isinstance(_dict(names[0], cfg.get(names[0], {})), Mapping) and names[0] not in missing:
+        raise ValueError(
+            f'CONFIG: {given[0]} is given, but no {" and no ".join(missing)}: give all or none of {names}.'
+        )
+    if names[0] not in missing and isinstance(_dict(names[0], cfg[names[0]]), Mapping):
         _check_loader(names[0], cfg[names[0]])
-    if isinstance(_dict(names[1], cfg.get(names[1], {})), Mapping) and names[1] not in missing:
+    if names[1] not in missing and isinstance(_dict(names[1], cfg[names[1]]), Mapping):
         loop = dict(cfg[names[1]])
         if split != 'train':
             loop.setdefault('type', f'{split.title()}Loop')
@@ -159,7 +168,9 @@ def _check_split(cfg: Config, split: str) -> None:
             _part(names[2], {'type': 'Evaluator', **evaluator}, EVALUATOR)
             _each(f'{names[2]}.metrics', evaluator['metrics'], METRICS)
         elif not evaluator:
-            raise ValueError(f'{names[2]} must be a metric, dict(type=...), or a list of them. Got: {evaluator!r}')
+            raise ValueError(
+                f'{names[2]} must be a metric, dict(type=...), or a list of them. Got: {evaluator!r}'
+            )
         else:
             _each(names[2], evaluator, METRICS)
 
@@ -178,8 +189,6 @@ def _check_loader(key: str, loader: Mapping) -> None:
         raise ValueError(f'{key}.persistent_workers=True needs num_workers of 1 or more.')
     if loader.get('prefetch_factor') is not None and not loader.get('num_workers'):
         raise ValueError(f'{key}.prefetch_factor needs num_workers of 1 or more.')
-    if loader.get('batch_sampler') is None and 'batch_size' not in loader:
-        raise KeyError(f'{key}.batch_size is missing.')
     for name in ('sampler', 'batch_sampler'):
         if loader.get(name) is not None:
             _part(f'{key}.{name}', loader[name], DATA_SAMPLERS)
@@ -190,7 +199,7 @@ def _check_loader(key: str, loader: Mapping) -> None:
     steps = [k for k, v in walk(loader['dataset'], f'{key}.dataset') if re.search(r'pipeline\.\d+(\.|$)', k)]
     kinds = [v for k, v in walk(loader['dataset'], f'{key}.dataset') if k in steps and k.endswith('.type')]
     if steps and not any('Pack' in getattr(kind, '__name__', str(kind)) for kind in kinds):
-        raise ValueError(f"{key}.dataset.pipeline packs nothing: end it with PackSegInputs or PackDetInputs.")
+        raise ValueError(f'{key}.dataset.pipeline packs nothing: end it with PackSegInputs or PackDetInputs.')
 
 
 def _check_dataset(key: str, cfg: Any) -> None:
@@ -201,10 +210,15 @@ def _check_dataset(key: str, cfg: Any) -> None:
         inside = any(name in cfg for name in ('dataset', 'datasets'))
         if not isinstance(cfg['pipeline'], (list, tuple)) or not (cfg['pipeline'] or inside):
             example = "[dict(type='LoadImageFromFile'), ...]"
-            raise TypeError(f'{key}.pipeline must be a list of transforms, {example}. Got: {cfg["pipeline"]!r}')
+            raise TypeError(
+                f'{key}.pipeline must be a list of transforms, {example}. Got: {cfg["pipeline"]!r}'
+            )
         for i, step in enumerate(cfg['pipeline']):
             if not callable(step):
                 _part(f'{key}.pipeline.{i}', step, TRANSFORMS)
+    for key_, value in walk(cfg.get('data_prefix') or {}, f'{key}.data_prefix'):
+        if isinstance(value, (bool, int, float)):
+            raise TypeError(f'{key_} must be the path of a folder. Got: {value!r}')
     if isinstance(cfg.get('dataset'), Mapping):
         _check_dataset(f'{key}.dataset', cfg['dataset'])
     for i, inner in enumerate(cfg['datasets'] if isinstance(cfg.get('datasets'), (list, tuple)) else ()):
@@ -218,7 +232,8 @@ def _check_optimizer(cfg: Any) -> None:
         return
     if 'optimizer' not in wrapper:
         if not wrapper or 'type' in wrapper or any(kind_of(value) != OTHER for value in wrapper.values()):
-            raise KeyError("optim_wrapper.optimizer is missing, e.g. optimizer=dict(type='SGD', lr=0.01).")
+            example = "optimizer=dict(type='SGD', lr=0.01)"
+            raise KeyError(f'optim_wrapper.optimizer is missing, e.g. {example}. Given: {sorted(wrapper)}')
         return
     extra = ('constructor', 'paramwise_cfg')
     full = {'type': 'OptimWrapper', **wrapper}
@@ -235,7 +250,9 @@ def _check_optimizer(cfg: Any) -> None:
     if clip.get('type', 'norm') not in ('norm', 'value'):
         raise ValueError(f"optim_wrapper.clip_grad.type must be 'norm' or 'value'. Got: {clip['type']!r}")
     function = getattr(clipping, f'clip_grad_{clip.get("type", "norm")}_')
-    check_names('optim_wrapper.clip_grad:', clip, {*inspect.signature(function).parameters, 'type'} - {'parameters'})
+    check_names(
+        'optim_wrapper.clip_grad:', clip, {*inspect.signature(function).parameters, 'type'} - {'parameters'}
+    )
     for name, annotation in CLIPPING.items():
         if name in clip:
             Option.read(annotation).check('optim_wrapper.clip_grad', name, clip[name])
@@ -254,7 +271,9 @@ def _check_hooks(cfg: Config) -> None:
 
 def _check_hook(key: str, hook: Any) -> None:
     cls = _part(key, hook, HOOKS)
-    if isinstance(cls, type) and issubclass(cls, CheckpointHook):  # it passes what it does not know on to this
+    if isinstance(cls, type) and issubclass(
+        cls, CheckpointHook
+    ):  # it passes what it does not know on to this
         known = {*constructor_arguments(cls)[0], *inspect.signature(Runner.save_checkpoint).parameters}
         check_names(f'{key}:', hook, known | {'type', 'priority', '_scope_'})
     if isinstance(hook, Mapping) and 'priority' in hook:
@@ -273,7 +292,7 @@ def _each(key: str, parts: Any, registry: Registry, **options: Any) -> None:
     elif isinstance(parts, Mapping) and 'type' not in parts and registry is PARAM_SCHEDULERS and parts:
         for name, part in parts.items():
             if not isinstance(part, (Mapping, list, tuple)) and kind_of(part) != OTHER:
-                raise TypeError(f"{key}: expected a dict with a type. Got: {parts!r}")
+                raise TypeError(f'{key}: expected a dict with a type. Got: {parts!r}')
             _each(f'{key}.{name}', part, registry, **options)
     elif parts is not None or registry is not PARAM_SCHEDULERS:
         _part(key, parts, registry, **options)

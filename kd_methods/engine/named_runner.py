@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from mmengine.runner import Runner
@@ -31,7 +32,14 @@ BUILDS = dict(
 
 
 class NamedRunner(Runner):
-    """mmengine's ``Runner``; an error in a part of it comes as ``ValueError`` with the config key in front."""
+    """mmengine's ``Runner``; an error in a part of it comes as ``ValueError`` after its config key."""
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """Call all hooks; some build what they are given only before a run."""
+        with (
+            naming('custom_hooks', self.cfg.get('custom_hooks')) if fn_name == 'before_run' else nullcontext()
+        ):
+            super().call_hook(fn_name, **kwargs)
 
     def _split(self, key: str, cfg: Any) -> str:
         splits = [s for s in ('train', 'val', 'test') if self.__dict__.get(f'_{key.format(s)}') is cfg]

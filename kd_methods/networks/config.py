@@ -154,9 +154,9 @@ def build_network(cfg: dict | BaseModel, key: str = 'architecture') -> BaseModel
 
 
 def check_network_values(cfg: Any, key: str) -> None:
-    """Raise if an argument in a network's config is of another kind than its class takes, or no weight of a loss.
+    """Raise if an argument in a network's config is of another kind than its class takes.
 
-    Names of types and arguments are told when the network is built, since a network may read them in its own way.
+    Names of types and arguments are told when the network is built, since it may read them in its own way.
 
     Raises:
         TypeError: It is of another kind.
@@ -171,6 +171,9 @@ def check_network_values(cfg: Any, key: str) -> None:
         if isinstance(part.get('type'), (str, type)):
             options = {name: value for name, value in part.items() if name != 'type'}
             check_kinds(where, options, find_type(where, part, MODELS, TASK_UTILS))
+        for name in ('num_classes', 'channels', 'in_channels', 'out_channels'):
+            if isinstance(part.get(name), (str, bool)):
+                raise TypeError(f'{where}.{name} must be a whole number. Got: {part[name]!r}')
         if isinstance(part.get('loss_weight'), (int, float)):
             Option.read(NonNegative).check(where, 'loss_weight', part['loss_weight'])
 

@@ -35,7 +35,8 @@ def naming(key: str, cfg: Any = None) -> Iterator[None]:
 
     Args:
         key (str): The key of what is built.
-        cfg: Its config: a type or an argument in it that the error names is added to the key. Defaults to None.
+        cfg: Its config: a type or an argument in it that the error names is added to the key. Defaults to
+            None.
 
     Raises:
         ValueError: For any error but those that this project raises on purpose.
@@ -60,14 +61,18 @@ def _names(text: str, key: str, value: Any) -> bool:
 
 
 def _about(error: Exception, key: str, cfg: Any) -> tuple[str, str]:
-    """The key of the innermost part that was being built, and its arguments that stand in the lines that failed."""
+    """Key of the innermost part that was being built, and its arguments that the lines that failed read."""
     frames = list(traceback.walk_tb(error.__traceback__))
     depth, part = max(
-        ((i, f.f_locals['cfg']) for i, (f, _) in enumerate(frames) if f.f_code.co_name == 'build_from_cfg'),
+        (
+            (i, frame.f_locals['cfg'])
+            for i, (frame, _) in enumerate(frames)
+            if frame.f_code.co_name == 'build_from_cfg' and isinstance(frame.f_locals['cfg'], dict)
+        ),
         key=lambda found: found[0],
         default=(0, None),
     )
-    if not isinstance(part, dict):
+    if part is None:
         return key, ''
     same = [(k, v) for k, v in walk(cfg, key) if isinstance(v, dict) and v.get('type') == part.get('type')]
     where = next((k for k, v in same if v == part), same[0][0] if same else key)

@@ -1,4 +1,4 @@
-"""Parts of a config, ``dict(type=..., **arguments)``: their types and arguments are checked before they are built.
+"""Parts of a config, ``dict(type=..., **arguments)``: types and arguments are checked before they are built.
 
 What an argument may be follows from the signature of the class: annotations and defaults tell flags, numbers,
 strings, lists and dicts apart. Where they say nothing, nothing is refused.
@@ -28,7 +28,12 @@ FLAG, WHOLE, NUMBER, TEXT, LIST, DICT, NONE, OTHER = (
     *('True or False', 'a whole number', 'a number', 'a string', 'a list', 'a dict', 'None', 'an object'),
 )
 EVERY = {FLAG, WHOLE, NUMBER, TEXT, LIST, DICT, NONE, OTHER}
-_KINDS = {bool: {FLAG}, str: {TEXT}, NoneType: {NONE}, **dict.fromkeys((int, float, Real, Number), {WHOLE, NUMBER})}
+_KINDS = {
+    bool: {FLAG},
+    str: {TEXT},
+    NoneType: {NONE},
+    **dict.fromkeys((int, float, Real, Number), {WHOLE, NUMBER}),
+}
 _LISTS = (list, tuple, set, frozenset, Sequence)
 #: Of a default without annotation: values that are surely wrong.
 _UNLIKE = {FLAG: {TEXT, WHOLE, NUMBER}, WHOLE: {TEXT, FLAG}, NUMBER: {TEXT, FLAG}, LIST: {FLAG}, DICT: {TEXT}}
@@ -135,7 +140,7 @@ def check_part(
         return None
     cls = find_type(key, cfg, registry)
     if cls is None:
-        names, scope = [], registry
+        names: list[str] = []
         with registry.switch_scope_and_registry(cfg.get('_scope_')) as scope:
             while scope is not None:
                 names, scope = names + list(scope.module_dict), scope.parent
@@ -150,7 +155,9 @@ def check_part(
                 raise KeyError(f'{key}.{name}: {cls.__name__} takes no {name!r}.{hint}')
     for name, annotation in (bounds or {}).items():
         if name in options:
-            Option.read(annotation).check(key, name, options[name])
+            value = options[name]
+            whole = isinstance(value, float) and value.is_integer()  # 4e4 iterations
+            Option.read(annotation).check(key, name, int(value) if whole else value)
     check_kinds(key, options, cls)
     return cls
 
@@ -176,8 +183,10 @@ def check_kinds(key: str, options: Mapping[str, Any], cls: Any) -> None:
         if parameter is None or (cls.__name__, name) in LOOSE:
             continue
         takes = kinds(parameter.annotation, parameter.default)
-        if NUMBER in takes and cls.__module__.startswith(('mmcv', 'mmdet', 'mmseg')):
-            takes = takes | {LIST}  # many of these take several numbers too
+        if cls.__module__.startswith(('mmcv', 'mmdet', 'mmseg')):
+            # Many of these take one number or several, and say Optional only now and then.
+            several = {WHOLE, NUMBER, LIST} if takes & {NUMBER, LIST} else set()
+            takes = takes | several | {NONE}
         if kind_of(value) not in takes:
             what = ', '.join(kind for kind in (FLAG, WHOLE, NUMBER, TEXT, LIST, DICT, NONE) if kind in takes)
             raise TypeError(f'{key}.{name} must be {what} ({cls.__name__}). Got: {value!r}')

@@ -1,12 +1,11 @@
 """Broken configs: four valid ones of tiny runs, each with one key that is wrong, and what a tool makes of it.
 
-Two kinds of mistakes: those that follow from a key's value (``'False'`` for a flag, a word for a number, nan, a
-number for a list, a key or a type misspelt), made for every key of every config; and named ones, which make sense
-for some keys alone.
+Two kinds of mistakes: those that follow from a key's value (``'False'`` for a flag, a word for a number, nan,
+a number for a list, a key or a type misspelt), made for every key of every config; and named ones, which make
+sense for some keys alone.
 """
 
 import copy
-import logging
 import random
 import re
 import traceback
@@ -16,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import kd_methods  # noqa: F401
 from toys import ROOT, SIZE, tiny_model, tiny_run
 from toys_det import tiny_detector
+
+import kd_methods  # noqa: F401
 
 GONE, MISSPELT = '<gone>', '<misspelt>'
 nan, inf = float('nan'), float('inf')
@@ -139,7 +139,9 @@ def _detection_run(coco: Path) -> dict:
     resize = dict(type='Resize', scale=(SIZE, SIZE), keep_ratio=True)
     flip = dict(type='RandomFlip', prob=0.5)
     train = loader('train', [*load, resize, flip, dict(type='PackDetInputs', meta_keys=keys)])
-    val = loader('val', [load[0], resize, load[1], dict(type='PackDetInputs', meta_keys=keys)], test_mode=True)
+    val = loader(
+        'val', [load[0], resize, load[1], dict(type='PackDetInputs', meta_keys=keys)], test_mode=True
+    )
     train['sampler'] = dict(type='InfiniteSampler', shuffle=True)
     val['sampler'] = dict(type='DefaultSampler', shuffle=False)
     metric = dict(type='CocoMetric', metric='bbox', ann_file=str(coco / 'annotations/instances_val2017.json'))
@@ -179,6 +181,8 @@ def _general(name: str, cfg: dict) -> Iterator[Mistake]:
         if in_tuple or not _read(path):
             continue
         for wrong in wrong_values(path[-1], value):
+            if wrong == 5 and path[-1] in ('loss_weight', 'logit_kd', 'log_level'):
+                continue  # these may be numbers
             yield Mistake(name, path, wrong)
         if len(path) > 1 and isinstance(path[-1], str) and path[-1] != 'type' and not _any_name(path):
             yield Mistake(name, path, MISSPELT)
@@ -192,7 +196,8 @@ def _at(cfg: Any, path: tuple) -> Any:
 
 def _read(path: tuple) -> bool:
     """Whether training reads a key."""
-    return True
+    keys = [key for key in path if isinstance(key, str)]
+    return keys[:2] != ['model', 'teacher'] or not {'train_cfg', 'test_cfg'} & {*keys}
 
 
 def _any_name(path: tuple) -> bool:
@@ -233,7 +238,7 @@ NAMED: dict[tuple, list] = {
     ('train_cfg', 'type'): ['ValLoop', 'IoUMetric'],
     ('val_cfg',): [None, GONE],
     ('train_dataloader',): [GONE, None],
-    ('train_dataloader', 'batch_size'): [0, '4', -1, None, 1.5, GONE],
+    ('train_dataloader', 'batch_size'): [0, '4', -1, None, 1.5],
     ('train_dataloader', 'num_workers'): [-1, None, 1.5],
     ('train_dataloader', 'persistent_workers'): [True],
     ('train_dataloader', 'sampler'): [GONE, None],
@@ -298,7 +303,7 @@ DISTILLERS: dict[str, dict[tuple, list]] = dict(
     },
     lix={
         ('dwld',): [dict(loss_weights=1), True],
-        ('dwld', 'loss_weight'): [-1, nan, inf, 'big', True, 0.0],
+        ('dwld', 'loss_weight'): [-1, nan, inf, 'big', True],
         ('dwld', 'tau'): ['1', -1],
         ('dwld', 'controller'): ['x', 5],
         ('arfd', 'loss_weight'): [-1, nan, 'big', dict(type='auto', ratio='x'), dict(type='auto', iters=0)],
@@ -366,10 +371,14 @@ def draw(configs: dict[str, dict], count: int, seed: int = 0) -> list[Mistake]:
     groups: dict[str, list[Mistake]] = {'run': [], 'distillation': [], 'networks': []}
     for mistake in mistakes(configs):
         networks = mistake.path[1:2] in (('architecture',), ('teacher',)) and len(mistake.path) > 2
-        groups['networks' if networks else 'distillation' if mistake.path[0] == 'model' else 'run'] += [mistake]
+        groups['networks' if networks else 'distillation' if mistake.path[0] == 'model' else 'run'] += [
+            mistake
+        ]
     shares = dict(run=0.5, distillation=0.35, networks=0.15)
     rng = random.Random(seed)
-    drawn = [rng.sample(group, min(len(group), round(count * shares[name]))) for name, group in groups.items()]
+    drawn = [
+        rng.sample(group, min(len(group), round(count * shares[name]))) for name, group in groups.items()
+    ]
     return [mistake for group in drawn for mistake in group]
 
 
@@ -381,9 +390,9 @@ class Outcome:
     """What a tool made of a config.
 
     Attributes:
-        kind (str): ``'ours'``: a sentence of this project that names the key; ``'unnamed'``: one that does not;
-            ``'raw'``: an error of Python itself in a line of this project; ``'third'``: words of another package
-            that do not name the key; ``'accepted'``: none.
+        kind (str): ``'named'``: the error names the key; ``'unnamed'``: this project's sentence, or words of
+            another package in one, that does not; ``'third'``: words of another package alone that do not;
+            ``'raw'``: an error of Python itself in a line of this project; ``'accepted'``: no error.
         text (str): The error.
     """
 
@@ -418,10 +427,5 @@ def judge(error: Exception, words: set[str]) -> Outcome:
     if ours and not frame.line.startswith('raise'):
         return Outcome('raw', f'{text}  [{frame.filename}:{frame.lineno}: {frame.line}]')
     if named:
-        return Outcome('ours', text)
+        return Outcome('named', text)
     return Outcome('unnamed' if ours else 'third', text)
-
-
-def quiet() -> None:
-    """No logs of the runs."""
-    logging.disable(logging.CRITICAL)
