@@ -31,6 +31,7 @@ import kd_methods  # noqa: E402, F401  before any config is read
 from kd_methods.data_check.look import check_datasets  # noqa: E402
 from kd_methods.datasets.entries import with_pipeline  # noqa: E402
 from kd_methods.engine.cli import add_run_arguments, read_config, run_tool
+from kd_methods.engine.config_values import check_values  # noqa: E402
 from kd_methods.engine.launch import fit_to_device, init_distributed  # noqa: E402
 from kd_methods.export.student_config import student_config  # noqa: E402
 from kd_methods.networks.checkpoint import extract_state_dict, load_strict, safe_load, student_state_dict
@@ -218,6 +219,7 @@ def main(argv: list[str] | None = None) -> dict:
     for key in ('test_dataloader', 'test_cfg', 'test_evaluator'):
         if cfg.get(key) is None:
             raise ValueError(f'CONFIG: {args.config} has no `{key}`, which testing needs.')
+    check_values(cfg, 'test')
     weights = student_state_dict(extract_state_dict(safe_load(args.checkpoint, trusted=args.trusted)))
     check_datasets(cfg, 'test')
     cfg.load_from, cfg.resume = None, False

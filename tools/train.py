@@ -24,6 +24,7 @@ from mmengine.runner import Runner  # noqa: E402
 import kd_methods  # noqa: E402, F401  before any config is read
 from kd_methods.data_check.look import check_datasets  # noqa: E402
 from kd_methods.engine.cli import add_run_arguments, read_config, run_tool
+from kd_methods.engine.config_values import check_values  # noqa: E402
 from kd_methods.engine.launch import enable_amp, fit_to_device, init_distributed  # noqa: E402
 from kd_methods.engine.runner import WholeRunner  # noqa: E402
 from kd_methods.engine.work_dir import claim  # noqa: E402
@@ -88,6 +89,7 @@ def main(argv: list[str] | None = None) -> Runner:
                 f'CONFIG: {args.config} has no `{key}`, which training needs; inherit a dataset and a '
                 'schedule with _base_.'
             )
+    check_values(cfg, 'train', 'val')
     if args.amp:
         enable_amp(cfg)
     if args.seed is not None:

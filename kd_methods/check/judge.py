@@ -38,6 +38,8 @@ def judge_quality(quality: Quality | None) -> list[str]:
 
 def judge_losses(step: Step, weights: LossWeights) -> list[str]:
     """Losses that are 0, not finite, without a gradient, or out of proportion."""
+    if not any(weights.base.values()):
+        return ['Every distillation loss has loss_weight 0: nothing is distilled, the teacher is never run.']
     return [message for loss in step.losses if (message := _judge(loss, weights))]
 
 

@@ -22,9 +22,11 @@ from kd_methods.check.networks import plain_network, segmentation_quality, skip_
 from kd_methods.check.step import run_step
 from kd_methods.check.tap_list import describe_places
 from kd_methods.distill.algorithm import FrozenTeacherDistill
+from kd_methods.engine.config_values import check_values
 from kd_methods.engine.launch import fit_to_device
 from kd_methods.networks.config import build_network, is_distillation
 from kd_methods.networks.heads import class_count, ignored_label
+from kd_methods.utils.errors import naming
 from kd_methods.utils.report import Report
 
 
@@ -49,9 +51,11 @@ def check_config(
     Returns:
         Report: To be printed; its ``exit_code`` is 1 where something is wrong.
     """
+    check_values(cfg, 'train', 'val')
     _set_up(cfg)
     with _quiet() as messages:
-        model = _build(cfg)
+        with naming('model', cfg.model):
+            model = _build(cfg)
         student = model.student if isinstance(model, FrozenTeacherDistill) else model
         if no_data:
             images = batch_size or (cfg.get('train_dataloader') or {}).get('batch_size', 2)
@@ -62,13 +66,16 @@ def check_config(
                 None,
             )
         else:
-            batch, dataset = real_batch(cfg, batch_size, _seed(cfg))
+            with naming('train_dataloader', cfg.get('train_dataloader')):
+                batch, dataset = real_batch(cfg, batch_size, _seed(cfg))
         skipped = skip_downloads(model)
         if isinstance(model, FrozenTeacherDistill) and not model.teacher_ckpt:
             skipped += skip_downloads(model.teacher.model)
-        model.init_weights()
+        with naming('model.init_cfg'):
+            model.init_weights()
         model.to(get_device())
-        data = model.data_preprocessor(batch, True)
+        with naming('model.data_preprocessor'):
+            data = model.data_preprocessor(batch, True)
         report = _report(cfg, title, model, batch, data, dataset, size or tuple(data['inputs'].shape[-2:]))
     report.notes += [
         f'Weights that training starts from, but this check did not download: {", ".join(skipped)}.'
@@ -136,7 +143,10 @@ def _report(
     if unfit:
         report.wrong.append('No step was run, since these labels cannot be learnt.')
         return report
-    step = run_step(model, batch, build_optim_wrapper(model, cfg.get('optim_wrapper') or _DEFAULT_OPTIMIZER))
+    optimizer = cfg.get('optim_wrapper') or _DEFAULT_OPTIMIZER
+    with naming('optim_wrapper', optimizer):
+        optim_wrapper = build_optim_wrapper(model, optimizer)
+    step = run_step(model, batch, optim_wrapper)
     if step.error is not None and os.environ.get('KD_DEBUG', '0') not in ('', '0'):
         traceback.print_exception(step.error)
     if distilling:

@@ -133,8 +133,6 @@ def losses(model: Any, step: Step, notes: list[str]) -> str:
         if weight == 0:
             schedule = _schedule(weights.schedules.get(name))
             rows.append((name, 'off', number(weight), '-', schedule, '', '', '', ''))
-    if rows and not any(weight for weight in weights.base.values()):
-        notes.append('Every distillation loss has weight 0: the teacher is never run.')
     header = ('', 'value', 'weight', 'auto', 'schedule', "student's tap", '|grad|', 'task |grad|', 'ratio')
     lines = table(rows, header, right=(1, 2, 3, 6, 7, 8))
     lines += '\n|grad|: norm of the gradient at the tap, weights included, schedule at full strength; '

@@ -25,6 +25,7 @@ from kd_methods.distill.teacher import FrozenTeacher
 from kd_methods.distill.unused_parameters import UnusedParameterTie
 from kd_methods.networks.config import build_network
 from kd_methods.networks.probe import probe_network
+from kd_methods.utils.errors import naming
 
 
 @MODELS.register_module()
@@ -67,7 +68,7 @@ class FrozenTeacherDistill(BaseModel):
 
     def __init__(
         self,
-        architecture: dict | BaseModel,
+        architecture: dict | BaseModel | None = None,
         teacher: dict | BaseModel | None = None,
         distiller: dict | nn.Module | None = None,
         teacher_ckpt: str | None = None,
@@ -87,9 +88,7 @@ class FrozenTeacherDistill(BaseModel):
         teacher_module_inplace: bool = False,
         **unknown: Any,
     ) -> None:
-        given = dict(teacher=teacher, distiller=distiller, teacher_preprocessor=teacher_preprocessor)
-        given.update(teacher_trainable=teacher_trainable, teacher_norm_eval=teacher_norm_eval)
-        check_arguments(given, unknown)
+        check_arguments(locals(), unknown)
         student = build_network(architecture, 'model.architecture')
         teacher_network = build_network(teacher, 'model.teacher')
         if teacher_network is student:
@@ -100,7 +99,8 @@ class FrozenTeacherDistill(BaseModel):
         if data_preprocessor is None:
             data_preprocessor = student.data_preprocessor
         elif isinstance(data_preprocessor, dict):
-            data_preprocessor = MODELS.build(data_preprocessor)
+            with naming('model.data_preprocessor', data_preprocessor):
+                data_preprocessor = MODELS.build(data_preprocessor)
         layout = channel_layout(inputs, student, teacher_network, teacher_preprocessor)
         if teacher_preprocessor == 'own':
             data_preprocessor = pair_preprocessors(data_preprocessor, frozen.model.data_preprocessor, layout)

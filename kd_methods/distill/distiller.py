@@ -13,6 +13,8 @@ from kd_methods.distill.loss_weights import AutoWeight, LossSchedule
 from kd_methods.networks.heads import decode_head
 from kd_methods.networks.probe import Probe, format_shape
 from kd_methods.networks.taps import Tap, resolve_tap
+from kd_methods.utils.errors import naming
+from kd_methods.utils.parts import find_type, walk
 
 
 @MODELS.register_module()
@@ -74,6 +76,7 @@ class MethodDistiller(BaseModule):
     ) -> None:
         super().__init__(init_cfg)
         self.taps = {name: self._tap_pair(name, tap) for name, tap in (taps or {}).items()}
+        self.config: Mapping = {}  # what it was built from
         self.student_taps: dict[str, Tap] = {}
         self.teacher_taps: dict[str, Tap] = {}
         with mmrazor_scope():
@@ -161,8 +164,12 @@ class MethodDistiller(BaseModule):
         this once.
         """
         for name, pair in self.taps.items():
-            self.student_taps[name] = resolve_tap(student, pair['student'], f'{key}.taps.{name}')
-            self.teacher_taps[name] = resolve_tap(teacher, pair['teacher'], f'{key}.taps.{name}')
+            self.student_taps[name] = resolve_tap(
+                student, pair['student'], self._tap_key(key, name, 'student')
+            )
+            self.teacher_taps[name] = resolve_tap(
+                teacher, pair['teacher'], self._tap_key(key, name, 'teacher')
+            )
         # Not by assignment, which would make the networks sub-modules.
         self.__dict__.update(student_network=student.model, teacher_network=teacher.model)
         try:
@@ -181,6 +188,11 @@ class MethodDistiller(BaseModule):
             self.connectors[name] = nn.Sequential(*map(MODELS.build, cfg)) if several else MODELS.build(cfg)
         for name, cfg in cfgs.items():
             self.distill_losses[name] = MODELS.build(cfg)
+
+    def _tap_key(self, key: str, name: str, side: str) -> str:
+        """Where the config names a tap."""
+        keys = [k for k, value in walk(self.config, key) if value == self.taps[name][side] and k != key]
+        return next((k for k in keys if side in k), keys[0] if keys else f'{key}.taps.{name}')
 
     @staticmethod
     def _tap_pair(name: str, tap: str | Mapping) -> dict[str, str]:
@@ -229,15 +241,15 @@ def build_distiller(cfg: dict, key: str = 'distiller') -> nn.Module:
         )
     cfg = copy.deepcopy(cfg)
     auto = {}
-    cls = MODELS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']
+    with mmrazor_scope():
+        cls = find_type(key, cfg, MODELS)
     stock = not (isinstance(cls, type) and issubclass(cls, (MethodDistiller, ComposedDistiller)))
     if stock and isinstance(cfg.get('distill_losses'), Mapping):
         auto = take_auto_weights(cfg['distill_losses'], key)
-    try:
-        with mmrazor_scope() if stock else contextlib.nullcontext():
-            distiller = MODELS.build(cfg)
-    except AssertionError as error:
-        raise ValueError(f'{key}: {error}') from error
+    with naming(key, cfg), mmrazor_scope() if stock else contextlib.nullcontext():
+        distiller = MODELS.build(cfg)
+    if isinstance(distiller, MethodDistiller):
+        distiller.config = cfg
     if stock:
         distiller.auto_weights = auto
     return distiller

@@ -8,17 +8,21 @@ from kd_methods.networks.taps import because
 
 
 def check_features(where: str, **given: Any) -> None:
-    """Raise unless each argument is a tap, a list of one or more taps, or None.
+    """Raise unless each argument is a tap, a list of one or more different taps, or None.
 
     Raises:
         TypeError: One is not.
+        ValueError: A tap is named twice.
     """
     for name, value in given.items():
         taps = list(value) if isinstance(value, (list, tuple)) else [value]
-        if value is not None and not (taps and all(isinstance(tap, str) for tap in taps)):
+        if value is not None and not (taps and all(isinstance(tap, str) and tap for tap in taps)):
             raise TypeError(
                 f"{where}.{name}: expected taps such as ['backbone.2', 'backbone.3'], got {value!r}"
             )
+        twice = sorted({tap for tap in taps if taps.count(tap) > 1}) if value is not None else []
+        if twice:
+            raise ValueError(f'{where}.{name}: named twice: {twice}. Got: {value!r}')
 
 
 def pair_levels(

@@ -54,6 +54,12 @@ class LossSchedule:
         """What does not fit together, as the end of a sentence that begins with the config key; '' if all
         does.
         """
+        for name in ('begin', 'warmup', 'end', 'decay_begin'):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+                return f'.{name} must be a whole number of iterations. Got: {value!r}'
+        if self.begin is None or self.warmup is None:
+            return f': begin and warmup must be whole numbers of iterations. Got: {self}'
         top = self.begin + self.warmup
         if self.decay not in DECAYS:
             return f'.decay: {self.decay!r} is none of {list(DECAYS)}.'
@@ -100,7 +106,7 @@ class AutoWeight(nn.Module):
 
     def __init__(self, ratio: float = 0.3, iters: int = 100) -> None:
         super().__init__()
-        if ratio <= 0 or iters < 1:
+        if not 0 < ratio < math.inf or iters < 1 or iters != int(iters):
             problem = f'ratio must be > 0 and iters >= 1, got {ratio}, {iters}.'
             raise ValueError(f"loss_weight=dict(type='auto', ...): {problem}")
         self.ratio = ratio

@@ -10,14 +10,15 @@ import torch
 from mmengine.hooks import CheckpointHook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
-from mmengine.runner import Runner
 
+from kd_methods.distill.algorithm import FrozenTeacherDistill
+from kd_methods.engine.named_runner import NamedRunner
 from kd_methods.networks.checkpoint import extract_state_dict, load_start, safe_load
 from kd_methods.utils.text import first_few
 
 
 @RUNNERS.register_module()
-class WholeRunner(Runner):
+class WholeRunner(NamedRunner):
     """mmengine's ``Runner`` with its two ways to read a checkpoint replaced.
 
     - ``load_from``: the weights arrive, or the run stops with a report
@@ -28,6 +29,17 @@ class WholeRunner(Runner):
     """
 
     _content: dict | None = None  # the checkpoint that is being resumed
+
+    def build_model(self, model: Any) -> Any:
+        """Build the model. A distillation without any loss is an error."""
+        built = super().build_model(model)
+        if isinstance(built, FrozenTeacherDistill) and not any(built.weights.base.values()):
+            names = first_few(list(built.weights.base)) or 'none'
+            raise ValueError(
+                f'model.distiller: no loss counts ({names}: loss_weight is 0), so nothing would be distilled. '
+                "Give one a loss_weight, or train the student's own config."
+            )
+        return built
 
     def load_or_resume(self) -> None:
         """Load or resume, once."""

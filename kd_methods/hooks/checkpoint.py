@@ -122,8 +122,8 @@ class WholeCheckpointHook(CheckpointHook):
     def _write(self, runner, name: str, meta: dict) -> None:
         self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
         runner.message_hub.update_info('last_ckpt', self.last_ckpt)
-        options = dict(save_optimizer=self.save_optimizer, save_param_scheduler=self.save_param_scheduler)
-        options.update(meta=meta, by_epoch=self.by_epoch, backend_args=self.backend_args)
+        options = dict(meta=meta, by_epoch=self.by_epoch, backend_args=self.backend_args)
+        options.update(save_optimizer=self.save_optimizer, save_param_scheduler=self.save_param_scheduler)
         runner.save_checkpoint(self.out_dir, name, self.file_client_args, **options, **self.args)
         if is_main_process():
             write_file(self.last_ckpt, osp.join(runner.work_dir, 'last_checkpoint'))

@@ -13,6 +13,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from kd_methods.distill.distiller import MethodDistiller
+from kd_methods.distill.levels import check_features
 from kd_methods.distill.loss_config import NO_CHANGES, add_parsed, check_unknown, parse_losses
 from kd_methods.distill.loss_weights import split_auto_weight
 from kd_methods.methods.option_loss import OptionLoss
@@ -263,6 +264,7 @@ class LIXDistiller(MethodDistiller):
         **unknown: Any,
     ) -> None:
         check_unknown(type(self), unknown)
+        check_features('distiller', student_features=student_features, teacher_features=teacher_features)
         self.dwld, self.arfd = parse_losses(type(self), dwld=(dwld, DWLDLoss), arfd=(arfd, ARFDLoss))
         taps: dict[str, Any] = {}
         if self.arfd is not None:

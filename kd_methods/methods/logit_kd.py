@@ -16,12 +16,13 @@ def parse_logit_kd(cfg: Any, key: str = 'distiller.logit_kd') -> dict | None:
     """
     if cfg is None or cfg is False:
         return None
+    weight_key = f'{key}.loss_weight'
     if not isinstance(cfg, dict) or cfg.get('type') == 'auto':
-        cfg = dict(loss_weight=cfg)
+        cfg, weight_key = dict(loss_weight=cfg), key
     full = dict(loss_weight=1.0, tau=1.0, schedule=None)
     check_names(f'{key}:', cfg, set(full))
     full.update(cfg)
-    check_weight(key, full['loss_weight'])
+    check_weight(weight_key, full['loss_weight'])
     Option.read(Positive).check(key, 'tau', full['tau'])
     return full
 

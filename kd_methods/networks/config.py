@@ -13,14 +13,18 @@ Other keys than ``cfg_path`` are merged deeply into that ``model``.
 import copy
 import importlib
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
 from mmengine.model import BaseModel, revert_sync_batchnorm
-from mmengine.registry import MODELS, DefaultScope
+from mmengine.registry import MODELS, TASK_UTILS, DefaultScope
 
+from kd_methods.utils.errors import naming
+from kd_methods.utils.options import NonNegative, Option
+from kd_methods.utils.parts import check_kinds, find_type, walk
 from kd_methods.utils.paths import REPO_ROOT
 from kd_methods.utils.text import constructor_arguments, did_you_mean
 
@@ -138,12 +142,40 @@ def build_network(cfg: dict | BaseModel, key: str = 'architecture') -> BaseModel
             f'{key}: expected a dict or a mmengine BaseModel, got {type(cfg).__name__}: wrap it in a '
             'BaseModel, or give its config.'
         )
-    network = MODELS.build(resolve_model_cfg(cfg, key))
+    cfg = resolve_model_cfg(cfg, key)
+    check_network_values(cfg, key)
+    with naming(key, cfg):
+        network = MODELS.build(cfg)
     if not isinstance(network, BaseModel):
         raise TypeError(
             f'{key}: {type(network).__name__} is not a mmengine BaseModel (a whole segmentor or detector).'
         )
     return network if torch.cuda.is_available() else revert_sync_batchnorm(network)
+
+
+def check_network_values(cfg: Any, key: str) -> None:
+    """Raise if an argument in a network's config is of another kind than its class takes.
+
+    Names of types and arguments are told when the network is built, since it may read them in its own way.
+
+    Raises:
+        TypeError: It is of another kind.
+        ValueError: A ``loss_weight`` is negative, or no finite number.
+    """
+    for name in ('train_cfg', 'test_cfg'):
+        if not isinstance(cfg.get(name), (dict, NoneType)):
+            raise TypeError(f'{key}.{name} must be a dict. Got: {cfg[name]!r}')
+    for where, part in walk(cfg, key):
+        if not isinstance(part, dict):
+            continue
+        if isinstance(part.get('type'), (str, type)):
+            options = {name: value for name, value in part.items() if name != 'type'}
+            check_kinds(where, options, find_type(where, part, MODELS, TASK_UTILS))
+        for name in ('num_classes', 'channels', 'in_channels', 'out_channels'):
+            if isinstance(part.get(name), (str, bool)):
+                raise TypeError(f'{where}.{name} must be a whole number. Got: {part[name]!r}')
+        if isinstance(part.get('loss_weight'), (int, float)):
+            Option.read(NonNegative).check(where, 'loss_weight', part['loss_weight'])
 
 
 def is_distillation(cfg: Config) -> bool:

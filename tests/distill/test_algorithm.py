@@ -158,7 +158,7 @@ def test_student_is_found_under_mmrazors_names(distill):
         (dict(algorithm=dict()), ValueError, 'MMRazor 0.x'),
         (dict(teacher_trainable=True), ValueError, 'is frozen'),
         (dict(teacher_norm_eval=False), ValueError, 'eval mode'),
-        (dict(teacher_preprocessor='both'), ValueError, "neither 'own' nor 'student'"),
+        (dict(teacher_preprocessor='both'), ValueError, "teacher_preprocessor='both' is not known"),
         (dict(teacher_chkpt='x.pth'), TypeError, "takes no \\['teacher_chkpt'\\]"),
         (
             dict(teacher_ckpt='nowhere/best.pth'),

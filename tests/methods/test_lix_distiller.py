@@ -145,7 +145,7 @@ def test_taps_weights_and_schedules(batch):
         (dict(dwld=None, arfd=None), ValueError, 'leave LIXDistiller nothing to distil'),
         (dict(arfd=None, student_features='features'), ValueError, 'are taps of ARFD, but arfd=None'),
         (dict(student_features=['features']), ValueError, 'must name as many maps each, one or more'),
-        (dict(student_features=[], teacher_features=[]), ValueError, 'one or more'),
+        (dict(student_features=[], teacher_features=[]), TypeError, 'expected taps'),
         (dict(feature='features'), KeyError, r"LIXDistiller takes no \['feature'\]. .*'student_features'"),
         (dict(student_features='backbone.7', teacher_features='backbone.1'), ValueError, 'index 7 is out of'),
     ],
