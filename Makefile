@@ -3,11 +3,12 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 VENV ?= .venv
 PY := $(VENV)/bin/python
-# one thread a process: tiny networks, and two processes already fill two cores
-TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+# one thread a process: tiny networks, and two processes already fill two cores. The tests start many
+# processes: compiled modules are kept even where the environment says otherwise.
+TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 # JOBS=0 runs the tests in this process (debugger, timings); a file's tests share its trained toy models
 JOBS ?= 2
-PYTEST := $(TEST_ENV) $(PY) -m pytest -q -n $(JOBS) --dist loadfile
+PYTEST := $(TEST_ENV) $(PY) -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup demo seeds test test-full lint clean
 

@@ -25,12 +25,12 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, installed or not
 
 import torch  # noqa: E402
+from entry import run_tool  # noqa: E402
 
 import kd_methods  # noqa: E402, F401  before any config is read
 from kd_methods.check.networks import count_flops, parameter_count, plain_network  # noqa: E402
 from kd_methods.demo import pictures, quick, report, stages  # noqa: E402
 from kd_methods.demo.logs import TrainingLog, read_training  # noqa: E402
-from kd_methods.engine.cli import run_tool  # noqa: E402
 from kd_methods.export.student_config import student_config  # noqa: E402
 from kd_methods.networks.config import load_config
 from kd_methods.scenes.writer import RECORD  # noqa: E402
@@ -360,7 +360,9 @@ def _shown(path: Path) -> str:
 
 def locked(root: Path) -> AbstractContextManager[int]:
     """Hold the folder of results; a started process holds it too, as long as it runs."""
-    return exclusive_folder(root, f'--work-dir: another demo is at work in {_shown(root)}; wait for it, or end it.')
+    return exclusive_folder(
+        root, f'--work-dir: another demo is at work in {_shown(root)}; wait for it, or end it.'
+    )
 
 
 def main(argv: list[str] | None = None) -> dict:

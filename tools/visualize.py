@@ -26,8 +26,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, installed or not
 
+from entry import add_config, add_run_arguments, read_config, run_tool  # noqa: E402
+
 import kd_methods  # noqa: E402, F401  before any config is read
-from kd_methods.engine.cli import add_run_arguments, read_config, run_tool  # noqa: E402
 from kd_methods.engine.launch import fit_to_device  # noqa: E402
 from kd_methods.networks.config import is_distillation  # noqa: E402
 from kd_methods.visualize.columns import parse_beside  # noqa: E402
@@ -41,7 +42,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         epilog=__doc__.split('\n\n', 1)[1],
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('config', help='distillation or plain config (or mmseg::..., mmdet::...)')
+    add_config(parser)
     parser.add_argument('checkpoint', help='full or student-only checkpoint')
     images = parser.add_mutually_exclusive_group()
     images.add_argument(

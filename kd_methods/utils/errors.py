@@ -3,18 +3,8 @@
 import os
 import os.path as osp
 import traceback
-from concurrent.futures import BrokenExecutor
 
 from kd_methods.utils.paths import REPO_ROOT
-
-# Whose mistakes are reported in one line: errors that this project raises on purpose.
-USER_ERRORS = (ValueError, KeyError, TypeError, FileNotFoundError, FloatingPointError, BrokenExecutor)
-
-
-def error_sentence(error: Exception) -> str:
-    """The text of an error for a terminal."""
-    # str(KeyError) would put the sentence in quotes
-    return f'{error.args[0] if len(error.args) == 1 else error}\n(KD_DEBUG=1 shows where this was raised)'
 
 
 def is_own_error(error: BaseException) -> bool:

@@ -4,6 +4,7 @@ one."""
 from __future__ import annotations
 
 import copy
+import gc
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 import kd_methods  # noqa: F401
 from kd_methods.engine.launch import fit_to_device
@@ -56,12 +58,18 @@ def train(
     runner = Runner.from_cfg(cfg)
     for hook in hooks:
         runner.register_hook(hook)
-    if stop is None:
+    if stop is not None:
+        runner.register_hook(_Interrupt(stop))
+    try:
         runner.train()
-        return runner
-    runner.register_hook(_Interrupt(stop))
-    with pytest.raises(_Interrupted):
-        runner.train()
+    except _Interrupted:
+        assert stop is not None
+    else:
+        assert stop is None
+    # Where the garbage collection ends the workers, it waits for each of them for five seconds.
+    for item in gc.get_objects():
+        if isinstance(item, _MultiProcessingDataLoaderIter):
+            item._shutdown_workers()
     return runner
 
 
@@ -98,14 +106,6 @@ def compare_with_resumed(cfg: Config, folder: Path, stop: int) -> list[str]:
         for part in parts
         for d in differences(last['whole'].get(part, {}), last['parts'].get(part, {}))
     ]
-
-
-@pytest.fixture(autouse=True, scope='module')
-def plain_formatting():
-    """mmengine formats the config's text for each checkpoint: most of a tiny run's time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, True))
-        yield
 
 
 @pytest.fixture(scope='module')

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from toys import load_tool
 
-from kd_methods.engine.cli import run_tool
+from entry import run_tool
 from kd_methods.scenes.maker import DIFFICULTY, look_of, make_scene, scene_at
 from kd_methods.scenes.sources import load_sources, split_digits
 from kd_methods.scenes.writer import RECORD, write_scenes

@@ -16,8 +16,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this checkout, installed or not
 
+from entry import add_config, read_config, run_tool  # noqa: E402
+
 import kd_methods  # noqa: E402, F401  before any config is read
-from kd_methods.engine.cli import add_cfg_options, read_config, run_tool  # noqa: E402
 from kd_methods.visualize.browse import browse  # noqa: E402
 
 
@@ -26,7 +27,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument('config', help='distillation or plain config (or mmseg::..., mmdet::...)')
+    add_config(parser)
     parser.add_argument(
         '--split', choices=('train', 'val', 'test'), default='train', help='which dataloader (default: train)'
     )
@@ -40,8 +41,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--out', metavar='FILE.png', help='the picture (default: work_dirs/CONFIG/browse_SPLIT.png)'
     )
-    add_cfg_options(parser)
-    parser.set_defaults(work_dir=None, launcher='none', local_rank=0)
     return parser.parse_args(argv)
 
 
