@@ -3,14 +3,15 @@
 import math
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger, print_log
 from mmengine.registry import METRICS
-from prettytable import PrettyTable
 from torch import Tensor
+
+from kd_methods.utils.checks import check_choices
+from kd_methods.utils.report import table
 
 
 def band_width(size: Sequence[int], dilation_ratio: float = 0.02) -> int:
@@ -50,8 +51,7 @@ def near_other_label(label: Tensor, known: Tensor, num_labels: int, width: int) 
     dtype = next(t for t in (torch.uint8, torch.int16, torch.int32) if num_labels <= torch.iinfo(t).max)
     code = label.to(dtype)
     near = torch.zeros_like(known)
-    # 0 is below all labels and stands for what is not known, so the maximum of the mirrored codes finds the
-    # smallest.
+    # 0, below all labels, stands for unknown pixels; mirrored codes turn the smallest label into the maximum
     for rising in (code + 1, num_labels - code):
         rising = rising.masked_fill(~known, 0)
         near |= _window_max(rising, width) > rising
@@ -88,22 +88,19 @@ def boundary_counts(
     width = min(width, max(label.shape))  # more changes nothing, and the padding would fill the memory
     trimap = near_other_label(label, known, num_classes + 1, width)
     of_pred = near_other_label(pred, known, num_classes + 1, width)
+    # the frame of the image, a contour of every mask that touches it
     frame = torch.ones_like(known)
     height, breadth = label.shape
     frame[width : max(width, height - width), width : max(width, breadth - width)] = False
     frame &= known
     hit = pred == label
 
-    def triple(in_pred: Tensor, in_label: Tensor) -> Tensor:
-        return torch.stack(
-            [
-                _per_class(label, hit & in_pred & in_label, num_classes),
-                _per_class(pred, in_pred, num_classes),
-                _per_class(label, in_label, num_classes),
-            ]
-        )
-
-    return torch.stack([triple(of_pred | frame, trimap | frame), triple(trimap, trimap)])
+    # boundary IoU: each mask's own band; trimap: the band of the label for both
+    counts = []
+    for in_pred, in_label in ((of_pred | frame, trimap | frame), (trimap, trimap)):
+        masks = (label, hit & in_pred & in_label), (pred, in_pred), (label, in_label)
+        counts.append(torch.stack([_per_class(of, mask, num_classes) for of, mask in masks]))
+    return torch.stack(counts)
 
 
 def _window_max(x: Tensor, width: int) -> Tensor:
@@ -146,9 +143,9 @@ class BoundaryIoUMetric(BaseMetric):
     class, over the pixels within ``d`` of a border between two classes of the ground truth, on both sides.
     What is predicted elsewhere has no influence on it.
 
-    Of the reference implementation: the chessboard distance (its 3 x 3 erosion, ``d`` times), ``d`` as 0.02
-        of the image
-    diagonal, rounded, at least 1, and that a mask which touches the frame of the image has a contour there.
+    From the reference implementation: the chessboard distance (its 3 x 3 erosion, ``d`` times), ``d`` as 0.02
+    of the image diagonal, rounded, at least 1, and that a mask which touches the frame of the image has a
+    contour there.
 
     Our choices:
 
@@ -195,23 +192,23 @@ class BoundaryIoUMetric(BaseMetric):
         collect_device: str = 'cpu',
         prefix: str | None = None,
     ) -> None:
-        if width is not None:
-            _check_number('width', width, int, 'an integer (pixels) or None')
-            if width < 1:
-                raise ValueError(f'BoundaryIoUMetric.width must be at least 1 pixel. Got: {width}')
-        _check_number('dilation_ratio', dilation_ratio, (int, float), 'a number')
+        for name, value, kinds, possible in (
+            ('width', width, (int, type(None)), 'an integer (pixels) or None'),
+            ('dilation_ratio', dilation_ratio, (int, float), 'a number'),
+            ('ignore_index', ignore_index, int, 'an integer'),
+            ('nan_to_num', nan_to_num, (int, float, type(None)), 'a number or None'),
+        ):
+            if isinstance(value, bool) or not isinstance(value, kinds):
+                got = f'{type(value).__name__} {value!r}'
+                raise TypeError(f'BoundaryIoUMetric.{name} must be {possible}. Got: {got}')
+        if width is not None and width < 1:
+            raise ValueError(f'BoundaryIoUMetric.width must be at least 1 pixel. Got: {width}')
         if not 0 < dilation_ratio <= 1:
             raise ValueError(
                 'BoundaryIoUMetric.dilation_ratio is a share of the image diagonal and must be in (0, 1]. '
                 f'Got: {dilation_ratio}; for a number of pixels use `width`'
             )
-        _check_number('ignore_index', ignore_index, int, 'an integer')
-        if nan_to_num is not None:
-            _check_number('nan_to_num', nan_to_num, (int, float), 'a number or None')
-        if collect_device not in ('cpu', 'gpu'):
-            raise ValueError(
-                f"BoundaryIoUMetric.collect_device must be 'cpu' or 'gpu'. Got: {collect_device!r}"
-            )
+        check_choices('BoundaryIoUMetric', dict(collect_device=('cpu', 'gpu')), collect_device=collect_device)
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.width = width
         self.dilation_ratio = dilation_ratio
@@ -229,9 +226,11 @@ class BoundaryIoUMetric(BaseMetric):
         for sample in data_samples:
             pred, label = (_label_map(sample, key) for key in ('pred_sem_seg', 'gt_sem_seg'))
             if pred.shape != label.shape:
+                sizes = (
+                    f'pred_sem_seg {tuple(pred.shape)}, gt_sem_seg {tuple(label.shape)} in {_name(sample)}'
+                )
                 raise ValueError(
-                    'BoundaryIoUMetric: prediction and label must have one size. Got: pred_sem_seg '
-                    f'{tuple(pred.shape)}, gt_sem_seg {tuple(label.shape)} in {_name(sample)}; no transform '
+                    f'BoundaryIoUMetric: prediction and label must have one size. Got: {sizes}; no transform '
                     'that changes the size may follow LoadAnnotations in the test pipeline'
                 )
             width = self.width or band_width(label.shape, self.dilation_ratio)
@@ -253,47 +252,33 @@ class BoundaryIoUMetric(BaseMetric):
         iou = hit / (pred + label - hit)  # nan where a class does not occur
         if self.nan_to_num is not None:
             iou = iou.nan_to_num(nan=self.nan_to_num)
-        table = PrettyTable()
-        table.add_column('Class', list(classes))
-        for name, values in zip(('Boundary IoU', 'Trimap IoU'), iou):
-            table.add_column(name, np.round(values.numpy() * 100, 2))
+        rows = [(name, f'{a:.2f}', f'{b:.2f}') for name, (a, b) in zip(classes, (100 * iou).T.tolist())]
         logger = MMLogger.get_current_instance()
         band = f'{self.width} px' if self.width else f'{100 * self.dilation_ratio:g} % of the image diagonal'
         print_log(f'per class results within {band} of the boundaries:', logger)
-        print_log('\n' + table.get_string(), logger)
-        return {
-            name: round(100 * mean, 2)
-            for name, mean in zip(('mBIoU', 'trimap_mIoU'), iou.nanmean(1).tolist())
-        }
+        header = ('Class', 'Boundary IoU', 'Trimap IoU')
+        print_log('\n' + table(rows, header, right=(1, 2), rule=True), logger)
+        boundary, trimap = (round(100 * mean, 2) for mean in iou.nanmean(1).tolist())
+        return dict(mBIoU=boundary, trimap_mIoU=trimap)
 
     def _classes(self) -> Sequence[str]:
         classes = (self.dataset_meta or {}).get('classes')
         if not classes:
-            raise ValueError(
-                'BoundaryIoUMetric: the data set names no classes; set metainfo=dict(classes=(...)) in its '
-                'config'
-            )
+            cure = 'set metainfo=dict(classes=(...)) in its config'
+            raise ValueError(f'BoundaryIoUMetric: the data set names no classes; {cure}')
         return classes
-
-
-def _check_number(name: str, value: object, kinds: type | tuple[type, ...], possible: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, kinds):
-        raise TypeError(f'BoundaryIoUMetric.{name} must be {possible}. Got: {type(value).__name__} {value!r}')
 
 
 def _label_map(sample: dict, key: str) -> Tensor:
     if sample.get(key) is None:
-        cure = (
-            "test without labels has no boundaries; add dict(type='LoadAnnotations') to the pipeline"
-            if key == 'gt_sem_seg'
-            else 'this metric is for semantic segmentation'
-        )
+        cure = 'this metric is for semantic segmentation'
+        if key == 'gt_sem_seg':
+            cure = "test without labels has no boundaries; add dict(type='LoadAnnotations') to the pipeline"
         raise ValueError(f'BoundaryIoUMetric: no {key} in {_name(sample)}: {cure}')
     data = sample[key]['data']
     if data.dim() not in (2, 3) or data.shape[:-2].numel() != 1:
-        raise ValueError(
-            f'BoundaryIoUMetric: {key} must be 1 x H x W. Got: {tuple(data.shape)} in {_name(sample)}'
-        )
+        got = f'{tuple(data.shape)} in {_name(sample)}'
+        raise ValueError(f'BoundaryIoUMetric: {key} must be 1 x H x W. Got: {got}')
     return data.reshape(data.shape[-2:])
 
 
