@@ -10,26 +10,23 @@ from torch import Tensor, nn
 from kd_methods.utils.options import check_choices
 
 OPTIONS = dict(at=('features', 'logits'), fusion=('sum', 'concat'))
-#: Arguments that the whole takes from the head on RGB.
-SHARED = (
-    'num_classes',
-    'out_channels',
+#: Arguments that both heads get, and those that the whole takes from the head on RGB.
+BOTH = ('num_classes', 'out_channels', 'align_corners')
+OF_RGB = (
+    *BOTH,
     'threshold',
     'channels',
     'dropout_ratio',
     'norm_cfg',
-    'align_corners',
     'ignore_index',
     'sampler',
     'loss_decode',
-    'init_cfg',
 )
 
 
 @MODELS.register_module()
 class LateFusionHead(BaseDecodeHead):
-    """Two decode heads, one on the stages of RGB and one on those of X, combined right before or behind the
-    classifier.
+    """Two decode heads, on the stages of RGB and of X, combined right before or behind the classifier.
 
     For a segmentor whose backbone is ``DuplexEncoder(fusion=None)``. With ``at='features'`` the maps before
     the two heads' classifiers are fused, and one classifier (this head's ``conv_seg``) follows; with
@@ -40,8 +37,8 @@ class LateFusionHead(BaseDecodeHead):
         x (dict, optional): Config of the head on X. Defaults to None: the one of ``rgb``.
         at (str): ``'features'`` or ``'logits'``. Defaults to 'features'.
         fusion (str): Of the features: ``'sum'``, or ``'concat'`` and a 1 x 1 convolution. Defaults to 'sum'.
-        **kwargs: Those of ``BaseDecodeHead``, by default the ones of ``rgb``. ``num_classes``,
-            ``out_channels`` and ``align_corners`` go to both heads.
+        **kwargs: Arguments of ``BaseDecodeHead``, by default as in ``rgb``. ``num_classes``, ``out_channels``
+            and ``align_corners`` go to both heads.
 
     Raises:
         ValueError: The two heads do not fit together.
@@ -52,15 +49,9 @@ class LateFusionHead(BaseDecodeHead):
     ) -> None:
         check_choices('LateFusionHead', OPTIONS, at=at, fusion=fusion)
         heads = [copy.deepcopy(cfg) for cfg in (rgb, rgb if x is None else x)]
-        given = {**{name: rgb[name] for name in SHARED if name in rgb}, **kwargs}
+        given = {**{name: rgb[name] for name in (*OF_RGB, 'init_cfg') if name in rgb}, **kwargs}
         for head in heads:
-            head.update(
-                {
-                    name: given[name]
-                    for name in ('num_classes', 'out_channels', 'align_corners')
-                    if name in given
-                }
-            )
+            head.update({name: given[name] for name in BOTH if name in given})
         super().__init__(**{**given, 'in_channels': given['channels'], 'in_index': 0})
         self.rgb, self.x = (MODELS.build(head) for head in heads)
         channels = [head.channels for head in (self.rgb, self.x)]
@@ -80,6 +71,7 @@ class LateFusionHead(BaseDecodeHead):
             head.dropout, head.conv_seg = None, nn.Identity()
 
     def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        """Logits from the stages of RGB, followed by as many of X."""
         half, odd = divmod(len(inputs), 2)
         if odd:
             raise ValueError(
