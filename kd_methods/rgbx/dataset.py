@@ -75,10 +75,10 @@ class RGBXDataset:
                 missing.append(info[PREFIX])
         if missing:
             files = first_few(list(map(repr, missing)), 2)
+            suffixes = f'{self.x_suffix!r} (x_suffix) for {self.img_suffix!r}'
             raise FileNotFoundError(
-                f'{name}: {len(missing)} of {len(data_list)} images have no X: no file {files}. Expected below '
-                f'data_prefix.{PREFIX}: the name of the image with {self.x_suffix!r} (x_suffix) for '
-                f'{self.img_suffix!r}.'
+                f'{name}: {len(missing)} of {len(data_list)} images have no X: no file {files}. Expected '
+                f'below data_prefix.{PREFIX}: the name of the image with {suffixes}.'
             )
         return data_list
 

@@ -23,23 +23,16 @@ from kd_methods.visualize.browse import browse  # noqa: E402
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config', help='distillation or plain config (or mmseg::..., mmdet::...)')
-    parser.add_argument(
-        '--split', choices=('train', 'val', 'test'), default='train', help='which dataloader (default: train)'
-    )
-    parser.add_argument(
-        '--count', type=int, default=12, help='samples, drawn from the data set (default: 12)'
-    )
-    parser.add_argument('--columns', type=int, default=4, help='samples beside one another (default: 4)')
-    parser.add_argument(
-        '--seed', type=int, default=0, help='seed of the choice and of the augmentation (default: 0)'
-    )
-    parser.add_argument(
-        '--out', metavar='FILE.png', help='the picture (default: work_dirs/CONFIG/browse_SPLIT.png)'
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    add = parser.add_argument
+    add('config', help='distillation or plain config (or mmseg::..., mmdet::...)')
+    splits = ('train', 'val', 'test')
+    add('--split', choices=splits, default='train', help='which dataloader (default: train)')
+    add('--count', type=int, default=12, help='samples, drawn from the data set (default: 12)')
+    add('--columns', type=int, default=4, help='samples in a line (default: 4)')
+    add('--seed', type=int, default=0, help='seed of the choice and of the augmentation (default: 0)')
+    add('--out', metavar='FILE.png', help='the picture (default: work_dirs/CONFIG/browse_SPLIT.png)')
     add_cfg_options(parser)
     parser.set_defaults(work_dir=None, launcher='none', local_rank=0)
     return parser.parse_args(argv)
