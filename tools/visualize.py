@@ -29,7 +29,6 @@ import kd_methods  # noqa: E402, F401  before any config is read
 from kd_methods.engine.cli import add_run_arguments, read_config, run_tool  # noqa: E402
 from kd_methods.engine.launch import fit_to_device  # noqa: E402
 from kd_methods.networks.config import is_distillation  # noqa: E402
-from kd_methods.visualize.columns import parse_beside  # noqa: E402
 from kd_methods.visualize.run import KINDS, Options, visualize  # noqa: E402
 
 
@@ -92,7 +91,15 @@ def main(argv: list[str] | None = None) -> list[Path]:
         cfg.model.teacher_ckpt_trusted = args.trusted
     own = args.name or ('student' if distilling else 'network')
     checkpoints = {own: ('CKPT', args.checkpoint)}
-    for name, path in parse_beside(args.beside, ['teacher', own] if distilling else [own]).items():
+    for entry in args.beside:
+        name, _, path = entry.partition('=')
+        if not name or not path:
+            raise ValueError(
+                f'--beside {entry}: expected NAME=CKPT, a heading and a checkpoint of the same '
+                'architecture, such as alone=work_dirs/alone/best.pth'
+            )
+        if name in (there := ['teacher'] * distilling + list(checkpoints)):
+            raise ValueError(f'--beside {entry}: there is a column {name!r} already, of {there}')
         checkpoints[name] = (f'--beside {name}', path)
     pixels = [tuple(pixel) for pixel in args.pixel]
     options = Options(args.what, args.taps, pixels, args.click, args.tau, args.score)

@@ -4,7 +4,6 @@ import copy
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,33 +19,11 @@ from kd_methods.utils.errors import is_own_error
 from kd_methods.visualize import draw
 from kd_methods.visualize.draw import Sheet
 from kd_methods.visualize.maps import Panel, Row
-from kd_methods.visualize.predictions import IGNORED, Box, Classes, present, true_boxes, true_labels
+from kd_methods.visualize.predictions import IGNORED, Classes, present, true_boxes, true_labels
 
 #: Part of the values of X that the colours tell apart; larger ones are outliers.
 QUANTILE = 0.99
 TITLE = 30  # characters of a file's name that have room above a panel
-MOST_PIXELS = 2**16  # of a picture's side, as far as it can be drawn
-
-
-@dataclass
-class DrawnSample:
-    """What is drawn of a sample.
-
-    Attributes:
-        title (str): Name of its file.
-        rgb (np.ndarray): The image as the network's preprocessor gets it, height x width x 3, uint8.
-        x (np.ndarray): X of it, channels x height x width, float32; NaN where it was not measured.
-        labels (np.ndarray | None): Label map.
-        boxes (list[Box]): Objects, in pixels of the image.
-        cover (tuple[float, float]): Height and width that the label map covers, in pixels of the image.
-    """
-
-    title: str
-    rgb: np.ndarray
-    x: np.ndarray
-    labels: np.ndarray | None
-    boxes: list[Box]
-    cover: tuple[float, float]
 
 
 def browse(
@@ -68,14 +45,7 @@ def browse(
     """
     if out.suffix.lower() != '.png' or out.is_dir():
         raise ValueError(f'--out {out}: expected the name of a PNG file, such as sheet.png')
-    figure = draw.draw(contact_sheet(cfg, split, count, columns, seed))
-    width, height = (round(side * draw.DPI) for side in figure.get_size_inches())
-    if max(width, height) >= MOST_PIXELS:
-        raise ValueError(
-            f'--count {count} --columns {columns}: the picture would be {width} x {height} pixels, a side '
-            f'may have {MOST_PIXELS - 1}. Take fewer samples, or other columns'
-        )
-    return draw.save(figure, out)
+    return draw.save(draw.draw(contact_sheet(cfg, split, count, columns, seed)), out)
 
 
 def contact_sheet(
@@ -105,18 +75,20 @@ def contact_sheet(
     if count > len(dataset):
         raise ValueError(f'--count {count}: the {split} data set ({name}) has {len(dataset)} samples')
     chosen = np.random.default_rng(seed).choice(len(dataset), count, replace=False)
-    steps = entries[0].steps
-    samples = [_read(dataset, i, key, steps, [seed, n]) for n, i in enumerate(sorted(chosen.tolist()))]
+    classes = Classes(getattr(dataset, 'metainfo', None) or {})
+    samples = []
+    for number, index in enumerate(sorted(chosen.tolist())):
+        sample, inputs = _read(dataset, index, key, [seed, number])
+        samples.append(_drawn(inputs, sample, entries[0].steps, classes, f'sample {index}'))
     heading = (
         f'{Path(cfg.filename).stem if cfg.filename else "config"}: {count} of {len(dataset)} {split} '
         f'samples ({name}), as the pipeline gives them, seed {seed}'
     )
-    classes = Classes(getattr(dataset, 'metainfo', None) or {})
     return _sheet(heading, samples, classes, min(columns, count))
 
 
-def _read(dataset: Any, index: int, key: str, steps: Sequence[Mapping], seed: Sequence[int]) -> DrawnSample:
-    """One sample, with its own random augmentation."""
+def _read(dataset: Any, index: int, key: str, seed: Sequence[int]) -> tuple[BaseDataElement, torch.Tensor]:
+    """One sample and its inputs, with its own random augmentation."""
     drawn = int(np.random.SeedSequence(seed).generate_state(1)[0])
     random.seed(drawn)
     np.random.seed(drawn)
@@ -125,25 +97,33 @@ def _read(dataset: Any, index: int, key: str, steps: Sequence[Mapping], seed: Se
     path = f' ({info["img_path"]})' if 'img_path' in info else ''
     with _named(f'{key}.dataset: sample {index} cannot be read{path}'):
         data = dataset[index]
-    inputs, sample = data['inputs'], data['data_samples']
+    inputs = data['inputs']
     if not isinstance(inputs, torch.Tensor) or inputs.dim() != 3 or len(inputs) == 2:
         found = tuple(inputs.shape) if isinstance(inputs, torch.Tensor) else type(inputs).__name__
         raise ValueError(
             f'{key}.dataset: the pipeline gives inputs of {found}, expected an image of channels x height x '
             'width, with 1 channel, 3 or, with X, more. Only such are drawn'
         )
-    image, x = inputs[:3].float().numpy(), inputs[3:].float().numpy()
-    name = Path(sample.metainfo.get('img_path') or f'sample {index}').stem
-    title = name if len(name) <= TITLE else f'{name[: TITLE - 1]}…'
+    return data['data_samples'], inputs.float()
+
+
+def _drawn(
+    inputs: torch.Tensor, sample: BaseDataElement, steps: Sequence[Mapping], classes: Classes, name: str
+) -> tuple[Panel, Panel | None, np.ndarray]:
+    """What is drawn of a sample: image with objects, label map, and X (channels x H x W, NaN in holes)."""
+    image = inputs[:3].numpy()
+    stem = Path(sample.metainfo.get('img_path') or name).stem
+    title = stem if len(stem) <= TITLE else f'{stem[: TITLE - 1]}…'
     across, down = _resized_before_truth(sample, steps)
-    labels, factor = true_labels(sample), (1 / across, 1 / down)
+    factor = (1 / across, 1 / down)
     boxes = [box for ignored in (False, True) for box in true_boxes(sample, factor, ignored) or []]
     for box in boxes:
         if box.mask is not None:  # of a file's size, it may lack what a Pad has added
             size = (round(image.shape[1] / down), round(image.shape[2] / across))
             box.mask = np.pad(box.mask, [(0, max(0, whole - n)) for whole, n in zip(size, box.mask.shape)])
-    cover = (0.0, 0.0) if labels is None else (labels.shape[0] * down, labels.shape[1] * across)
-    return DrawnSample(title, _rgb(image, steps), x, labels, boxes, cover)
+    labels = true_labels(sample)
+    painted = None if labels is None else _label_panel(labels, (down, across), classes)
+    return Panel(_rgb(image, steps), image.shape[1:], title, boxes), painted, inputs[3:].numpy()
 
 
 def _rgb(image: np.ndarray, steps: Sequence[Mapping]) -> np.ndarray:
@@ -170,43 +150,41 @@ def _resized_before_truth(sample: BaseDataElement, steps: Sequence[Mapping]) -> 
     return float(across), float(down)
 
 
-def _sheet(heading: str, samples: Sequence[DrawnSample], classes: Classes, columns: int) -> Sheet:
-    channels = range(min(len(s.x) for s in samples))
-    scales = [_scale([s.x[i] for s in samples]) for i in channels]
-    objects, labelled = any(s.boxes for s in samples), [s for s in samples if s.labels is not None]
+def _sheet(heading: str, samples: Sequence[tuple], classes: Classes, columns: int) -> Sheet:
+    """Lines of samples, each with its rows: images, labels, X."""
+    images, labels, xs = zip(*samples)
+    channels = range(min(map(len, xs)))
+    scales = [_scale([x[i] for x in xs]) for i in channels]
     rows: list[Row] = []
     for start in range(0, len(samples), columns):
-        group = samples[start : start + columns]
-        images = [Panel(s.rgb, s.rgb.shape[:2], s.title, s.boxes) for s in group]
-        rows.append(Row('image, objects' if objects else 'image', images))
-        if labelled:
-            rows.append(Row('labels', [_label_panel(s, classes) for s in group]))
+        line = slice(start, start + columns)
+        rows.append(Row('image, objects' if any(p.boxes for p in images) else 'image', list(images[line])))
+        if any(labels):
+            rows.append(Row('labels', list(labels[line])))
         if len(channels) == 3:  # normals, HHA
-            rows.append(Row('X', [Panel(_colours(s.x, scales), s.rgb.shape[:2]) for s in group]))
+            rows.append(Row('X', [Panel(_colours(x, scales), x.shape[1:]) for x in xs[line]]))
             continue
         for i in channels:
             label = 'X' if len(channels) == 1 else f'X, channel {i}'
-            rows.append(Row(label, [Panel(s.x[i], s.rgb.shape[:2]) for s in group], scales[i]))
+            rows.append(Row(label, [Panel(x[i], x.shape[1:]) for x in xs[line]], scales[i]))
     for row in rows:
         row.panels += [None] * (columns - len(row.panels))
-    legend = {label for s in labelled for label in present(s.labels)}
-    legend |= {box.label for s in samples for box in s.boxes}
-    legend |= {IGNORED} if any((s.labels == IGNORED).any() for s in labelled) else set()
-    size = tuple(max(s.rgb.shape[i] for s in samples) for i in (0, 1))
-    bar = 'X (grey: not measured)' if scales and len(scales) != 3 else ''
+    legend = {label for panel in labels if panel is not None for label in panel.labels}
+    legend |= {box.label for panel in images for box in panel.boxes}
+    size = tuple(max(panel.cover[i] for panel in images) for i in (0, 1))
+    bar = 'X (grey: not measured)' if len(channels) not in (0, 3) else ''
     explained = dict(bar=bar, legend=sorted(legend), classes=classes)
     return Sheet(heading, [''] * columns, rows, size, 'viridis', **explained)
 
 
-def _label_panel(sample: DrawnSample, classes: Classes) -> Panel | None:
+def _label_panel(labels: np.ndarray, factor: tuple[float, float], classes: Classes) -> Panel:
     """A painted label map; ignored pixels are hatched, unlike the page and every class."""
-    if sample.labels is None:
-        return None
-    colours, (height, width) = classes.paint(sample.labels), sample.labels.shape
+    colours, (height, width) = classes.paint(labels), labels.shape
     stripes = np.add.outer(np.arange(height), np.arange(width)) // max(2, min(height, width) // 24) % 2
-    ignored = sample.labels == IGNORED
+    ignored = labels == IGNORED
     colours[ignored] = np.where(stripes, 235, 165)[ignored][:, None]
-    return Panel(colours, sample.cover, labels=present(sample.labels))
+    cover = (height * factor[0], width * factor[1])
+    return Panel(colours, cover, labels=present(labels) + [IGNORED] * bool(ignored.any()))
 
 
 def _scale(maps: Sequence[np.ndarray]) -> tuple[float, float]:

@@ -28,30 +28,6 @@ from kd_methods.visualize.tap_pairs import Place, backbone_places, distiller_pla
 DRY_RUN_SIZE = (128, 128)
 
 
-def parse_beside(given: Sequence[str], taken: Sequence[str] = ()) -> dict[str, str]:
-    """Read ``NAME=CKPT`` of ``--beside``.
-
-    Args:
-        given (Sequence[str]): The arguments.
-        taken (Sequence[str]): Headings that other columns have. Defaults to none.
-
-    Raises:
-        ValueError: One has no name or no file, or a name comes twice.
-    """
-    found: dict[str, str] = {}
-    for entry in given:
-        name, _, path = entry.partition('=')
-        if not name or not path:
-            raise ValueError(
-                f'--beside {entry}: expected NAME=CKPT, a heading and a checkpoint of the same '
-                'architecture, such as alone=work_dirs/alone/best.pth'
-            )
-        if name in (there := [*taken, *found]):
-            raise ValueError(f'--beside {entry}: there is a column {name!r} already, of {there}')
-        found[name] = path
-    return found
-
-
 def read_students(
     checkpoints: Mapping[str, tuple[str, str]], trusted: bool = False
 ) -> dict[str, tuple[str, dict]]:
