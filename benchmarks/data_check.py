@@ -29,7 +29,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def write_pairs(folder: Path, pairs: int, size: tuple[int, int]) -> list[Sample]:
-    """Pairs as a camera and an annotator would give them, as far as a decoder is concerned."""
+    """Pairs of a photograph and a label map that cost a decoder as much as real ones."""
     from sklearn.datasets import load_sample_images
 
     photos = [Image.fromarray(photo).resize(size[::-1]) for photo in load_sample_images().images]

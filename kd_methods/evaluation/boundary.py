@@ -64,7 +64,7 @@ def boundary_counts(
     """Pixels per class that the IoUs of :class:`BoundaryIoUMetric` are made of.
 
     As in mmseg's IoUMetric, a label that is neither a class nor ``ignore_index`` is a known pixel of no
-    class, and what is predicted there is wrong.
+    class, where every prediction is wrong.
 
     Args:
         pred (Tensor): Predicted classes.
@@ -84,6 +84,7 @@ def boundary_counts(
         [[1, 0], [2, 0], [1, 1]]
     """
     known = label != ignore_index
+    # num_classes stands for all labels of no class
     pred, label = (x.long().masked_fill((x < 0) | (x >= num_classes), num_classes) for x in (pred, label))
     width = min(width, max(label.shape))  # more changes nothing, and the padding would fill the memory
     trimap = near_other_label(label, known, num_classes + 1, width)
@@ -109,11 +110,11 @@ def _window_max(x: Tensor, width: int) -> Tensor:
     Windows grow by doubling, so that wide ones cost little more than narrow ones.
     """
     size = 2 * width + 1
-    for dim in (0, 1):
+    for dim in (0, 1):  # the maximum over a square is that over its columns, then over its rows
         x = F.pad(x, (0, 0, width, width) if dim == 0 else (width, width))
         length = 1
         while length < size:
-            step = min(length, size - length)
+            step = min(length, size - length)  # x[i] is the maximum over `length` values from i on
             rest = x.shape[dim] - step
             x = torch.maximum(x.narrow(dim, 0, rest), x.narrow(dim, step, rest))
             length += step
@@ -121,13 +122,13 @@ def _window_max(x: Tensor, width: int) -> Tensor:
 
 
 def _per_class(label: Tensor, mask: Tensor, num_classes: int) -> Tensor:
-    """Number of pixels of each class in a mask."""
+    """Number of pixels of each class in a mask: H x W, H x W -> K."""
     return label.masked_fill(~mask, num_classes).flatten().bincount(minlength=num_classes + 1)[:num_classes]
 
 
 @METRICS.register_module()
 class BoundaryIoUMetric(BaseMetric):
-    r"""Boundary IoU and trimap mIoU of semantic segmentation, to stand beside mmseg's IoUMetric.
+    r"""Boundary IoU and trimap mIoU of semantic segmentation, in addition to mmseg's IoUMetric.
 
     mIoU hardly sees an outline that is off by some pixels, since most pixels of a class lie inside. These
     figures look at a band of ``d`` pixels along the outlines.
@@ -153,7 +154,7 @@ class BoundaryIoUMetric(BaseMetric):
       divided, then averaged over the classes that occur in ground truth or prediction: what mmseg does for
       mIoU. Classes that do not occur are left out.
     - The frame is no border of the trimap.
-    - Ignored pixels count nowhere, whatever is predicted there, and their edge is no contour: what is behind
+    - Ignored pixels count nowhere, for any prediction, and their edge is no contour: what is behind
       it is not known. Two classes with less than ``d`` ignored pixels between them do have a border; likewise
       the frame.
     - Both figures have one ``d``. The publications on trimaps draw a curve over it: use several metrics, each
@@ -177,7 +178,7 @@ class BoundaryIoUMetric(BaseMetric):
 
     Raises:
         TypeError: An argument is of the wrong type.
-        ValueError: An argument is out of range, or what is tested has no labels.
+        ValueError: An argument is out of range, or the tested images have no labels.
 
     Example:
         >>> val_evaluator = [dict(type='IoUMetric', iou_metrics=['mIoU']), dict(type='BoundaryIoUMetric')]

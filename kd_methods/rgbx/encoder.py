@@ -92,7 +92,7 @@ class DuplexEncoder(BaseModule):
                 f'DuplexEncoder: expected {self.input_channels} channels, R, G, B and {self.x_channels} of '
                 f'X. Got: {tuple(inputs.shape)}. Load X with LoadXFromFile and PackRGBXInputs'
             )
-        rgb, x = inputs[:, :3], inputs[:, 3:]
+        rgb, x = inputs[:, :3], inputs[:, 3:]  # N x 3 x H x W, N x (1 or stem channels) x H x W
         stages_x = tuple(self.x(x.expand(-1, self.stem_channels, -1, -1)))
         if self.fusion is None:
             return (*self.rgb(rgb), *stages_x)
@@ -111,7 +111,7 @@ class DuplexEncoder(BaseModule):
     def _fuse(self, i: int, rgb: Tensor, x: Tensor) -> Tensor:
         """Put a stage of X (a map) into one of RGB: a map, or tokens N x HW x C inside a transformer."""
         tokens = rgb.dim() == 3
-        if tokens:
+        if tokens:  # to N x C x H x W and, below, back
             rgb = rgb.transpose(1, 2).unflatten(2, x.shape[2:])
         fused = rgb + x if self.fusion == 'sum' else self.fuse[i](torch.cat([rgb, x], 1))
         return fused.flatten(2).transpose(1, 2) if tokens else fused

@@ -78,7 +78,7 @@ class LateFusionHead(BaseDecodeHead):
                 f'LateFusionHead: expected the stages of RGB and as many of X. Got: {len(inputs)} maps. Set '
                 'backbone.fusion=None of DuplexEncoder, and no neck'
             )
-        rgb, x = self.rgb(inputs[:half]), self.x(inputs[half:])
+        rgb, x = self.rgb(inputs[:half]), self.x(inputs[half:])  # logits, or the features before conv_seg
         if self.at == 'logits':
             return self.conv_seg((rgb + x) / 2)
         return self.cls_seg(rgb + x if self.fuse is None else self.fuse(torch.cat([rgb, x], 1)))

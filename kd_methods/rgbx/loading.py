@@ -138,7 +138,7 @@ class LoadXFromFile(BaseTransform):
 
     def _decode(self, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """X, H x W (x channels), and where it was measured, H x W; holes are 0 in both."""
-        values = raw.astype(np.float32)
+        values = raw.astype(np.float32)  # H x W x channels
         valid = np.isfinite(values).all(2)
         if self.invalid is not None:
             valid &= (values != self.invalid).any(2)
@@ -147,6 +147,7 @@ class LoadXFromFile(BaseTransform):
             valid &= (x > 0).all(2)
             with np.errstate(over='ignore'):
                 x = 1 / np.where(valid[..., None], x, 1)
+        # what overflows becomes a hole too
         finite = np.isfinite(x).all(2)
         x, valid = np.where(finite[..., None], x, 0), valid & finite
         if self.clip is not None:

@@ -30,7 +30,7 @@ def check_pipeline(steps: Sequence[Any], key: str) -> bool:
         ValueError: X is loaded twice or behind a transform that may have changed the image; a transform would
             move the image and not X, or turn normals without turning their vectors.
     """
-    flat = list(_flatten(steps))
+    flat = list(_flatten(steps))  # in the order in which they run
     places = [i for i, step in enumerate(flat) if isinstance(step, LoadXFromFile)]
     if not places:
         return False
