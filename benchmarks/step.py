@@ -13,7 +13,6 @@ heads' part falls with the size of the images.
 """
 
 import argparse
-import contextlib
 import copy
 import math
 import warnings
@@ -174,7 +173,7 @@ def compare_teachers(
 
     ours, theirs = models[OURS].teacher, models[THEIRS].teacher
     ways = {
-        'up to its last tap': lambda *data: ours.run(*data, contextlib.nullcontext()),
+        'up to its last tap': lambda *data: ours.run(*data, ours.recorder),
         "mode='loss'": torch.no_grad()(lambda *data: theirs(*data, mode='loss')),
     }
     return alternate(ways, repeats, 2, prepare)[0]

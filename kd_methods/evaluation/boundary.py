@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from mmengine.logging import MMLogger, print_log
 from mmengine.registry import METRICS
 from torch import Tensor
 
-from kd_methods.utils.checks import check_choices
+from kd_methods.utils.options import Count, checked
 from kd_methods.utils.report import table
 
 
@@ -177,39 +178,28 @@ class BoundaryIoUMetric(BaseMetric):
         prefix (str, optional): Put before the names, ``prefix/mBIoU``. Defaults to None.
 
     Raises:
-        TypeError: An argument is of the wrong type.
-        ValueError: An argument is out of range, or the tested images have no labels.
+        TypeError: ``ignore_index`` is no whole number.
+        ValueError: An argument is out of range or no number, or the tested images have no labels.
 
     Example:
         >>> val_evaluator = [dict(type='IoUMetric', iou_metrics=['mIoU']), dict(type='BoundaryIoUMetric')]
     """
 
+    @checked
     def __init__(
         self,
-        width: int | None = None,
+        width: Count | None = None,
         dilation_ratio: float = 0.02,
         ignore_index: int = 255,
         nan_to_num: float | None = None,
-        collect_device: str = 'cpu',
+        collect_device: Literal['cpu', 'gpu'] = 'cpu',
         prefix: str | None = None,
     ) -> None:
-        for name, value, kinds, possible in (
-            ('width', width, (int, type(None)), 'an integer (pixels) or None'),
-            ('dilation_ratio', dilation_ratio, (int, float), 'a number'),
-            ('ignore_index', ignore_index, int, 'an integer'),
-            ('nan_to_num', nan_to_num, (int, float, type(None)), 'a number or None'),
-        ):
-            if isinstance(value, bool) or not isinstance(value, kinds):
-                got = f'{type(value).__name__} {value!r}'
-                raise TypeError(f'BoundaryIoUMetric.{name} must be {possible}. Got: {got}')
-        if width is not None and width < 1:
-            raise ValueError(f'BoundaryIoUMetric.width must be at least 1 pixel. Got: {width}')
         if not 0 < dilation_ratio <= 1:
             raise ValueError(
-                'BoundaryIoUMetric.dilation_ratio is a share of the image diagonal and must be in (0, 1]. '
+                'BoundaryIoUMetric: dilation_ratio is a share of the image diagonal and must be in (0, 1]. '
                 f'Got: {dilation_ratio}; for a number of pixels use `width`'
             )
-        check_choices('BoundaryIoUMetric', dict(collect_device=('cpu', 'gpu')), collect_device=collect_device)
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.width = width
         self.dilation_ratio = dilation_ratio

@@ -2,15 +2,15 @@
 
 import copy
 from contextlib import ExitStack
+from typing import Literal
 
 import torch
 from mmengine.model import BaseModule, ModuleList
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
-from kd_methods.utils.options import check_choices
-
-OPTIONS = dict(fusion=('sum', 'concat', None), feed=('encoder', 'head'))
+from kd_methods.networks.probe import eval_mode
+from kd_methods.utils.options import checked
 
 
 @MODELS.register_module()
@@ -48,17 +48,17 @@ class DuplexEncoder(BaseModule):
         ValueError: The two backbones do not fit together, or the input has another number of channels.
     """
 
+    @checked
     def __init__(
         self,
         rgb: dict,
         x: dict | None = None,
         x_channels: int = 1,
-        fusion: str | None = 'sum',
-        feed: str = 'encoder',
+        fusion: Literal['sum', 'concat'] | None = 'sum',
+        feed: Literal['encoder', 'head'] = 'encoder',
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
-        check_choices('DuplexEncoder', OPTIONS, fusion=fusion, feed=feed)
         self.rgb = MODELS.build(copy.deepcopy(rgb))
         self.x = MODELS.build(copy.deepcopy(rgb if x is None else x))
         self.fusion, self.x_channels = fusion, x_channels
@@ -136,17 +136,13 @@ def _stage_modules(backbone: nn.Module, outputs: int) -> list[str]:
     return paths
 
 
-@torch.no_grad()
 def _output_shapes(backbone: nn.Module, channels: int) -> list[tuple[int, ...]]:
     """Shapes of a backbone's outputs on a small image; its batch statistics stay as they are."""
-    training = backbone.training
-    backbone.eval()
     try:
-        return [tuple(out.shape) for out in backbone(torch.zeros(1, channels, 64, 64))]
+        with eval_mode(backbone), torch.no_grad():
+            return [tuple(out.shape) for out in backbone(torch.zeros(1, channels, 64, 64))]
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
             f'DuplexEncoder: {type(backbone).__name__} does not take an image of {channels} x 64 x 64, on '
             f'which the shapes of its stages are found: {error}'
         ) from error
-    finally:
-        backbone.train(training)

@@ -1,15 +1,15 @@
 """Decode head over two branches, of RGB and of X."""
 
 import copy
+from typing import Literal
 
 import torch
 from mmengine.registry import MODELS
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
 
-from kd_methods.utils.options import check_choices
+from kd_methods.utils.options import checked
 
-OPTIONS = dict(at=('features', 'logits'), fusion=('sum', 'concat'))
 #: Arguments that both heads get, and those that the whole takes from the head on RGB.
 BOTH = ('num_classes', 'out_channels', 'align_corners')
 OF_RGB = (
@@ -44,10 +44,15 @@ class LateFusionHead(BaseDecodeHead):
         ValueError: The two heads do not fit together.
     """
 
+    @checked
     def __init__(
-        self, rgb: dict, x: dict | None = None, at: str = 'features', fusion: str = 'sum', **kwargs
+        self,
+        rgb: dict,
+        x: dict | None = None,
+        at: Literal['features', 'logits'] = 'features',
+        fusion: Literal['sum', 'concat'] = 'sum',
+        **kwargs,
     ) -> None:
-        check_choices('LateFusionHead', OPTIONS, at=at, fusion=fusion)
         heads = [copy.deepcopy(cfg) for cfg in (rgb, rgb if x is None else x)]
         given = {**{name: rgb[name] for name in (*OF_RGB, 'init_cfg') if name in rgb}, **kwargs}
         for head in heads:
