@@ -1,21 +1,20 @@
-"""Drawing sheets of panels as PNG files. Only this module knows matplotlib, and imports it when it draws."""
-
-from __future__ import annotations
+"""Drawing sheets of panels as PNG files; the only module that draws with matplotlib."""
 
 import textwrap
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
+import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
 
 from kd_methods.utils.files import atomic_path
 from kd_methods.visualize.maps import Panel, Row
 from kd_methods.visualize.predictions import IGNORED, Box, Classes
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 INK, FAINT = '#1f2937', '#6b7280'
 DPI = 130
@@ -56,8 +55,6 @@ class Sheet:
 
 def draw(sheet: Sheet) -> Figure:
     """Draw a sheet."""
-    from matplotlib.figure import Figure
-
     # all lengths in inches
     aspect = min(max(sheet.size[1] / sheet.size[0], 0.4), 2.5)
     width, height = SIDE * aspect**0.5, SIDE / aspect**0.5
@@ -104,10 +101,8 @@ def save(figure: Figure, path: Path) -> Path:
     return path
 
 
-def _draw_panel(ax: Axes, panel: Panel | None, row: Row, sheet: Sheet):
+def _draw_panel(ax: Axes, panel: Panel | None, row: Row, sheet: Sheet) -> Any:
     """Draw a panel; returns what a colour bar needs, of a map of values."""
-    import matplotlib
-
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
     if panel is None:
@@ -142,8 +137,6 @@ def _thinned(labels: np.ndarray) -> np.ndarray:
 
 def _draw_borders(ax: Axes, labels: np.ndarray, size: tuple[int, int]) -> None:
     """Draw where a label map changes, along the edges of its pixels."""
-    from matplotlib.collections import LineCollection
-
     labels = _thinned(labels)
     lines = [((x, y + 1), (x + 1, y + 1)) for y, x in np.argwhere(labels[1:] != labels[:-1])]
     lines += [((x + 1, y), (x + 1, y + 1)) for y, x in np.argwhere(labels[:, 1:] != labels[:, :-1])]
@@ -155,8 +148,6 @@ def _draw_borders(ax: Axes, labels: np.ndarray, size: tuple[int, int]) -> None:
 
 def _draw_box(ax: Axes, box: Box, panel: Panel, sheet: Sheet) -> None:
     """Draw an object: its mask, its box, and its class and score at the upper left."""
-    from matplotlib.patches import Rectangle
-
     height, width = sheet.size
     colour = np.array(sheet.classes.colour(box.label)) / 255
     x, y = 0.0, 0.0
@@ -191,7 +182,7 @@ def _draw_mask(ax: Axes, mask: np.ndarray, colour: np.ndarray, cover: tuple[floa
     return float(column) * across, float(row) * down
 
 
-def _draw_bar(ax: Axes, mappable, row: Row, label: str) -> None:
+def _draw_bar(ax: Axes, mappable: Any, row: Row, label: str) -> None:
     beyond = any((p.array > row.scale[1]).any() for p in row.panels if p is not None and p.array.ndim == 2)
     bar = ax.figure.colorbar(mappable, cax=ax, extend='max' if beyond else 'neither', extendfrac=0.04)
     bar.outline.set_visible(False)
@@ -201,8 +192,6 @@ def _draw_bar(ax: Axes, mappable, row: Row, label: str) -> None:
 
 
 def _draw_legend(fig: Figure, sheet: Sheet, names: list[str], in_line: int) -> None:
-    from matplotlib.patches import Patch
-
     patches = [Patch(facecolor=np.array(sheet.classes.colour(label)) / 255) for label in sheet.legend]
     if sheet.legend[-1] == IGNORED:
         patches[-1] = Patch(facecolor='#ebebeb', edgecolor='#a5a5a5', hatch='/' * 6, linewidth=0)

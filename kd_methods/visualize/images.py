@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import mmcv
 import numpy as np
+from mmengine import fileio
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DATASETS
@@ -135,9 +137,6 @@ def read_image(path: str, key: str) -> np.ndarray:
     Raises:
         ValueError: It cannot be read.
     """
-    import mmcv
-    from mmengine import fileio
-
     try:
         image = mmcv.imfrombytes(fileio.get(path), flag='color', channel_order='rgb')
     except Exception as error:  # of OpenCV, of a file backend
