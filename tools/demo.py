@@ -37,7 +37,7 @@ from kd_methods.engine.cli import run_tool  # noqa: E402
 from kd_methods.export.student_config import student_config  # noqa: E402
 from kd_methods.networks.config import is_distillation, load_config, resolve_model_cfg  # noqa: E402
 from kd_methods.scenes.writer import RECORD  # noqa: E402
-from kd_methods.utils.files import exclusive_folder, write_text  # noqa: E402
+from kd_methods.utils.files import exclusive_folder, write_file  # noqa: E402
 from kd_methods.utils.report import number, table  # noqa: E402
 
 QUICK_SCENES = dict(train=16, val=4, size=32)
@@ -235,11 +235,11 @@ class Demo:
             runs=runs,
             summary=results.summarize(runs),
         )
-        write_text(self.root / 'results.json', json.dumps(found, indent=2) + '\n')
+        write_file(json.dumps(found, indent=2) + '\n', self.root / 'results.json')
         say('drawing the pictures')
         self.draw(runs, seeds)
         tables = [rows for rows in (results.comparison(found), results.over_seeds(found)) if rows]
-        write_text(self.root / 'results.md', '\n\n'.join(map(results.as_markdown, tables)) + '\n')
+        write_file('\n\n'.join(map(results.as_markdown, tables)) + '\n', self.root / 'results.md')
         for head, *rows in tables:
             print('\n' + table(rows, head, right=range(1, len(head)), rule=True))
         print('\n--quick: these figures are of networks that have learnt nothing.' * self.args.quick + '\n')

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from kd_methods.utils.files import write_text
+from kd_methods.utils.files import write_file
 from kd_methods.utils.paths import REPO_ROOT
 
 MARKER = 'stage.json'
@@ -92,7 +92,7 @@ class Stage:
 
     def _mark(self, seconds: float, done: bool) -> None:
         marker = dict(key=self.key, done=done, seconds=round(seconds, 1))
-        write_text(self.folder / MARKER, json.dumps(marker, indent=2) + '\n')
+        write_file(json.dumps(marker, indent=2) + '\n', self.folder / MARKER)
 
 
 def run_process(title: str, command: list, env: Mapping[str, str], output: Path) -> None:
