@@ -3,11 +3,13 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 VENV ?= .venv
 PY := $(VENV)/bin/python
-# one thread a process: tiny networks, and two processes already fill two cores
-TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
+# one thread a process: tiny networks, and two processes already fill two cores. The tests start many
+# processes: compiled modules are kept even where the environment says otherwise.
+TEST_ENV := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE=
 # JOBS=0 runs the tests in this process (debugger, timings); a file's tests share its trained toy models
 JOBS ?= 2
-PYTEST := $(TEST_ENV) $(PY) -m pytest -q -n $(JOBS) --dist loadfile
+LINT := $(PY) -m ruff format --check -q . && $(PY) -m ruff check .
+PYTEST := $(TEST_ENV) $(PY) -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup demo seeds test test-full lint clean
 
@@ -24,14 +26,14 @@ seeds: setup  ## the demo's comparison over 3 seeds
 	$(PY) tools/demo.py --seeds 3
 
 lint: setup  ## style check
-	$(PY) -m ruff check .
+	$(LINT)
 
 test: setup  ## style check and the tests of continuous integration
-	$(PY) -m ruff check .
+	$(LINT)
 	$(PYTEST) tests -m "not slow" --durations=15
 
 test-full: setup  ## all tests, the long ones too
-	$(PY) -m ruff check .
+	$(LINT)
 	$(PYTEST) tests --durations=30
 
 clean:  ## remove caches and build products (not .venv, data or work_dirs)

@@ -29,7 +29,6 @@ INSTALL_REQUIRES = [
     'pillow>=10.0',
     'opencv-python-headless>=4.8,<4.13',
     'pycocotools>=2.0.8',
-    'prettytable>=3.9',
     'scipy>=1.13',
     'h5py>=3.11',
     'scikit-learn>=1.5',

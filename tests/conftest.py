@@ -5,7 +5,9 @@ Everything is written under pytest's temporary folder and trained once a session
 
 from __future__ import annotations
 
+import gc
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,11 +20,28 @@ from toys import SIZE, load_tool, tiny_distillation, tiny_model, tiny_run, write
 
 pytest_plugins = ['distill_fixtures', 'run_fixtures']
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a shell; some tests interrupt
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """Files that start processes come first: two workers then end at about the same time."""
+    first = ('test_demo', 'test_dist', 'test_ddp', 'test_configs', 'test_stages')
+    items.sort(key=lambda item: item.path.stem not in first and 'export' not in item.path.stem)
+
+
+@pytest.fixture(autouse=True, scope='session')
+def quick_tiny_runs():
+    """Without two things on which mmengine spends most of a tiny run's time."""
+    gc.freeze()  # every data set collects garbage, among all objects of all modules
+    with pytest.MonkeyPatch.context() as patch:  # every checkpoint has the config as formatted text
+        patch.setattr('yapf.yapflib.yapf_api.FormatCode', lambda text, **_: (text, True))
+        yield
 
 
 @pytest.fixture(autouse=True)
 def seeded():
-    """The same draws in every order of the tests: some gradients have a kink, and a draw that hits it fails."""
+    """The same draws in any order of the tests: a draw that hits the kink of a gradient fails."""
     torch.manual_seed(0)
 
 
@@ -62,12 +81,12 @@ def tools() -> SimpleNamespace:
     def start(name: str) -> Callable:
         main = load_tool(name).main
 
-        def run(argv: list[str]):
+        def run(argv: list):
             from mmseg.visualization import SegLocalVisualizer
 
             # mmengine keeps one visualizer for a process, with the folder of its first run
             SegLocalVisualizer._instance_dict.clear()
-            return main(argv)
+            return main([str(part) for part in argv])
 
         return run
 

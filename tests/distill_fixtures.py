@@ -100,7 +100,7 @@ def distiller_cfg():
 
 @pytest.fixture
 def distill(segmentor, distiller_cfg):
-    """`distill(**model keys)` -> a built FrozenTeacherDistill, teacher twice as wide, weights from one seed."""
+    """`distill(**model keys)` -> a built FrozenTeacherDistill, teacher twice as wide, one seed."""
 
     def make(student=None, teacher=None, distiller=None, **kwargs):
         torch.manual_seed(0)

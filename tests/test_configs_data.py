@@ -1,13 +1,15 @@
-"""The data sets that the shipped segmentation configs read, laid out as mmseg documents them."""
+"""The data sets that the shipped configs read, laid out as mmseg and mmdet document them."""
 
+import json
 from pathlib import Path
 
 import mmcv
 import mmseg.registry
 import numpy as np
 import pytest
-from config_zoo import datasets_of
+from config_zoo import datasets_of, load
 from mmengine.config import Config
+from mmengine.registry import DATASETS
 from toys import ROOT
 
 
@@ -84,3 +86,36 @@ def test_pipelines_run_on_the_layout_mmseg_documents(base, crop, tmp_path):
     assert all(h <= crop[0] and w <= crop[1] for h, w in train)
     # VOC is tested at each image's own size; Cityscapes' images are brought to 1024 rows, the others' to 512.
     assert val == [dict(cityscapes=(1024, 1365), voc12=(90, 120)).get(base.split('_')[0], (512, 683))]
+
+
+@pytest.mark.parametrize('name', ['retinanet_r50_8xb2-2x_coco', 'mask-rcnn_r50_8xb2-2x_coco'])
+def test_pipelines_run_on_the_layout_mmdet_documents(name, tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (90, 120, 3), dtype=np.uint8)
+    box = [10, 20, 30, 40]
+    polygon = [10, 20, 40, 20, 40, 60, 10, 60]
+    for split in ('train', 'val'):
+        assert mmcv.imwrite(image, str(tmp_path / f'{split}2017/a.jpg'))
+        annotation = dict(
+            id=1, image_id=7, category_id=18, iscrowd=0, bbox=box, area=1200, segmentation=[polygon]
+        )
+        path = tmp_path / f'annotations/instances_{split}2017.json'
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(
+            json.dumps(
+                dict(
+                    images=[dict(id=7, file_name='a.jpg', height=90, width=120)],
+                    annotations=[annotation],
+                    categories=[dict(id=18, name='dog')],
+                )
+            )
+        )
+    cfg = load(name)
+    for loader in (cfg.train_dataloader, cfg.val_dataloader):
+        loader.dataset.data_root = f'{tmp_path}/'
+        with DATASETS.switch_scope_and_registry('mmdet') as registry:
+            item = registry.build(loader.dataset)[0]
+        assert tuple(item['inputs'].shape) == (3, 800, 1067)  # 120 x 90, brought to 800 rows
+        truth = item['data_samples'].gt_instances
+        if loader is cfg.train_dataloader:
+            assert truth.bboxes.tensor[0, 1::2].tolist() == pytest.approx([20 * 800 / 90, 60 * 800 / 90])
+            assert ('masks' in truth) == name.startswith('mask')

@@ -15,6 +15,7 @@ from types import ModuleType, SimpleNamespace
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = 64
+sys.path.append(str(ROOT / 'tools'))  # for entry.py, which the tools import
 
 
 def load_tool(name: str) -> ModuleType:
@@ -230,9 +231,7 @@ def write_config(path: Path, cfg: dict) -> Path:
 
 
 def build_distillation(architecture: dict, distiller: dict, teacher: dict | None = None, **algorithm):
-    """A built FrozenTeacherDistill in training mode, `tiny_model(8)` or another teaching; weights from one
-    seed.
-    """
+    """A built FrozenTeacherDistill in training mode, taught by `tiny_model(8)` or another; one seed."""
     import torch
     from mmengine.registry import MODELS
 
@@ -269,9 +268,7 @@ def attention_pool_state(channels: int, out: int, side: int = 3, prefix: str = '
 
 
 def logit_scene(seed=0, n=2, size=6, classes=5, dtype=None, ignored=0.2):
-    """Logits of student (which want a gradient) and teacher, and a label with 255, -1 and `classes` in
-    places.
-    """
+    """Logits of student (with a gradient) and teacher, and a label with some 255, -1 and `classes`."""
     import torch
 
     g = torch.Generator().manual_seed(seed)
@@ -284,26 +281,11 @@ def logit_scene(seed=0, n=2, size=6, classes=5, dtype=None, ignored=0.2):
 
 
 def stock_report(work_dir: Path, images: list[Path], out: Path, package: str = 'mmseg') -> dict:
-    """What stock mmseg or mmdet, in a process without this project, makes of the student that a run has
-    written.
-    """
+    """What stock mmseg or mmdet, in a process without this project, makes of the student of a run."""
     environment = {k: v for k, v in os.environ.items() if k != 'PYTHONPATH'}
     script, listing = ROOT / f'tests/hooks/stock_{package}.py', json.dumps(sorted(map(str, images)))
-    done = subprocess.run(
-        [
-            sys.executable,
-            '-W',
-            'ignore',
-            script,
-            work_dir / 'student_config.py',
-            work_dir / 'best.pth',
-            listing,
-            out,
-        ],
-        capture_output=True,
-        text=True,
-        cwd=out,
-        env=environment,
-    )
+    files = [work_dir / 'student_config.py', work_dir / 'best.pth', listing, out]
+    command = [sys.executable, '-W', 'ignore', script, *files]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=out, env=environment)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

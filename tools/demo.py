@@ -6,11 +6,13 @@
 It writes the scenes, trains the three networks with tools/train.py and the shipped configs, tests them with
 tools/test.py, and leaves in work_dirs/demo: results.md, results.json, predictions.png, curves.png, and each
 run under seed_K/. Stopped (Ctrl-C), it goes on where it was when it is called again; a run whose config has
-changed since is repeated."""
+changed since is repeated.
+"""
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -18,27 +20,53 @@ import signal
 import sys
 import time
 import warnings
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, installed or not
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / 'tools')]  # this checkout, installed or not
+
+from entry import run_tool  # noqa: E402
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    what, more = __doc__.split('\n\n', 1)
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=what, epilog=more, formatter_class=raw)
+    parser.add_argument('--seeds', type=int, default=1, metavar='N', help='run seeds 0 to N-1 (%(default)s)')
+    parser.add_argument('--work-dir', type=Path, help='folder of all results (work_dirs/demo)')
+    parser.add_argument('--data', type=Path, help="folder of the scenes (the configs': data/scenes)")
+    quick = (
+        'a few steps on a few tiny scenes, which teach nothing, in work_dirs/demo-quick: tries the machinery'
+    )
+    parser.add_argument('--quick', action='store_true', help=quick)
+    threads = 'threads of a training (OMP_NUM_THREADS, else the cores, at most 8)'
+    parser.add_argument('--threads', type=int, help=threads)
+    args = parser.parse_args(argv)
+    if args.seeds < 1:
+        parser.error(f'--seeds: got {args.seeds}, expected 1 or more')
+    return args
+
+
+if __name__ == '__main__':
+    parse_args()  # --help, and mistakes of the command line, before torch is imported
 
 import torch  # noqa: E402
+from demo_parts import pictures, results  # noqa: E402
+from demo_parts.stages import Stage, StageError, clock, run_process, say  # noqa: E402
+from mmengine.config import Config  # noqa: E402
 
 import kd_methods  # noqa: E402, F401  before any config is read
 from kd_methods.check.networks import count_flops, parameter_count, plain_network  # noqa: E402
-from kd_methods.demo import pictures, quick, report, stages  # noqa: E402
-from kd_methods.demo.logs import TrainingLog, read_training  # noqa: E402
-from kd_methods.engine.cli import run_tool  # noqa: E402
 from kd_methods.export.student_config import student_config  # noqa: E402
-from kd_methods.networks.config import load_config
+from kd_methods.networks.config import is_distillation, load_config, resolve_model_cfg  # noqa: E402
 from kd_methods.scenes.writer import RECORD  # noqa: E402
-from kd_methods.utils.files import (
-    exclusive_folder,  # noqa: E402
-    write_file,  # noqa: E402
-)
-from kd_methods.utils.paths import REPO_ROOT
+from kd_methods.utils.files import exclusive_folder, write_file  # noqa: E402
+from kd_methods.utils.report import number, table  # noqa: E402
+
+QUICK_SCENES = dict(train=16, val=4, size=32)
+QUICK_ITERATIONS = 4
 
 
 class Arm(NamedTuple):
@@ -47,49 +75,44 @@ class Arm(NamedTuple):
     name: str
     title: str
     config: str
-    distilled: bool = False
 
 
+TEACHER = Arm('teacher', 'teacher', 'configs/baselines/pspnet_r18_scenes.py')
 ARMS = (
-    Arm('teacher', 'teacher', 'configs/baselines/pspnet_r18_scenes.py'),
+    TEACHER,
     Arm('alone', 'student alone', 'configs/baselines/pspnet_r18-w16_scenes.py'),
-    Arm(
-        'i2ckd',
-        'student with I2CKD',
-        'configs/i2ckd/i2ckd_pspnet_r18_pspnet_r18-w16_scenes.py',
-        distilled=True,
-    ),
+    Arm('i2ckd', 'student with I2CKD', 'configs/i2ckd/i2ckd_pspnet_r18_pspnet_r18-w16_scenes.py'),
 )
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__.split('\n\n', 1)[0],
-        epilog=__doc__.split('\n\n', 1)[1],
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument('--seeds', type=int, default=1, metavar='N', help='run seeds 0 to N-1 (%(default)s)')
-    parser.add_argument('--work-dir', type=Path, help='folder of all results (work_dirs/demo)')
-    parser.add_argument('--data', type=Path, help="folder of the scenes (the configs': data/scenes)")
-    parser.add_argument(
-        '--quick',
-        action='store_true',
-        help='a few steps on a few tiny scenes: tries the machinery, learns nothing; has its own folders '
-        '(work_dirs/demo-quick)',
-    )
-    parser.add_argument(
-        '--threads', type=int, help='threads of a training (OMP_NUM_THREADS, else the cores, at most 8)'
-    )
-    args = parser.parse_args(argv)
-    if args.seeds < 1:
-        parser.error(f'--seeds: got {args.seeds}, expected 1 or more')
-    return args
+def run_config(arm: Arm, options: dict[str, Any]) -> Config:
+    """An arm's config with a run's overrides; in a distillation config, both networks as full model dicts."""
+    cfg = load_config(arm.config, 'CONFIG')
+    cfg.merge_from_dict(options)
+    if is_distillation(cfg):
+        for key in ('architecture', 'teacher'):
+            cfg.model[key] = resolve_model_cfg(cfg.model[key], f'model.{key}')
+    return cfg
 
 
-def say(text: str) -> None:
-    """Print a line with the time of day, at once."""
-    print(f'{time.strftime("%H:%M:%S")}  {text}', flush=True)
+def quick_options(cfg: Config) -> dict[str, Any]:
+    """Overrides that turn a config's schedule and preprocessing into tiny ones."""
+    iterations, size = QUICK_ITERATIONS, QUICK_SCENES['size']
+    options: dict[str, Any] = {
+        'train_cfg.max_iters': iterations,
+        'train_cfg.val_interval': iterations // 2,
+        'default_hooks.logger.interval': 1,
+        'default_hooks.checkpoint.interval': iterations // 2,
+        'train_dataloader.batch_size': 4,
+    }
+    part = iterations / cfg.train_cfg.max_iters
+    for i, scheduler in enumerate(cfg.param_scheduler):
+        for key in ('begin', 'end', 'T_max', 'total_steps'):
+            if scheduler.get(key):
+                options[f'param_scheduler.{i}.{key}'] = max(1, round(scheduler[key] * part))
+    for network in ('architecture.', 'teacher.') if is_distillation(cfg) else ('',):
+        options[f'model.{network}data_preprocessor.size'] = (size, size)
+    return options
 
 
 class Demo:
@@ -97,259 +120,137 @@ class Demo:
 
     Args:
         args (Namespace): Of `parse_args`.
-        lock (int): File that the started processes keep open, so that no second demo works in the same
-            folder.
+        root (Path): Folder of all results.
     """
 
-    def __init__(self, args: argparse.Namespace, root: Path, lock: int) -> None:
-        self.args, self.root, self.lock = args, root, lock
-        self.data = self._data_folder()
+    def __init__(self, args: argparse.Namespace, root: Path) -> None:
+        self.args, self.root = args, root
+        own = root / 'scenes' if args.quick else ROOT / load_config(TEACHER.config).data_root
+        self.data = args.data.resolve() if args.data else own
         cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
         self.threads = args.threads or int(os.environ.get('OMP_NUM_THREADS') or min(cores, 8))
-        threads = str(self.threads)
-        self.env = {
-            **os.environ,
-            'OMP_NUM_THREADS': threads,
-            'MKL_NUM_THREADS': threads,
-            'PYTHONUNBUFFERED': '1',
-        }
-        self.total = args.seeds * len(ARMS)
+        threads = dict.fromkeys(('OMP_NUM_THREADS', 'MKL_NUM_THREADS'), str(self.threads))
+        self.env = {**os.environ, **threads}
+        what = f'{args.seeds * len(ARMS)} trainings with {self.threads} threads'
+        say(f'demo: {what}; results go to {_shown(root)}. Ctrl-C stops, the same command goes on.')
+        self.scenes = self.write_scenes()
 
-    def _data_folder(self) -> Path:
-        if self.args.data:
-            return self.args.data.resolve()
-        if self.args.quick:
-            return self.root / 'scenes'
-        return REPO_ROOT / load_config(ARMS[0].config).train_dataloader.dataset.data_root
+    def write_scenes(self) -> dict:
+        """Write the scenes unless they are there; returns what they were made from."""
+        say(f'scenes: {_shown(self.data)}')
+        sizes = [f'--{name}={value}' for name, value in QUICK_SCENES.items()] if self.args.quick else []
+        command = ['tools/data/make_scenes.py', '--out', self.data, *sizes]
+        run_process('write scenes', command, self.env, self.root / 'scenes.txt')
+        record = json.loads((self.data / RECORD).read_text())
+        say(f'scenes: {record["train"]} to train and {record["val"]} to validate')
+        return record
 
     def folder(self, arm: Arm, seed: int) -> Path:
         """Work dir of a run."""
         return self.root / f'seed_{seed}' / arm.name
 
-    def scenes(self) -> dict:
-        """Write the scenes, and say what was written."""
-        sizes = quick.SCENES if self.args.quick else {}
-        say(f'scenes: {_shown(self.data)}')
-        # a process of its own like all the rest: it is stopped quietly, and its silence is noticed
-        stages.run_process(
-            'write scenes',
-            [
-                'tools/data/make_scenes.py',
-                '--out',
-                self.data,
-                *(f'--{name}={value}' for name, value in sizes.items()),
-            ],
-            self.env,
-            self.root / 'scenes.txt',
-            say,
-            (self.lock,),
-        )
-        record = json.loads((self.data / RECORD).read_text())
-        say(f'scenes: {record["train"]} to train and {record["val"]} to validate')
-        return record
-
     def options(self, arm: Arm, seed: int) -> dict[str, Any]:
-        """Overrides of an arm's config: where things are, the seed, a finer log."""
-        options: dict[str, Any] = {'randomness.seed': seed, 'default_hooks.logger.interval': 10}
-        for split in ('train', 'val', 'test'):
-            options[f'{split}_dataloader.dataset.data_root'] = self.data
-        if arm.distilled:
-            options['model.teacher_ckpt'] = self.folder(ARMS[0], seed) / 'best.pth'
-        if self.args.quick:
-            options.update(quick.quick_options(load_config(arm.config)))
-        return {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}
+        """Overrides of an arm's config: where the data is, the seed, a finer log."""
+        options = {'randomness.seed': seed, 'default_hooks.logger.interval': 10}
+        options |= {
+            f'{split}_dataloader.dataset.data_root': str(self.data) for split in ('train', 'val', 'test')
+        }
+        return options | (quick_options(load_config(arm.config)) if self.args.quick else {})
 
-    def train(self, arm: Arm, seed: int, scenes: dict) -> str:
-        """Train an arm unless it is trained; returns the hash of everything that it depends on."""
+    def stages(self, arm: Arm, seed: int) -> tuple[Stage, Stage]:
+        """Training and test of a run, which depend on the config, the scenes and the teacher's training."""
         folder, options = self.folder(arm, seed), self.options(arm, seed)
-        key = self.training_key(arm, seed, scenes)
-
-        def command(resume: bool) -> list:
-            return [
-                'tools/train.py',
-                arm.config,
-                '--work-dir',
-                folder,
-                *(['--resume'] if resume else []),
-                *stages.as_arguments(options),
-            ]
-
-        stages.run_stage(
-            self._title(arm, seed, 'train'),
-            folder,
-            key,
-            command,
-            self.env,
-            result='best.pth',
-            say=say,
-            pass_fds=(self.lock,),
-        )
-        return key
-
-    def test(self, arm: Arm, seed: int) -> None:
-        """Test an arm's best checkpoint unless this one is tested."""
-        folder = self.folder(arm, seed)
-        key, checkpoint = self.testing_key(arm, seed), folder / 'best.pth'
-        command = [
-            'tools/test.py',
-            arm.config,
-            checkpoint,
-            '--work-dir',
-            folder / 'test',
-            '--out',
-            folder / 'test' / 'predictions',
-            *stages.as_arguments(self.options(arm, seed)),
-        ]
-        stages.run_stage(
-            self._title(arm, seed, 'test'),
-            folder / 'test',
-            key,
-            lambda _: command,
-            self.env,
-            result='test_best.json',
-            say=say,
-            pass_fds=(self.lock,),
-        )
-
-    def training_key(self, arm: Arm, seed: int, scenes: dict) -> str:
-        """Hash of a training: the whole config with both networks, the scenes, the teacher's weights."""
-        options = self.options(arm, seed)
-        teacher = options.pop('model.teacher_ckpt', None)
-        return stages.digest(
-            [
-                stages.run_config(arm.config, options).to_dict(),
-                scenes,
-                stages.file_digest(teacher) if teacher else None,
-            ]
-        )
-
-    def testing_key(self, arm: Arm, seed: int) -> str:
-        """Hash of a test: the checkpoint."""
-        return stages.digest(stages.file_digest(self.folder(arm, seed) / 'best.pth'))
-
-    def finished(self, seed: int, scenes: dict) -> bool:
-        """Whether all runs of a seed are there, made with the present configs."""
-        for arm in ARMS:
-            folder = self.folder(arm, seed)
-            needed = [
-                self.folder(ARMS[0], seed) / 'best.pth',
-                folder / 'best.pth',
-                folder / 'test' / 'test_best.json',
-            ]
-            if not (
-                all(path.is_file() for path in needed)
-                and stages.is_done(folder, self.training_key(arm, seed, scenes))
-                and stages.is_done(folder / 'test', self.testing_key(arm, seed))
-            ):
-                return False
-        return True
-
-    def _title(self, arm: Arm, seed: int, verb: str) -> str:
-        number = seed * len(ARMS) + ARMS.index(arm) + 1
+        cfg, teacher = run_config(arm, options), None
+        if is_distillation(cfg):
+            teacher = self.stages(TEACHER, seed)[0].key
+            options['model.teacher_ckpt'] = self.folder(TEACHER, seed) / 'best.pth'
+        settings = json.dumps([cfg.to_dict(), self.scenes, teacher], sort_keys=True, default=str)
+        key = hashlib.sha256(settings.encode()).hexdigest()[:16]
+        size = {k: f'({v[0]},{v[1]})' for k, v in options.items() if isinstance(v, tuple)}
+        overrides = ['--cfg-options', *(f'{k}={v}' for k, v in (options | size).items())]
+        train = ['tools/train.py', arm.config, '--work-dir', folder, *overrides]
+        test = ['tools/test.py', arm.config, folder / 'best.pth', '--work-dir', folder / 'test', *overrides]
+        test += ['--out', folder / 'test' / 'predictions']
+        place = f'[{seed * len(ARMS) + ARMS.index(arm) + 1}/{self.args.seeds * len(ARMS)}] '
+        place += f'seed {seed}, ' * (self.args.seeds > 1)
         return (
-            f'[{number}/{self.total}] '
-            + (f'seed {seed}, ' if self.args.seeds > 1 else '')
-            + f'{verb} {arm.title}'
+            Stage(f'{place}train {arm.title}', folder, key, train, 'best.pth'),
+            Stage(f'{place}test {arm.title}', folder / 'test', key, test, 'test_best.json'),
         )
 
-    def networks(self, size: int) -> dict[str, dict]:
+    def is_finished(self, seed: int) -> bool:
+        """Whether all runs of a seed are there, made with the present configs."""
+        return all(stage.is_done() for arm in ARMS for stage in self.stages(arm, seed))
+
+    def networks(self) -> dict[str, dict]:
         """Title, config and cost of each arm's network (of a student: without its teacher)."""
         arms = {}
         for arm in ARMS:
-            cfg = student_config(stages.run_config(arm.config, self.options(arm, 0)))
+            cfg = student_config(run_config(arm, self.options(arm, 0)))
             network = plain_network({'_scope_': cfg.default_scope, **cfg.model}, arm.name)
-            arms[arm.name] = dict(
-                title=arm.title,
-                config=arm.config,
-                parameters=parameter_count(network),
-                flops=count_flops(network, (size, size))[0],
-            )
+            flops = count_flops(network, (self.scenes['size'],) * 2)[0]
+            parameters = parameter_count(network)
+            arms[arm.name] = dict(title=arm.title, config=arm.config, parameters=parameters, flops=flops)
         return arms
 
-    def results(self, scenes: dict, arms: dict, seeds: list[int]) -> dict:
-        """Everything that was measured, in plain values."""
-        runs = []
-        for seed in seeds:
-            for arm in ARMS:
-                folder = self.folder(arm, seed)
-                metrics = json.loads((folder / 'test' / 'test_best.json').read_text())['metrics']
-                seconds = read_training(folder).seconds_per_iteration
-                max_iters = stages.run_config(arm.config, self.options(arm, seed)).train_cfg.max_iters
-                runs.append(
-                    dict(
-                        arm=arm.name,
-                        seed=seed,
-                        **metrics,
-                        iterations=max_iters,
-                        seconds_per_iteration=None if seconds is None else round(seconds, 4),
-                        seconds=json.loads((folder / stages.MARKER).read_text())['seconds'],
-                        checkpoint=str((folder / 'best.pth').relative_to(self.root)),
-                    )
-                )
-        machine = dict(
-            cores=os.cpu_count(),
-            threads=self.threads,
-            device='cuda' if torch.cuda.is_available() else 'cpu',
-            python=platform.python_version(),
-            torch=torch.__version__,
-        )
+    def measured(self, arm: Arm, seed: int) -> dict:
+        """What one run has given, in plain values."""
+        folder, training = self.folder(arm, seed), self.stages(arm, seed)[0]
+        seconds = results.read_training(folder).seconds_per_iteration
         return dict(
-            quick=self.args.quick,
-            input_size=scenes['size'],
-            scenes=scenes,
-            machine=machine,
-            arms=arms,
-            runs=runs,
-            summary=report.summarize(runs),
+            arm=arm.name,
+            seed=seed,
+            **json.loads((folder / 'test' / 'test_best.json').read_text())['metrics'],
+            iterations=run_config(arm, self.options(arm, seed)).train_cfg.max_iters,
+            seconds_per_iteration=None if seconds is None else round(seconds, 4),
+            seconds=training.marker()['seconds'],
+            checkpoint=str((folder / 'best.pth').relative_to(self.root)),
         )
 
-    def draw(self, results: dict, seeds: list[int]) -> None:
+    def draw(self, runs: list[dict], seeds: list[int]) -> None:
         """Draw both pictures."""
-        score = {run['arm']: run['mIoU'] for run in results['runs'] if run['seed'] == 0}
-        pictures.draw_predictions(
-            self.root / 'predictions.png',
-            self.data,
-            {
-                f'{arm.title}\nmIoU {report.number(score[arm.name])}': self.folder(arm, 0)
-                / 'test'
-                / 'predictions'
-                for arm in ARMS
-            },
-        )
-        logs: dict[str, list[TrainingLog]] = {
-            arm.title: [read_training(self.folder(arm, seed)) for seed in seeds] for arm in ARMS
-        }
+        maps = {}
+        for arm, run in zip(ARMS, runs):  # of the first seed
+            maps[f'{arm.title}\nmIoU {number(run["mIoU"], ".1f")}'] = (
+                self.folder(arm, 0) / 'test' / 'predictions'
+            )
+        pictures.draw_predictions(self.root / 'predictions.png', self.data, maps)
+        logs = {arm.title: [results.read_training(self.folder(arm, seed)) for seed in seeds] for arm in ARMS}
         pictures.draw_curves(self.root / 'curves.png', logs)
 
     def run(self) -> dict:
         """Run all that is not there yet, then report."""
-        start = time.monotonic()
-        say(
-            f'demo: {self.total} trainings with {self.threads} threads; results go to {_shown(self.root)}. '
-            'Ctrl-C stops, the same command goes on.'
-        )
-        scenes = self.scenes()
-        arms = self.networks(scenes['size'])
+        arms = self.networks()
         for seed in range(self.args.seeds):
             for arm in ARMS:
-                self.train(arm, seed, scenes)
-                self.test(arm, seed)
-        more = self.args.seeds
-        while self.finished(more, scenes):
-            more += 1
-        results = self.results(scenes, arms, list(range(more)))
-        write_file(json.dumps(results, indent=2) + '\n', self.root / 'results.json')
+                for stage in self.stages(arm, seed):
+                    stage.run(self.env)
+        seeds = list(range(self.args.seeds))
+        while self.is_finished(len(seeds)):  # by an earlier call
+            seeds.append(len(seeds))
+        runs = [self.measured(arm, seed) for seed in seeds for arm in ARMS]
+        device = 'cuda' if torch.cuda.is_available() else 'cpu'
+        versions = dict(python=platform.python_version(), torch=torch.__version__)
+        found = dict(
+            quick=self.args.quick,
+            input_size=self.scenes['size'],
+            scenes=self.scenes,
+            machine=dict(cores=os.cpu_count(), threads=self.threads, device=device, **versions),
+            arms=arms,
+            runs=runs,
+            summary=results.summarize(runs),
+        )
+        write_file(json.dumps(found, indent=2) + '\n', self.root / 'results.json')
         say('drawing the pictures')
-        self.draw(results, list(range(more)))
-        tables = [rows for rows in (report.comparison(results), report.over_seeds(results)) if rows]
-        write_file('\n\n'.join(report.as_markdown(rows) for rows in tables) + '\n', self.root / 'results.md')
-        print('\n' + '\n\n'.join(report.as_text(rows) for rows in tables) + '\n')
-        if self.args.quick:
-            print('--quick: these figures are of networks that have learnt nothing.\n')
+        self.draw(runs, seeds)
+        tables = [rows for rows in (results.comparison(found), results.over_seeds(found)) if rows]
+        write_file('\n\n'.join(map(results.as_markdown, tables)) + '\n', self.root / 'results.md')
+        for head, *rows in tables:
+            print('\n' + table(rows, head, right=range(1, len(head)), rule=True))
+        print('\n--quick: these figures are of networks that have learnt nothing.' * self.args.quick + '\n')
         for name in ('predictions.png', 'curves.png', 'results.md', 'results.json'):
             print(f'  {_shown(self.root / name)}')
-        print(f'\nThis call took {stages.clock(time.monotonic() - start)}.', flush=True)
-        return results
+        return found
 
 
 def _shown(path: Path) -> str:
@@ -358,25 +259,24 @@ def _shown(path: Path) -> str:
     return str(path) if shown.startswith('..') else shown
 
 
-def locked(root: Path) -> AbstractContextManager[int]:
-    """Hold the folder of results; a started process holds it too, as long as it runs."""
-    return exclusive_folder(root, f'--work-dir: another demo is at work in {_shown(root)}; wait for it, or end it.')
-
-
 def main(argv: list[str] | None = None) -> dict:
     """Run the demo as the command line says and return its results."""
-    args = parse_args(argv)
+    args, start = parse_args(argv), time.monotonic()
     warnings.filterwarnings('ignore', message='Default ``avg_non_ignore`` is False')
-    root = (args.work_dir or REPO_ROOT / 'work_dirs' / ('demo-quick' if args.quick else 'demo')).resolve()
-    with locked(root) as lock:
-        return Demo(args, root, lock).run()
+    root = (args.work_dir or ROOT / 'work_dirs' / ('demo-quick' if args.quick else 'demo')).resolve()
+    busy = f'--work-dir: another demo is at work in {_shown(root)}; wait for it, or end it.'
+    with exclusive_folder(root, busy) as lock:
+        os.set_inheritable(lock, True)  # for the processes that it starts
+        found = Demo(args, root).run()
+    print(f'\nThis call took {clock(time.monotonic() - start)}.', flush=True)
+    return found
 
 
 def run_from_shell() -> None:
     """Run the demo; a failed stage ends in its last lines instead of this process's traceback."""
     try:
         main()
-    except stages.StageError as error:
+    except StageError as error:
         sys.exit(f'demo.py: {error}')
 
 

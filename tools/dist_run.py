@@ -1,7 +1,7 @@
 """torchrun for dist_train.sh and dist_test.sh: same arguments, sensible threads, a quiet end.
 
-torchrun gives every process one thread, with a warning, and reports the end of a process with a
-traceback of its own that buries the process's message.
+torchrun gives every process one thread, with a warning, and reports the end of a process with a traceback
+that buries the process's message. `torchrun --help` lists the arguments.
 """
 
 from __future__ import annotations
@@ -11,17 +11,20 @@ import os
 import signal
 import sys
 
-from torch.distributed import DistNetworkError
-from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-from torch.distributed.run import parse_args, run
-
 #: Time for the processes to finish their iteration and save, before torchrun kills them.
 SAVE_SECONDS = 120
 
 
 def main() -> int:
     """Run the processes and return the exit code of the first that failed, 0 if none did."""
+    if sys.argv[1:] in ([], ['-h'], ['--help']):
+        print(__doc__)
+        return 0
+    from torch.distributed import DistNetworkError
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import parse_args, run
+
     args = parse_args(sys.argv[1:])
     args.signals_to_handle += ',SIGUSR1'  # of Slurm: passed on, as the others are
     args.shutdown_timeout = args.shutdown_timeout or SAVE_SECONDS
@@ -29,7 +32,7 @@ def main() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
     for name in ('OMP_NUM_THREADS', 'MKL_NUM_THREADS'):
         os.environ.setdefault(name, str(max(1, (cores or 1) // processes)))
-    logging.disable(logging.ERROR)  # of this process, which has nothing to say of its own
+    logging.disable(logging.ERROR)  # of this process: what the user reads comes from the others
     try:
         run(args)
     except ChildFailedError as error:

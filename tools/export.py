@@ -7,34 +7,30 @@ putting the files elsewhere:
 """
 
 import argparse
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, installed or not
-
-import kd_methods  # noqa: E402, F401  before any config is read
-from kd_methods.engine.cli import run_tool  # noqa: E402
-from kd_methods.export.student import export_student  # noqa: E402
+from entry import check_config, check_file, run_tool, tool_parser
 
 
-def parse_args(argv: list | None = None) -> argparse.Namespace:
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument('config', help='config that the checkpoint was trained with')
-    parser.add_argument('checkpoint', help='full or student-only checkpoint')
-    parser.add_argument('--out', required=True, metavar='FILE.pth', help="the student's weights")
-    parser.add_argument('--config-out', metavar='FILE.py', help="its config (default: --out's name with .py)")
-    parser.add_argument(
-        '--trusted',
-        action='store_true',
-        help='unpickle everything in the checkpoint, which can run code that it carries',
-    )
+    parser = tool_parser(__doc__)
+    add = parser.add_argument
+    add('config', help='config that the checkpoint was trained with')
+    add('checkpoint', help='full or student-only checkpoint')
+    add('--out', required=True, metavar='FILE.pth', help="the student's weights")
+    add('--config-out', metavar='FILE.py', help="its config (default: --out's name with .py)")
+    trusted = 'unpickle everything in the checkpoint, which can run code that it carries'
+    add('--trusted', action='store_true', help=trusted)
     return parser.parse_args(argv)
 
 
-def main(argv: list | None = None) -> None:
+def main(argv: list[str] | None = None) -> None:
     """Export and say what was written."""
     args = parse_args(argv)
+    check_config(args.config)
+    check_file(args.checkpoint, 'checkpoint')
+    from kd_methods.export.student import export_student
+
     weights, config = export_student(
         args.config, args.checkpoint, args.out, args.config_out, trusted=args.trusted
     )

@@ -167,35 +167,29 @@ def _is_changed(file: importlib.metadata.PackagePath) -> bool:
 
 
 def main(args: list[str]) -> int:
-    if args[0] == 'check':
-        problem = check_operators(*args[1:])
+    what, *rest = args or ['']
+    if what == 'check':
+        problem = check_operators(*rest)
         print(problem, end='')
         return int(bool(problem))
-    if args[0] == 'operators':
+    if what == 'operators':
         import torch
         from torch.utils.cpp_extension import CUDA_HOME
 
-        print(
-            '|'.join(
-                choose_operators(
-                    torch.cuda.is_available(),
-                    torch.version.cuda,
-                    nvcc_version(CUDA_HOME),
-                    os.path.exists('/dev/nvidia0'),
-                )
-            )
-        )
+        cuda, device = torch.cuda.is_available(), os.path.exists('/dev/nvidia0')
+        print('|'.join(choose_operators(cuda, torch.version.cuda, nvcc_version(CUDA_HOME), device)))
         return 0
-    if args[0] == 'group':
-        group_sources(Path(args[1]))
+    if what == 'group':
+        group_sources(Path(rest[0]))
         return 0
-    if args[0] == 'refuse':
-        refuse_abandoned(Path(args[1]))
+    if what == 'refuse':
+        refuse_abandoned(Path(rest[0]))
         return 0
-    if args[0] == 'damaged':
+    if what == 'damaged':
         print(*find_damage())
         return 0
-    raise ValueError(f'setup_helper.py: {args[0]!r} is not one of check, operators, group, refuse, damaged')
+    print(__doc__)
+    return 0 if what in ('-h', '--help') else 2
 
 
 if __name__ == '__main__':

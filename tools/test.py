@@ -15,57 +15,32 @@ import argparse
 import json
 import math
 import os.path as osp
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, installed or not
+from entry import add_config, add_run_arguments, check_file, read_config, run_tool, tool_parser
 
-from mmengine.config import Config  # noqa: E402
-from mmengine.dist import is_main_process  # noqa: E402
-from mmengine.hooks import EMAHook  # noqa: E402
-from mmengine.model import is_model_wrapper  # noqa: E402
-from mmengine.registry import HOOKS, RUNNERS  # noqa: E402
-from mmengine.runner import Runner  # noqa: E402
-
-import kd_methods  # noqa: E402, F401  before any config is read
-from kd_methods.data_check.look import check_datasets  # noqa: E402
-from kd_methods.datasets.entries import with_pipeline  # noqa: E402
-from kd_methods.engine.cli import add_run_arguments, read_config, run_tool
-from kd_methods.engine.config_values import check_values  # noqa: E402
-from kd_methods.engine.launch import fit_to_device, init_distributed  # noqa: E402
-from kd_methods.export.student_config import student_config  # noqa: E402
-from kd_methods.networks.checkpoint import extract_state_dict, load_strict, safe_load, student_state_dict
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description='Test a trained network, or the student of a distillation run.'
+    parser = tool_parser(__doc__)
+    add = parser.add_argument
+    add_config(parser)
+    add('checkpoint', help='full or student-only checkpoint')
+    out = 'keep the predictions: a folder of label maps (segmentation), or a .pkl file of all predictions'
+    add('--out', help=out)
+    add('--show-dir', help='keep pictures of the predictions in this folder')
+    tta = 'test-time augmentation: the tta_model and tta_pipeline of the config'
+    add('--tta', action='store_true', help=tta)
+    boundary = (
+        'besides mIoU: boundary IoU and trimap mIoU, within WIDTH pixels of the boundaries '
+        '(0.02 of the image diagonal where no WIDTH follows)'
     )
-    parser.add_argument('config', help='plain or distillation config (or mmseg::..., mmdet::...)')
-    parser.add_argument('checkpoint', help='full or student-only checkpoint')
-    parser.add_argument(
-        '--out',
-        help='keep the predictions: a folder of label maps (segmentation), or a .pkl file of all predictions',
-    )
-    parser.add_argument('--show-dir', help='keep pictures of the predictions in this folder')
-    parser.add_argument(
-        '--tta',
-        action='store_true',
-        help='test-time augmentation: the tta_model and tta_pipeline of the config',
-    )
-    parser.add_argument(
-        '--boundary',
-        nargs='?',
-        type=pixels,
-        const=0,
-        metavar='WIDTH',
-        help='beside mIoU: boundary IoU and trimap mIoU, within WIDTH pixels of the boundaries '
-        '(0.02 of the image diagonal where no WIDTH follows)',
-    )
-    parser.add_argument(
-        '--trusted', action='store_true', help='unpickle whatever the checkpoint holds; it may run code'
-    )
+    add('--boundary', nargs='?', type=pixels, const=0, metavar='WIDTH', help=boundary)
+    add('--trusted', action='store_true', help='unpickle all that the checkpoint holds; it may run code')
     add_run_arguments(parser)
     return parser.parse_args(argv)
 
@@ -162,6 +137,8 @@ def draw_predictions(cfg: Config, show_dir: str) -> None:
 
 def augment(cfg: Config) -> None:
     """Apply `--tta`: the test pipeline and the model are replaced by their TTA forms."""
+    from kd_methods.datasets.entries import with_pipeline
+
     missing = [key for key in ('tta_model', 'tta_pipeline') if cfg.get(key) is None]
     if missing:
         raise ValueError(
@@ -178,6 +155,8 @@ def drop_training_hooks(cfg: Config) -> None:
     A checkpoint of a run with EMA holds the averaged weights as its weights, so EMAHook's own copy
     is not needed either.
     """
+    from mmengine.hooks import EMAHook
+    from mmengine.registry import HOOKS
 
     def of_training(hook: dict) -> bool:
         kind = hook['type']
@@ -215,7 +194,20 @@ def main(argv: list[str] | None = None) -> dict:
         dict: The metrics.
     """
     args = parse_args(argv)
-    cfg = student_config(read_config(args))
+    check_file(args.checkpoint, 'checkpoint')
+    cfg = read_config(args)
+    from mmengine.dist import is_main_process
+    from mmengine.model import is_model_wrapper
+    from mmengine.registry import RUNNERS
+    from mmengine.runner import Runner
+
+    from kd_methods.data_check.look import check_datasets
+    from kd_methods.engine.config_values import check_values
+    from kd_methods.engine.launch import fit_to_device, init_distributed
+    from kd_methods.export.student_config import student_config
+    from kd_methods.networks.checkpoint import extract_state_dict, load_strict, safe_load, student_state_dict
+
+    cfg = student_config(cfg)
     for key in ('test_dataloader', 'test_cfg', 'test_evaluator'):
         if cfg.get(key) is None:
             raise ValueError(f'CONFIG: {args.config} has no `{key}`, which testing needs.')

@@ -12,45 +12,28 @@ from __future__ import annotations
 import argparse
 import glob
 import os.path as osp
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, installed or not
+from entry import add_config, add_run_arguments, check_file, read_config, run_tool, tool_parser
 
-from mmengine.config import Config  # noqa: E402
-from mmengine.registry import RUNNERS  # noqa: E402
-from mmengine.runner import Runner  # noqa: E402
-
-import kd_methods  # noqa: E402, F401  before any config is read
-from kd_methods.data_check.look import check_datasets  # noqa: E402
-from kd_methods.engine.cli import add_run_arguments, read_config, run_tool
-from kd_methods.engine.config_values import check_values  # noqa: E402
-from kd_methods.engine.launch import enable_amp, fit_to_device, init_distributed  # noqa: E402
-from kd_methods.engine.runner import WholeRunner  # noqa: E402
-from kd_methods.engine.work_dir import claim  # noqa: E402
-from kd_methods.hooks import ensure_hooks  # noqa: E402
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from mmengine.runner import Runner
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description='Train a config: a distillation run, or a plain network alone.'
+    parser = tool_parser(__doc__)
+    add = parser.add_argument
+    add_config(parser)
+    resume = (
+        'go on with a run: from this full checkpoint, or from the latest of the work dir (no value, or auto)'
     )
-    parser.add_argument('config', help='config file (or mmseg::..., mmdet::...)')
-    parser.add_argument(
-        '--resume',
-        nargs='?',
-        const='auto',
-        metavar='CHECKPOINT',
-        help='go on with a run: from this full checkpoint, or from the latest of the work dir '
-        '(no value, or auto)',
-    )
-    parser.add_argument(
-        '--amp',
-        action='store_true',
-        help='mixed precision: float16 with a dynamic loss scale on GPU, bfloat16 on CPU',
-    )
-    parser.add_argument('--seed', type=int, help="seed of the run (default: the config's)")
+    add('--resume', nargs='?', const='auto', metavar='CHECKPOINT', help=resume)
+    amp = 'mixed precision: float16 with a dynamic loss scale on GPU, bfloat16 on CPU'
+    add('--amp', action='store_true', help=amp)
+    add('--seed', type=int, help="seed of the run (default: the config's)")
     add_run_arguments(parser)
     return parser.parse_args(argv)
 
@@ -82,7 +65,18 @@ def main(argv: list[str] | None = None) -> Runner:
         Runner: After training.
     """
     args = parse_args(argv)
+    if args.resume not in (None, 'auto'):
+        check_file(args.resume, '--resume')
     cfg = read_config(args)
+    from mmengine.registry import RUNNERS
+
+    from kd_methods.data_check.look import check_datasets
+    from kd_methods.engine.config_values import check_values
+    from kd_methods.engine.launch import enable_amp, fit_to_device, init_distributed
+    from kd_methods.engine.runner import WholeRunner
+    from kd_methods.engine.work_dir import claim
+    from kd_methods.hooks import ensure_hooks
+
     for key in ('train_dataloader', 'train_cfg', 'optim_wrapper'):
         if cfg.get(key) is None:
             raise ValueError(

@@ -1,1 +1,1 @@
-"""How a run starts: the command line and the processes of a distributed launch."""
+"""How a run starts: processes and devices."""

@@ -1,13 +1,13 @@
-"""Starting a run on whatever the machine has.
+"""Starting a run on the devices that the machine has.
 
 mmengine's launch path assumes CUDA: it sets a CUDA device before it opens the process group, hands
-`device_ids` to DDP and keeps SyncBN. What is here lets the same config and the same command run on
-CPU too, and leaves machines with an accelerator to mmengine.
+`device_ids` to DDP and keeps SyncBN. This module lets the same config and the same command run on CPU too,
+and leaves machines with an accelerator to mmengine.
 
-Several processes give the gradients of one process with the whole batch where a loss is a mean over
-images that count alike. Per process are: batch statistics of BN (SyncBN joins them, on CUDA), a mean
-over valid pixels when their number differs, and whatever a loss computes across the images of a
-batch, such as class prototypes.
+Several processes give the gradients of one process with the whole batch where a loss is a mean over images
+that count alike. These stay per process: batch statistics of BN (SyncBN joins them, on CUDA), a mean over
+valid pixels when their number differs, and what a loss computes across the images of a batch, such as class
+prototypes.
 """
 
 from __future__ import annotations
@@ -29,11 +29,8 @@ from mmengine.optim import OptimWrapper
 from mmengine.registry import MODEL_WRAPPERS, OPTIM_WRAPPERS
 from torch import nn
 
-LAUNCHERS = ('none', 'pytorch', 'slurm', 'mpi')
-DEFAULT_PORT = '29500'
-
 # Where each launcher leaves the rank, the number of processes and the rank within the node.
-_RANK_VARIABLES = {
+RANK_VARIABLES = {
     'pytorch': ('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
     'slurm': ('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
     'mpi': ('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'),
@@ -49,14 +46,14 @@ _STARTERS = {
 class CPUDistributedDataParallel(MMDistributedDataParallel):
     """mmengine's DDP wrapper for processes without an accelerator.
 
-    `Runner.wrap_model` passes `device_ids=[LOCAL_RANK]`, which DDP refuses for a CPU module, and
-    keeps SyncBN, which has no CPU implementation.
+    `Runner.wrap_model` passes `device_ids=[LOCAL_RANK]`, which DDP refuses for a CPU module, and keeps
+    SyncBN, which has no CPU implementation.
 
     Args:
-        module (BaseModel): The model. Its SyncBN layers become BN layers with the same parameters,
-            so that batch statistics are per process.
+        module (BaseModel): The model. Its SyncBN layers become BN layers with the same parameters, so batch
+            statistics are per process.
         device_ids: Ignored. Defaults to None.
-        broadcast_buffers (bool): The Runner's own default. Defaults to False.
+        broadcast_buffers (bool): The Runner's default. Defaults to False.
         **kwargs: Passed to `MMDistributedDataParallel`.
     """
 
@@ -108,16 +105,15 @@ def read_ranks(launcher: str) -> tuple[int, int, int]:
     Raises:
         ValueError: The process was not started by that launcher.
     """
-    values = []
-    for name in _RANK_VARIABLES[launcher]:
+    for name in RANK_VARIABLES[launcher]:
         if name not in os.environ:
             raise ValueError(
                 f'--launcher {launcher}: the environment variable {name} is not set, so this process was '
                 f'not started by that launcher. Start it with {_STARTERS[launcher]}, or leave --launcher '
                 'out for a single process.'
             )
-        values.append(int(os.environ[name]))
-    return values[0], values[1], values[2]
+    rank, world_size, local_rank = (int(os.environ[name]) for name in RANK_VARIABLES[launcher])
+    return rank, world_size, local_rank
 
 
 def init_distributed(launcher: str, dist_cfg: dict | None = None) -> None:
@@ -126,9 +122,9 @@ def init_distributed(launcher: str, dist_cfg: dict | None = None) -> None:
     With an accelerator only the ranks are checked; the Runner then opens the group itself.
 
     Args:
-        launcher (str): One of `LAUNCHERS`.
-        dist_cfg (dict, optional): `env_cfg.dist_cfg` of the config; its `timeout` (seconds) and
-            `port` are used. Defaults to None.
+        launcher (str): 'none', or a key of `RANK_VARIABLES`.
+        dist_cfg (dict, optional): `env_cfg.dist_cfg` of the config; its `timeout` (seconds) and `port` are
+            used. Defaults to None.
     """
     if launcher == 'none' or torch_dist.is_initialized():
         return
@@ -142,36 +138,27 @@ def init_distributed(launcher: str, dist_cfg: dict | None = None) -> None:
                 '(CUDA_VISIBLE_DEVICES=-1).'
             )
         return
-    dist_cfg = dist_cfg or {}
+    given = {key: value for key, value in (dist_cfg or {}).items() if value is not None}
     os.environ.update(RANK=str(rank), WORLD_SIZE=str(world_size), LOCAL_RANK=str(local_rank))
-    if dist_cfg.get('port') is not None:
-        os.environ['MASTER_PORT'] = str(dist_cfg['port'])
-    os.environ.setdefault('MASTER_PORT', DEFAULT_PORT)
+    if 'port' in given:
+        os.environ['MASTER_PORT'] = str(given['port'])
+    os.environ.setdefault('MASTER_PORT', '29500')
     if 'MASTER_ADDR' not in os.environ:
-        os.environ['MASTER_ADDR'] = _master_address(launcher)
-    options = {}
-    if dist_cfg.get('timeout') is not None:
-        options['timeout'] = datetime.timedelta(seconds=dist_cfg['timeout'])
-    torch_dist.init_process_group('gloo', **options)
+        os.environ['MASTER_ADDR'] = _first_slurm_node() if launcher == 'slurm' else '127.0.0.1'
+    timeout = dict(timeout=datetime.timedelta(seconds=given['timeout'])) if 'timeout' in given else {}
+    torch_dist.init_process_group('gloo', **timeout)
 
 
-def _master_address(launcher: str) -> str:
-    if launcher != 'slurm':
-        return '127.0.0.1'
-    names = subprocess.run(
-        ['scontrol', 'show', 'hostnames', os.environ.get('SLURM_NODELIST', '')],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.split()
-    return names[0]
+def _first_slurm_node() -> str:
+    command = ['scontrol', 'show', 'hostnames', os.environ.get('SLURM_NODELIST', '')]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[0]
 
 
 def close_distributed() -> None:
     """Close the process group, which otherwise complains when the process ends."""
     if torch_dist.is_initialized():
-        # A Runner is full of cycles: without this, DDP and the group's threads live on into the interpreter's
-        # end, which now and then aborted a rank that had done all its work.
+        # A Runner is full of cycles: without this, DDP and the threads of the group live on into the end of
+        # the interpreter, which now and then aborted a rank that had done all its work.
         gc.collect()
         torch_dist.destroy_process_group()
 
@@ -201,8 +188,8 @@ def enable_amp(cfg: Config) -> None:
 def fit_to_device(cfg: Config) -> None:
     """Replace what needs CUDA in a config by what runs here, in place.
 
-    Without an accelerator: `AmpOptimWrapper` becomes bfloat16 autocast, DDP goes without device
-    ids, SyncBN becomes BN. With one, the config stays as it is.
+    Without an accelerator: `AmpOptimWrapper` becomes bfloat16 autocast, DDP goes without device ids, SyncBN
+    becomes BN. With one, the config stays as it is.
 
     Args:
         cfg (Config): The full config of a run.
@@ -213,11 +200,9 @@ def fit_to_device(cfg: Config) -> None:
     if wrapper and wrapper.get('type') in ('AmpOptimWrapper', 'mmengine.AmpOptimWrapper'):
         wrapper['type'] = 'CPUAmpOptimWrapper'
     if cfg.get('launcher', 'none') != 'none':
-        ddp = cfg.get('model_wrapper_cfg') or dict(
-            find_unused_parameters=cfg.get('find_unused_parameters', False)
-        )
+        unused = cfg.get('find_unused_parameters', False)
+        ddp = cfg.get('model_wrapper_cfg') or dict(find_unused_parameters=unused)
         if ddp.get('type', 'MMDistributedDataParallel') == 'MMDistributedDataParallel':
             ddp['type'] = 'CPUDistributedDataParallel'
         cfg.model_wrapper_cfg = ddp
-        # Would turn BN into SyncBN again.
-        cfg.pop('sync_bn', None)
+        cfg.pop('sync_bn', None)  # would turn BN into SyncBN again

@@ -1,4 +1,4 @@
-"""Figures of evaluation beside those of mmseg and mmdet."""
+"""Metrics that mmseg and mmdet do not have."""
 
 from kd_methods.evaluation.boundary import BoundaryIoUMetric
 

@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger, print_log
 from mmengine.registry import METRICS
-from prettytable import PrettyTable
 from torch import Tensor
+
+from kd_methods.utils.options import Count, checked
+from kd_methods.utils.report import table
 
 
 def band_width(size: Sequence[int], dilation_ratio: float = 0.02) -> int:
@@ -50,8 +52,7 @@ def near_other_label(label: Tensor, known: Tensor, num_labels: int, width: int) 
     dtype = next(t for t in (torch.uint8, torch.int16, torch.int32) if num_labels <= torch.iinfo(t).max)
     code = label.to(dtype)
     near = torch.zeros_like(known)
-    # 0 is below all labels and stands for what is not known, so the maximum of the mirrored codes finds the
-    # smallest.
+    # 0, below all labels, stands for unknown pixels; mirrored codes turn the smallest label into the maximum
     for rising in (code + 1, num_labels - code):
         rising = rising.masked_fill(~known, 0)
         near |= _window_max(rising, width) > rising
@@ -64,7 +65,7 @@ def boundary_counts(
     """Pixels per class that the IoUs of :class:`BoundaryIoUMetric` are made of.
 
     As in mmseg's IoUMetric, a label that is neither a class nor ``ignore_index`` is a known pixel of no
-    class, and what is predicted there is wrong.
+    class, where every prediction is wrong.
 
     Args:
         pred (Tensor): Predicted classes.
@@ -84,26 +85,24 @@ def boundary_counts(
         [[1, 0], [2, 0], [1, 1]]
     """
     known = label != ignore_index
+    # num_classes stands for all labels of no class
     pred, label = (x.long().masked_fill((x < 0) | (x >= num_classes), num_classes) for x in (pred, label))
     width = min(width, max(label.shape))  # more changes nothing, and the padding would fill the memory
     trimap = near_other_label(label, known, num_classes + 1, width)
     of_pred = near_other_label(pred, known, num_classes + 1, width)
+    # the frame of the image, a contour of every mask that touches it
     frame = torch.ones_like(known)
     height, breadth = label.shape
     frame[width : max(width, height - width), width : max(width, breadth - width)] = False
     frame &= known
     hit = pred == label
 
-    def triple(in_pred: Tensor, in_label: Tensor) -> Tensor:
-        return torch.stack(
-            [
-                _per_class(label, hit & in_pred & in_label, num_classes),
-                _per_class(pred, in_pred, num_classes),
-                _per_class(label, in_label, num_classes),
-            ]
-        )
-
-    return torch.stack([triple(of_pred | frame, trimap | frame), triple(trimap, trimap)])
+    # boundary IoU: each mask's own band; trimap: the band of the label for both
+    counts = []
+    for in_pred, in_label in ((of_pred | frame, trimap | frame), (trimap, trimap)):
+        masks = (label, hit & in_pred & in_label), (pred, in_pred), (label, in_label)
+        counts.append(torch.stack([_per_class(of, mask, num_classes) for of, mask in masks]))
+    return torch.stack(counts)
 
 
 def _window_max(x: Tensor, width: int) -> Tensor:
@@ -112,11 +111,11 @@ def _window_max(x: Tensor, width: int) -> Tensor:
     Windows grow by doubling, so that wide ones cost little more than narrow ones.
     """
     size = 2 * width + 1
-    for dim in (0, 1):
+    for dim in (0, 1):  # the maximum over a square is that over its columns, then over its rows
         x = F.pad(x, (0, 0, width, width) if dim == 0 else (width, width))
         length = 1
         while length < size:
-            step = min(length, size - length)
+            step = min(length, size - length)  # x[i] is the maximum over `length` values from i on
             rest = x.shape[dim] - step
             x = torch.maximum(x.narrow(dim, 0, rest), x.narrow(dim, step, rest))
             length += step
@@ -124,13 +123,13 @@ def _window_max(x: Tensor, width: int) -> Tensor:
 
 
 def _per_class(label: Tensor, mask: Tensor, num_classes: int) -> Tensor:
-    """Number of pixels of each class in a mask."""
+    """Number of pixels of each class in a mask: H x W, H x W -> K."""
     return label.masked_fill(~mask, num_classes).flatten().bincount(minlength=num_classes + 1)[:num_classes]
 
 
 @METRICS.register_module()
 class BoundaryIoUMetric(BaseMetric):
-    r"""Boundary IoU and trimap mIoU of semantic segmentation, to stand beside mmseg's IoUMetric.
+    r"""Boundary IoU and trimap mIoU of semantic segmentation, in addition to mmseg's IoUMetric.
 
     mIoU hardly sees an outline that is off by some pixels, since most pixels of a class lie inside. These
     figures look at a band of ``d`` pixels along the outlines.
@@ -146,9 +145,9 @@ class BoundaryIoUMetric(BaseMetric):
     class, over the pixels within ``d`` of a border between two classes of the ground truth, on both sides.
     What is predicted elsewhere has no influence on it.
 
-    Of the reference implementation: the chessboard distance (its 3 x 3 erosion, ``d`` times), ``d`` as 0.02
-        of the image
-    diagonal, rounded, at least 1, and that a mask which touches the frame of the image has a contour there.
+    From the reference implementation: the chessboard distance (its 3 x 3 erosion, ``d`` times), ``d`` as 0.02
+    of the image diagonal, rounded, at least 1, and that a mask which touches the frame of the image has a
+    contour there.
 
     Our choices:
 
@@ -156,7 +155,7 @@ class BoundaryIoUMetric(BaseMetric):
       divided, then averaged over the classes that occur in ground truth or prediction: what mmseg does for
       mIoU. Classes that do not occur are left out.
     - The frame is no border of the trimap.
-    - Ignored pixels count nowhere, whatever is predicted there, and their edge is no contour: what is behind
+    - Ignored pixels count nowhere, for any prediction, and their edge is no contour: what is behind
       it is not known. Two classes with less than ``d`` ignored pixels between them do have a border; likewise
       the frame.
     - Both figures have one ``d``. The publications on trimaps draw a curve over it: use several metrics, each
@@ -179,38 +178,27 @@ class BoundaryIoUMetric(BaseMetric):
         prefix (str, optional): Put before the names, ``prefix/mBIoU``. Defaults to None.
 
     Raises:
-        TypeError: An argument is of the wrong type.
-        ValueError: An argument is out of range, or what is tested has no labels.
+        TypeError: ``ignore_index`` is no whole number.
+        ValueError: An argument is out of range or no number, or the tested images have no labels.
 
     Example:
         >>> val_evaluator = [dict(type='IoUMetric', iou_metrics=['mIoU']), dict(type='BoundaryIoUMetric')]
     """
 
+    @checked
     def __init__(
         self,
-        width: int | None = None,
+        width: Count | None = None,
         dilation_ratio: float = 0.02,
         ignore_index: int = 255,
         nan_to_num: float | None = None,
-        collect_device: str = 'cpu',
+        collect_device: Literal['cpu', 'gpu'] = 'cpu',
         prefix: str | None = None,
     ) -> None:
-        if width is not None:
-            _check_number('width', width, int, 'an integer (pixels) or None')
-            if width < 1:
-                raise ValueError(f'BoundaryIoUMetric.width must be at least 1 pixel. Got: {width}')
-        _check_number('dilation_ratio', dilation_ratio, (int, float), 'a number')
         if not 0 < dilation_ratio <= 1:
             raise ValueError(
-                'BoundaryIoUMetric.dilation_ratio is a share of the image diagonal and must be in (0, 1]. '
+                'BoundaryIoUMetric: dilation_ratio is a share of the image diagonal and must be in (0, 1]. '
                 f'Got: {dilation_ratio}; for a number of pixels use `width`'
-            )
-        _check_number('ignore_index', ignore_index, int, 'an integer')
-        if nan_to_num is not None:
-            _check_number('nan_to_num', nan_to_num, (int, float), 'a number or None')
-        if collect_device not in ('cpu', 'gpu'):
-            raise ValueError(
-                f"BoundaryIoUMetric.collect_device must be 'cpu' or 'gpu'. Got: {collect_device!r}"
             )
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.width = width
@@ -229,9 +217,11 @@ class BoundaryIoUMetric(BaseMetric):
         for sample in data_samples:
             pred, label = (_label_map(sample, key) for key in ('pred_sem_seg', 'gt_sem_seg'))
             if pred.shape != label.shape:
+                sizes = (
+                    f'pred_sem_seg {tuple(pred.shape)}, gt_sem_seg {tuple(label.shape)} in {_name(sample)}'
+                )
                 raise ValueError(
-                    'BoundaryIoUMetric: prediction and label must have one size. Got: pred_sem_seg '
-                    f'{tuple(pred.shape)}, gt_sem_seg {tuple(label.shape)} in {_name(sample)}; no transform '
+                    f'BoundaryIoUMetric: prediction and label must have one size. Got: {sizes}; no transform '
                     'that changes the size may follow LoadAnnotations in the test pipeline'
                 )
             width = self.width or band_width(label.shape, self.dilation_ratio)
@@ -253,47 +243,33 @@ class BoundaryIoUMetric(BaseMetric):
         iou = hit / (pred + label - hit)  # nan where a class does not occur
         if self.nan_to_num is not None:
             iou = iou.nan_to_num(nan=self.nan_to_num)
-        table = PrettyTable()
-        table.add_column('Class', list(classes))
-        for name, values in zip(('Boundary IoU', 'Trimap IoU'), iou):
-            table.add_column(name, np.round(values.numpy() * 100, 2))
+        rows = [(name, f'{a:.2f}', f'{b:.2f}') for name, (a, b) in zip(classes, (100 * iou).T.tolist())]
         logger = MMLogger.get_current_instance()
         band = f'{self.width} px' if self.width else f'{100 * self.dilation_ratio:g} % of the image diagonal'
         print_log(f'per class results within {band} of the boundaries:', logger)
-        print_log('\n' + table.get_string(), logger)
-        return {
-            name: round(100 * mean, 2)
-            for name, mean in zip(('mBIoU', 'trimap_mIoU'), iou.nanmean(1).tolist())
-        }
+        header = ('Class', 'Boundary IoU', 'Trimap IoU')
+        print_log('\n' + table(rows, header, right=(1, 2), rule=True), logger)
+        boundary, trimap = (round(100 * mean, 2) for mean in iou.nanmean(1).tolist())
+        return dict(mBIoU=boundary, trimap_mIoU=trimap)
 
     def _classes(self) -> Sequence[str]:
         classes = (self.dataset_meta or {}).get('classes')
         if not classes:
-            raise ValueError(
-                'BoundaryIoUMetric: the data set names no classes; set metainfo=dict(classes=(...)) in its '
-                'config'
-            )
+            cure = 'set metainfo=dict(classes=(...)) in its config'
+            raise ValueError(f'BoundaryIoUMetric: the data set names no classes; {cure}')
         return classes
-
-
-def _check_number(name: str, value: object, kinds: type | tuple[type, ...], possible: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, kinds):
-        raise TypeError(f'BoundaryIoUMetric.{name} must be {possible}. Got: {type(value).__name__} {value!r}')
 
 
 def _label_map(sample: dict, key: str) -> Tensor:
     if sample.get(key) is None:
-        cure = (
-            "test without labels has no boundaries; add dict(type='LoadAnnotations') to the pipeline"
-            if key == 'gt_sem_seg'
-            else 'this metric is for semantic segmentation'
-        )
+        cure = 'this metric is for semantic segmentation'
+        if key == 'gt_sem_seg':
+            cure = "test without labels has no boundaries; add dict(type='LoadAnnotations') to the pipeline"
         raise ValueError(f'BoundaryIoUMetric: no {key} in {_name(sample)}: {cure}')
     data = sample[key]['data']
     if data.dim() not in (2, 3) or data.shape[:-2].numel() != 1:
-        raise ValueError(
-            f'BoundaryIoUMetric: {key} must be 1 x H x W. Got: {tuple(data.shape)} in {_name(sample)}'
-        )
+        got = f'{tuple(data.shape)} in {_name(sample)}'
+        raise ValueError(f'BoundaryIoUMetric: {key} must be 1 x H x W. Got: {got}')
     return data.reshape(data.shape[-2:])
 
 

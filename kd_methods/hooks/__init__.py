@@ -1,5 +1,4 @@
-"""Hooks of mmengine's runner: what is written, how a run goes on after a stop, when it has to
-stop."""
+"""Hooks of mmengine's runner: what is written, how a run goes on, when it has to stop."""
 
 from mmengine.config import Config
 

@@ -1,4 +1,4 @@
-"""What a network of RGB and X (depth, disparity, normals, ...) needs: data, preprocessing, two encoders."""
+"""Networks of RGB and X (depth, disparity, normals, ...): data, preprocessing, two encoders."""
 
 import importlib
 from typing import Any
@@ -21,7 +21,9 @@ __all__ = [
 ]
 _LAZY = f'{__name__}.models'
 
-# mmseg imports its own models when one is first looked up, and these with them.
+# These derive from mmseg's models, whose import takes seconds. mmseg imports its models when one is first
+# looked up; with its private list of locations (a registry has no public way to extend it) these come with
+# them.
 if MODELS._imported:
     importlib.import_module(_LAZY)
 elif _LAZY not in MODELS._locations:

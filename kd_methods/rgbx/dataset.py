@@ -8,12 +8,13 @@ from mmseg.datasets import BaseSegDataset, CityscapesDataset
 
 from kd_methods.rgbx.pipeline import check_pipeline
 from kd_methods.utils.files import check_path
+from kd_methods.utils.text import first_few
 
 PREFIX = 'x_path'
 
 
 def check_folders(dataset: BaseSegDataset, cure: str, *prefixes: str) -> None:
-    """Raise unless the folders of a data set's ``data_prefix`` are there, those that it names."""
+    """Raise unless the folders that a data set's ``data_prefix`` names are there."""
     for key in prefixes:
         if dataset.data_prefix.get(key):
             reader = f'{type(dataset).__name__} (data_prefix.{key})'
@@ -21,13 +22,12 @@ def check_folders(dataset: BaseSegDataset, cure: str, *prefixes: str) -> None:
 
 
 class RGBXDataset:
-    """Adds the file of X to what a segmentation data set of mmseg lists; a class to derive from, in front of
-    that one.
+    """Adds the file of X to what a segmentation data set of mmseg lists; a base class to put before it.
 
     X lies below ``data_prefix['x_path']`` under the name that the image has below
-    ``data_prefix['img_path']``, with ``x_suffix`` for ``img_suffix``. Without that prefix the data set is the
-    one of RGB alone: the same class serves a teacher that sees X and a student that does not. Every file is
-    looked for when the data set is built.
+    ``data_prefix['img_path']``, with ``x_suffix`` for ``img_suffix``. Without that prefix only RGB is read,
+    so the same class serves a teacher that sees X and a student that does not. When the data set is built,
+    each file must be there.
 
     .. code-block:: python
 
@@ -40,12 +40,11 @@ class RGBXDataset:
 
     Args:
         x_suffix (str): Suffix of X's files. Defaults to '.png'.
-        **kwargs: Those of the data set that it is put in front of.
+        **kwargs: Arguments of the data set that follows.
 
     Raises:
         FileNotFoundError: There is no such folder, or files are missing in it.
-        ValueError: The pipeline loads X and there is none, or has a transform that would move the image and
-            not X.
+        ValueError: The pipeline loads X and there is none, or a transform would move the image and not X.
     """
 
     def __init__(self, x_suffix: str = '.png', **kwargs) -> None:
@@ -53,10 +52,9 @@ class RGBXDataset:
         super().__init__(**kwargs)
         name = type(self).__name__
         if check_pipeline(self.pipeline.transforms, f'{name}.pipeline') and not self.data_prefix.get(PREFIX):
-            raise ValueError(
-                f'{name}: the pipeline loads X, but data_prefix={dict(self.data_prefix)} does not say where '
-                f'it is. Set data_prefix.{PREFIX}'
-            )
+            prefix = f'data_prefix={dict(self.data_prefix)}'
+            cure = f'Set data_prefix.{PREFIX}'
+            raise ValueError(f'{name}: the pipeline loads X, but {prefix} does not say where it is. {cure}')
 
     def load_data_list(self) -> list[dict]:
         """List the images, each with ``x_path`` where the data set has X."""
@@ -66,12 +64,8 @@ class RGBXDataset:
             return data_list
         name = type(self).__name__
         check_folders(self, f'Put X there, or leave {PREFIX} out to read RGB alone.', PREFIX)
-        there = {
-            osp.normpath(path)
-            for path in fileio.list_dir_or_file(
-                folder, list_dir=False, suffix=self.x_suffix, recursive=True, backend_args=self.backend_args
-            )
-        }
+        which = dict(list_dir=False, suffix=self.x_suffix, recursive=True, backend_args=self.backend_args)
+        there = {osp.normpath(path) for path in fileio.list_dir_or_file(folder, **which)}
         missing = []
         for info in data_list:
             image = osp.relpath(info['img_path'], self.data_prefix['img_path'])
@@ -80,11 +74,11 @@ class RGBXDataset:
             if osp.normpath(path) not in there:
                 missing.append(info[PREFIX])
         if missing:
-            more = f' and {len(missing) - 1} more' if len(missing) > 1 else ''
+            files = first_few(list(map(repr, missing)), 2)
+            suffixes = f'{self.x_suffix!r} (x_suffix) for {self.img_suffix!r}'
             raise FileNotFoundError(
-                f'{name}: {len(missing)} of {len(data_list)} images have no X: no file '
-                f'{missing[0]!r}{more}. Expected below data_prefix.{PREFIX}: the name of the image with '
-                f'{self.x_suffix!r} (x_suffix) for {self.img_suffix!r}.'
+                f'{name}: {len(missing)} of {len(data_list)} images have no X: no file {files}. Expected '
+                f'below data_prefix.{PREFIX}: the name of the image with {suffixes}.'
             )
         return data_list
 
@@ -98,7 +92,7 @@ class CityscapesDisparityDataset(RGBXDataset, CityscapesDataset):
 
     Args:
         x_suffix (str): Defaults to '_disparity.png'.
-        **kwargs: Those of ``RGBXDataset`` and ``CityscapesDataset``.
+        **kwargs: Arguments of ``RGBXDataset`` and ``CityscapesDataset``.
     """
 
     def __init__(self, x_suffix: str = '_disparity.png', **kwargs) -> None:

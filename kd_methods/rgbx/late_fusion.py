@@ -1,35 +1,32 @@
 """Decode head over two branches, of RGB and of X."""
 
 import copy
+from typing import Literal
 
 import torch
 from mmengine.registry import MODELS
 from mmseg.models.decode_heads.decode_head import BaseDecodeHead
 from torch import Tensor, nn
 
-from kd_methods.utils.options import check_choices
+from kd_methods.utils.options import checked
 
-OPTIONS = dict(at=('features', 'logits'), fusion=('sum', 'concat'))
-#: Arguments that the whole takes from the head on RGB.
-SHARED = (
-    'num_classes',
-    'out_channels',
+#: Arguments that both heads get, and those that the whole takes from the head on RGB.
+BOTH = ('num_classes', 'out_channels', 'align_corners')
+OF_RGB = (
+    *BOTH,
     'threshold',
     'channels',
     'dropout_ratio',
     'norm_cfg',
-    'align_corners',
     'ignore_index',
     'sampler',
     'loss_decode',
-    'init_cfg',
 )
 
 
 @MODELS.register_module()
 class LateFusionHead(BaseDecodeHead):
-    """Two decode heads, one on the stages of RGB and one on those of X, combined right before or behind the
-    classifier.
+    """Two decode heads, on the stages of RGB and of X, combined right before or behind the classifier.
 
     For a segmentor whose backbone is ``DuplexEncoder(fusion=None)``. With ``at='features'`` the maps before
     the two heads' classifiers are fused, and one classifier (this head's ``conv_seg``) follows; with
@@ -40,27 +37,26 @@ class LateFusionHead(BaseDecodeHead):
         x (dict, optional): Config of the head on X. Defaults to None: the one of ``rgb``.
         at (str): ``'features'`` or ``'logits'``. Defaults to 'features'.
         fusion (str): Of the features: ``'sum'``, or ``'concat'`` and a 1 x 1 convolution. Defaults to 'sum'.
-        **kwargs: Those of ``BaseDecodeHead``, by default the ones of ``rgb``. ``num_classes``,
-            ``out_channels`` and ``align_corners`` go to both heads.
+        **kwargs: Arguments of ``BaseDecodeHead``, by default as in ``rgb``. ``num_classes``, ``out_channels``
+            and ``align_corners`` go to both heads.
 
     Raises:
         ValueError: The two heads do not fit together.
     """
 
+    @checked
     def __init__(
-        self, rgb: dict, x: dict | None = None, at: str = 'features', fusion: str = 'sum', **kwargs
+        self,
+        rgb: dict,
+        x: dict | None = None,
+        at: Literal['features', 'logits'] = 'features',
+        fusion: Literal['sum', 'concat'] = 'sum',
+        **kwargs,
     ) -> None:
-        check_choices('LateFusionHead', OPTIONS, at=at, fusion=fusion)
         heads = [copy.deepcopy(cfg) for cfg in (rgb, rgb if x is None else x)]
-        given = {**{name: rgb[name] for name in SHARED if name in rgb}, **kwargs}
+        given = {**{name: rgb[name] for name in (*OF_RGB, 'init_cfg') if name in rgb}, **kwargs}
         for head in heads:
-            head.update(
-                {
-                    name: given[name]
-                    for name in ('num_classes', 'out_channels', 'align_corners')
-                    if name in given
-                }
-            )
+            head.update({name: given[name] for name in BOTH if name in given})
         super().__init__(**{**given, 'in_channels': given['channels'], 'in_index': 0})
         self.rgb, self.x = (MODELS.build(head) for head in heads)
         channels = [head.channels for head in (self.rgb, self.x)]
@@ -80,13 +76,14 @@ class LateFusionHead(BaseDecodeHead):
             head.dropout, head.conv_seg = None, nn.Identity()
 
     def forward(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        """Logits from the stages of RGB, followed by as many of X."""
         half, odd = divmod(len(inputs), 2)
         if odd:
             raise ValueError(
                 f'LateFusionHead: expected the stages of RGB and as many of X. Got: {len(inputs)} maps. Set '
                 'backbone.fusion=None of DuplexEncoder, and no neck'
             )
-        rgb, x = self.rgb(inputs[:half]), self.x(inputs[half:])
+        rgb, x = self.rgb(inputs[:half]), self.x(inputs[half:])  # logits, or the features before conv_seg
         if self.at == 'logits':
             return self.conv_seg((rgb + x) / 2)
         return self.cls_seg(rgb + x if self.fuse is None else self.fuse(torch.cat([rgb, x], 1)))

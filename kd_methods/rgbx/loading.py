@@ -13,33 +13,34 @@ from mmseg.datasets.transforms import PackSegInputs
 X, VALID = 'x', 'x_valid'
 #: Value of ``x_valid`` there; unlike what a transform may fill label maps with (0, 255, a class).
 MEASURED = 254
+#: Signs of the components of normals in a flipped image.
+_FLIPPED = dict(horizontal=(-1, 1, 1), vertical=(1, -1, 1), diagonal=(-1, -1, 1))
 
 
 @TRANSFORMS.register_module()
 class LoadXFromFile(BaseTransform):
-    r"""Load X (depth, disparity, surface normals, HHA, ...) beside an image that has been loaded.
+    r"""Load X (depth, disparity, surface normals, HHA, ...) of an image that has been loaded.
 
     A file holds raw values r: an image of 8 or 16 bit, with one or three channels, or an array in ``.npy``. X
-        is
+    is
 
     .. math:: x = s\, r + o, \qquad \text{or } 1 / (s\, r + o) \text{ with } \texttt{inverse=True}
 
-    What was not measured are holes: r is ``invalid`` or not finite. Holes are filled by
-        :class:`PackRGBXInputs`.
+    Pixels that were not measured are holes: r is ``invalid`` or not finite. :class:`PackRGBXInputs` fills
+    them.
 
     From here on X travels with the image: mmseg's resize, crop, flip and rotation move it as they move label
-        maps, by nearest
-    neighbour, so that no value is made up at the edge of a thing or of a hole; transforms of colours do not
-    touch it.
-    :class:`RGBXDataset` refuses a pipeline with a transform that would move the image alone.
+    maps, by nearest neighbour, so that no value is made up at the edge of an object or of a hole; transforms
+    of colours do not touch it. :class:`RGBXDataset` refuses a pipeline with a transform that would move the
+    image alone.
 
-    ==========================================  ==================================================================
-    depth, 16-bit millimetres -> metres         ``scale=1e-3``
-    depth -> inverse depth in 1/m               ``scale=1e-3, inverse=True``
-    Cityscapes' disparity in pixels             ``scale=1 / 256, offset=-1 / 256``
-    normals, 8 bit: 0 ... 255 is -1 ... 1 ``channels=3, scale=2 / 255, offset=-1, invalid=None, normals=True``
-    HHA, 8 bit                                  ``channels=3, invalid=None``
-    ==========================================  ==================================================================
+    ===================================  ====================================================================
+    depth, 16-bit millimetres -> metres  ``scale=1e-3``
+    depth -> inverse depth in 1/m        ``scale=1e-3, inverse=True``
+    Cityscapes' disparity in pixels      ``scale=1 / 256, offset=-1 / 256``
+    normals, 8 bit (0 to 255: -1 to 1)   ``channels=3, scale=2 / 255, offset=-1, invalid=None, normals=True``
+    HHA, 8 bit                           ``channels=3, invalid=None``
+    ===================================  ====================================================================
 
     Args:
         channels (int): Channels of X, in the order of the file (R, G, B of a PNG). Defaults to 1.
@@ -48,7 +49,7 @@ class LoadXFromFile(BaseTransform):
         invalid (float | None): Raw value of pixels that were not measured; of several channels, all have it.
             None: all were. Defaults to 0.
         inverse (bool): X is the inverse, where that is positive; elsewhere are holes. Defaults to False.
-        clip (tuple[float, float] | None): Smallest and largest X; beyond is brought to them. Defaults to
+        clip (tuple[float, float] | None): Smallest and largest X; values beyond become these. Defaults to
             None.
         normals (bool): X are vectors (right, down or up, towards the viewer): a mirrored image negates the
             first component, one turned upside down the second. Not with rotations or a second flip. Defaults
@@ -56,7 +57,7 @@ class LoadXFromFile(BaseTransform):
         backend_args (dict | None): Of mmengine's file backend. Defaults to None.
 
     Required keys: ``img``, ``x_path``. Added keys: ``x``, ``x_valid`` (both in ``seg_fields``),
-        ``x_normals``.
+    ``x_normals``.
 
     Raises:
         KeyError: There is no ``x_path``, or no image yet.
@@ -89,6 +90,7 @@ class LoadXFromFile(BaseTransform):
         self.backend_args = backend_args
 
     def transform(self, results: dict) -> dict:
+        """Add X and where it was measured."""
         path = results.get('x_path')
         if not path:
             raise KeyError(
@@ -101,9 +103,9 @@ class LoadXFromFile(BaseTransform):
             raise KeyError('LoadXFromFile: no image. Put LoadImageFromFile before it')
         raw = self._read(path)
         if raw.shape[:2] != results['img'].shape[:2]:
+            sizes = f'{path} is {_size(raw)}, its image {results.get("img_path")} {_size(results["img"])}'
             raise ValueError(
-                f'LoadXFromFile: {path} is {_size(raw)}, its image {results.get("img_path")} '
-                f'{_size(results["img"])} (height x width). X is read in the size of the image file: put '
+                f'LoadXFromFile: {sizes} (height x width). X is read in the size of the image file: put '
                 'LoadXFromFile right after LoadImageFromFile, and see that the two belong together'
             )
         results[X], results[VALID] = self._decode(raw)
@@ -125,21 +127,18 @@ class LoadXFromFile(BaseTransform):
         except (ValueError, OSError, EOFError, cv2.error) as error:
             raise ValueError(f'LoadXFromFile: {path} cannot be read: {error}') from error
         if raw is None or raw.ndim not in (2, 3) or not raw.size:
-            raise ValueError(
-                f'LoadXFromFile: {path} cannot be read as an image or array of height x width (x channels)'
-            )
+            form = 'an image or array of height x width (x channels)'
+            raise ValueError(f'LoadXFromFile: {path} cannot be read as {form}')
         raw = raw.reshape(*raw.shape[:2], -1)
         if raw.shape[2] != self.channels:
-            raise ValueError(
-                f'LoadXFromFile: {path} has {raw.shape[2]} channels, channels={self.channels} of them were '
-                'expected'
-            )
-        return (
-            raw[..., ::-1] if self.channels == 3 and not str(path).endswith('.npy') else raw
-        )  # OpenCV reads blue first
+            expected = f'channels={self.channels} of them were expected'
+            raise ValueError(f'LoadXFromFile: {path} has {raw.shape[2]} channels, {expected}')
+        is_bgr = self.channels == 3 and not str(path).endswith('.npy')  # OpenCV reads blue first
+        return raw[..., ::-1] if is_bgr else raw
 
     def _decode(self, raw: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        values = raw.astype(np.float32)
+        """X, H x W (x channels), and where it was measured, H x W; holes are 0 in both."""
+        values = raw.astype(np.float32)  # H x W x channels
         valid = np.isfinite(values).all(2)
         if self.invalid is not None:
             valid &= (values != self.invalid).any(2)
@@ -148,6 +147,7 @@ class LoadXFromFile(BaseTransform):
             valid &= (x > 0).all(2)
             with np.errstate(over='ignore'):
                 x = 1 / np.where(valid[..., None], x, 1)
+        # what overflows becomes a hole too
         finite = np.isfinite(x).all(2)
         x, valid = np.where(finite[..., None], x, 0), valid & finite
         if self.clip is not None:
@@ -156,19 +156,16 @@ class LoadXFromFile(BaseTransform):
         return x[..., 0] if self.channels == 1 else x, np.where(valid, MEASURED, 0).astype(np.uint8)
 
     def __repr__(self) -> str:
-        return (
-            f'{type(self).__name__}(channels={self.channels}, scale={self.scale}, offset={self.offset}, '
-            f'invalid={self.invalid}, inverse={self.inverse}, clip={self.clip}, normals={self.normals})'
-        )
+        names = ('channels', 'scale', 'offset', 'invalid', 'inverse', 'clip', 'normals')
+        return f'{type(self).__name__}({", ".join(f"{name}={getattr(self, name)}" for name in names)})'
 
 
 @TRANSFORMS.register_module()
 class PadRGBX(Pad):
-    """mmcv's ``Pad``, which moves the image and the label map alone, for X as well; what is added counts as
-    not measured.
-    """
+    """mmcv's ``Pad``, which pads only image and label map, for X too; what is added counts as a hole."""
 
     def transform(self, results: dict) -> dict:
+        """Pad image, label map and X."""
         _check_together(results, 'PadRGBX')
         results = super().transform(results)
         height, width = results['img'].shape[:2]
@@ -181,14 +178,15 @@ class PadRGBX(Pad):
 
 @TRANSFORMS.register_module()
 class PackRGBXInputs(PackSegInputs):
-    """mmseg's ``PackSegInputs``, with X behind the channels of the image: ``inputs`` is (3 + channels of X) x
-    H x W, float32.
+    """mmseg's ``PackSegInputs``, with X behind the channels of the image.
+
+    ``inputs`` is (3 + channels of X) x H x W, float32.
 
     Args:
-        fill (float): Value of X at holes and where a transform (pad, rotation) has gone beyond it, in X's own
+        fill (float): Value of X at holes and where a transform (pad, rotation) went beyond it, in X's own
             unit. Of disparity and inverse depth, 0 is infinitely far; of depth it is at the camera, and X's
             mean is the neutral value. Defaults to 0.0.
-        **kwargs: Those of ``PackSegInputs``.
+        **kwargs: Arguments of ``PackSegInputs``.
 
     Raises:
         KeyError: No X has been loaded.
@@ -200,17 +198,13 @@ class PackRGBXInputs(PackSegInputs):
         self.fill = fill
 
     def transform(self, results: dict) -> dict:
+        """Join image and X, then pack."""
         _check_together(results, 'PackRGBXInputs')
         image, x = results['img'], results[X]
         x = x.reshape(*x.shape[:2], -1)
         valid = (results[VALID] == MEASURED)[..., None]
         if results['x_normals'] and results.get('flip'):
-            x = x * np.array(
-                [(-1, 1, 1), (1, -1, 1), (-1, -1, 1)][
-                    ['horizontal', 'vertical', 'diagonal'].index(results['flip_direction'])
-                ],
-                np.float32,
-            )
+            x = x * np.array(_FLIPPED[results['flip_direction']], np.float32)
         x = np.where(valid, x, np.float32(self.fill))
         results = dict(results, img=np.concatenate([image.astype(np.float32), x], 2))
         return super().transform(results)
@@ -222,11 +216,9 @@ def _check_together(results: dict, name: str) -> None:
         raise KeyError(f'{name}: no X. Put LoadXFromFile behind LoadImageFromFile')
     x, image = results[X], results['img']
     if x.shape[:2] != image.shape[:2]:
-        raise ValueError(
-            f'{name}: X is {_size(x)}, the image {_size(image)} (height x width): a transform of the '
-            'pipeline changed the image and not X. Use transforms that change all of seg_fields, PadRGBX '
-            'for Pad'
-        )
+        sizes = f'X is {_size(x)}, the image {_size(image)} (height x width)'
+        cure = 'Use transforms that change all of seg_fields, PadRGBX for Pad'
+        raise ValueError(f'{name}: {sizes}: a transform of the pipeline changed the image and not X. {cure}')
 
 
 def _size(image: np.ndarray) -> str:

@@ -1,6 +1,4 @@
-"""The parts of RGB-X networks that derive from mmseg's models; importing this imports all of those, which
-takes seconds.
-"""
+"""The parts of RGB-X networks that derive from mmseg's models; importing this takes seconds."""
 
 from kd_methods.rgbx.late_fusion import LateFusionHead
 from kd_methods.rgbx.preprocessor import RGBXDataPreProcessor

@@ -8,50 +8,35 @@ import mmseg.datasets.transforms as mmseg_transforms
 
 from kd_methods.rgbx.loading import LoadXFromFile, PadRGBX
 
-#: mmcv's own forms (and those of other packages that derive from them) move the image and the label map
-#: alone.
-_IMAGE_ALONE = (
-    mmcv_transforms.RandomFlip,
-    mmcv_transforms.Resize,
-    mmcv_transforms.Pad,
-    mmcv_transforms.CenterCrop,
-)
+#: mmcv's transforms, and what other packages derive from them, move only the image and the label map.
+_IMAGE_ALONE = tuple(getattr(mmcv_transforms, n) for n in ('RandomFlip', 'Resize', 'Pad', 'CenterCrop'))
 _WITH_X = (mmseg_transforms.RandomFlip, mmseg_transforms.Resize, PadRGBX)
 #: Transforms that leave X behind, or change its values; and what to take in their place.
-_INSTEAD = dict(
-    RandomFlip='mmseg.RandomFlip',
-    Resize='mmseg.Resize',
-    Pad='PadRGBX',
-    CenterCrop='RandomCrop',
-    RandomRotFlip='RandomRotate and RandomFlip',
-    RandomMosaic=None,
-    Albu=None,
-    RandomDepthMix=None,
-    SegRescale=None,
-)
+_INSTEAD = {
+    **dict(RandomFlip='mmseg.RandomFlip', Resize='mmseg.Resize', Pad='PadRGBX', CenterCrop='RandomCrop'),
+    'RandomRotFlip': 'RandomRotate and RandomFlip',
+    **dict.fromkeys(('RandomMosaic', 'Albu', 'RandomDepthMix', 'SegRescale')),
+}
 
 
 def check_pipeline(steps: Sequence[Any], key: str) -> bool:
     """Raise unless X stays with the image; return whether X is loaded at all.
 
     Args:
-        steps (Sequence): The built transforms; those inside of ``RandomApply``, ``RandomChoice``, ... are
-            looked at too.
+        steps (Sequence): The built transforms, with all inside of ``RandomApply``, ``RandomChoice``, ...
         key (str): Name of the pipeline, for messages.
 
     Raises:
         ValueError: X is loaded twice or behind a transform that may have changed the image; a transform would
             move the image and not X, or turn normals without turning their vectors.
     """
-    flat = list(_flatten(steps))
+    flat = list(_flatten(steps))  # in the order in which they run
     places = [i for i, step in enumerate(flat) if isinstance(step, LoadXFromFile)]
     if not places:
         return False
     if len(places) > 1:
-        raise ValueError(
-            f'{key}: LoadXFromFile stands {len(places)} times. X is one map of one or more channels: join '
-            'several into one file'
-        )
+        cure = 'X is one map of one or more channels: join several into one file'
+        raise ValueError(f'{key}: LoadXFromFile stands {len(places)} times. {cure}')
     before = [type(step).__name__ for step in flat[: places[0]] if not type(step).__name__.startswith('Load')]
     if before:
         raise ValueError(
@@ -61,11 +46,9 @@ def check_pipeline(steps: Sequence[Any], key: str) -> bool:
     for step in flat[places[0] + 1 :]:
         name = type(step).__name__
         if not isinstance(step, _WITH_X) and (isinstance(step, _IMAGE_ALONE) or name in _INSTEAD):
-            instead = _INSTEAD.get(name)
-            raise ValueError(
-                f'{key}: {type(step).__module__.split(".")[0]}.{name} does not move X as it moves the image. '
-                + (f'Use {instead}' if instead else 'Leave it out')
-            )
+            package = type(step).__module__.split('.')[0]
+            cure = f'Use {_INSTEAD[name]}' if _INSTEAD.get(name) else 'Leave it out'
+            raise ValueError(f'{key}: {package}.{name} does not move X as it moves the image. {cure}')
     if flat[places[0]].normals:
         names = [type(step).__name__ for step in flat]
         if names.count('RandomFlip') > 1 or 'RandomRotate' in names:
@@ -82,5 +65,5 @@ def _flatten(steps: Any) -> Iterator[Any]:
         yield step
         for name in ('transforms', 'subroutines', 'resize'):
             inner = getattr(step, name, None)
-            if isinstance(inner, (list, tuple)) or isinstance(inner, mmcv_transforms.BaseTransform):
+            if isinstance(inner, (list, tuple, mmcv_transforms.BaseTransform)):
                 yield from _flatten(inner)

@@ -13,7 +13,7 @@ from torch import Tensor
 class RGBXDataPreProcessor(SegDataPreProcessor):
     """mmseg's preprocessor for images with X behind their three channels.
 
-    Images of three channels are taken at test, for networks that do without X; in training X must be there.
+    At test, images of three channels are taken too, for networks without X; in training X must be there.
     Padding comes after normalisation, for X too: 0 there is X's mean.
 
     Args:
@@ -21,8 +21,9 @@ class RGBXDataPreProcessor(SegDataPreProcessor):
         std (Sequence[float]): Of R, G, B.
         x_mean (Sequence[float]): Of each channel of X, in X's own unit.
         x_std (Sequence[float]): Of each channel of X.
-        bgr_to_rgb (bool): Whether the images are B, G, R as mmcv loads them; X is as it is. Defaults to True.
-        **kwargs: Further ones of ``SegDataPreProcessor``.
+        bgr_to_rgb (bool): Whether the images are B, G, R as mmcv loads them; X keeps its order. Defaults to
+            True.
+        **kwargs: Further arguments of ``SegDataPreProcessor``.
 
     Raises:
         ValueError: The statistics do not fit together; a batch has another number of channels.
@@ -37,24 +38,22 @@ class RGBXDataPreProcessor(SegDataPreProcessor):
         bgr_to_rgb: bool = True,
         **kwargs: Any,
     ) -> None:
+        name = 'RGBXDataPreProcessor'
         if 'rgb_to_bgr' in kwargs:
             raise ValueError(
-                'RGBXDataPreProcessor: images are brought to R, G, B with bgr_to_rgb=True, and left with '
-                'False'
+                f'{name}: images are brought to R, G, B with bgr_to_rgb=True, and left with False'
             )
         super().__init__(**kwargs)
         if any(not isinstance(values, Sequence) for values in (mean, std, x_mean, x_std)):
-            raise TypeError(
-                'RGBXDataPreProcessor: mean, std, x_mean and x_std are lists, x_mean=[3.0]. Got: '
-                f'x_mean={x_mean!r}'
-            )
+            lists = 'mean, std, x_mean and x_std are lists, x_mean=[3.0]'
+            raise TypeError(f'{name}: {lists}. Got: x_mean={x_mean!r}')
         if not (len(mean) == len(std) == 3 and len(x_mean) == len(x_std) >= 1):
             raise ValueError(
-                'RGBXDataPreProcessor: mean and std have 3 entries, x_mean and x_std one for each channel '
-                f'of X. Got: mean={mean}, std={std}, x_mean={x_mean}, x_std={x_std}'
+                f'{name}: mean and std have 3 entries, x_mean and x_std one for each channel of X. Got: '
+                f'mean={mean}, std={std}, x_mean={x_mean}, x_std={x_std}'
             )
         if min(*std, *x_std) <= 0:
-            raise ValueError(f'RGBXDataPreProcessor: std={std} and x_std={x_std} must be above 0')
+            raise ValueError(f'{name}: std={std} and x_std={x_std} must be above 0')
         self.bgr_to_rgb = bgr_to_rgb
         self.register_buffer('mean', torch.tensor([*mean, *x_mean]).view(-1, 1, 1), False)
         self.register_buffer('std', torch.tensor([*std, *x_std]).view(-1, 1, 1), False)
@@ -62,21 +61,16 @@ class RGBXDataPreProcessor(SegDataPreProcessor):
     def forward(self, data: dict, training: bool = False) -> dict:
         """Normalise, pad and stack a batch; see mmseg's ``SegDataPreProcessor``."""
         data = self.cast_data(data)
-        return super().forward(
-            dict(data, inputs=[self._normalise(x, training) for x in data['inputs']]), training
-        )
+        data = dict(data, inputs=[self._normalise(x, training) for x in data['inputs']])
+        return super().forward(data, training)
 
     def _normalise(self, image: Tensor, training: bool) -> Tensor:
         channels, full = len(image), len(self.mean)
         if channels != full and (training or channels != 3):
             raise ValueError(
                 f'RGBXDataPreProcessor: an image has {channels} channels, expected {full}: R, G, B and '
-                f'{full - 3} of X (x_mean)'
-                + (
-                    '. In training X must be there: load it with LoadXFromFile and PackRGBXInputs'
-                    if channels == 3
-                    else ''
-                )
+                f'{full - 3} of X (x_mean). In training X must be there: load it with LoadXFromFile and '
+                'PackRGBXInputs'
             )
         image = image.float()
         if self.bgr_to_rgb:

@@ -6,14 +6,10 @@ import os.path as osp
 import re
 import traceback
 from collections.abc import Iterator
-from concurrent.futures import BrokenExecutor
 from typing import Any
 
 from kd_methods.utils.parts import walk
 from kd_methods.utils.paths import REPO_ROOT
-
-# Whose mistakes are reported in one line: errors that this project raises on purpose.
-USER_ERRORS = (ValueError, KeyError, TypeError, FileNotFoundError, FloatingPointError, BrokenExecutor)
 
 
 class SampleError(ValueError):
@@ -28,12 +24,6 @@ class SampleError(ValueError):
         super().__init__(sentence)
         if sentence != text:
             self.__cause__ = RuntimeError(text)
-
-
-def error_sentence(error: Exception) -> str:
-    """The text of an error for a terminal."""
-    # str(KeyError) would put the sentence in quotes
-    return f'{error.args[0] if len(error.args) == 1 else error}\n(KD_DEBUG=1 shows where this was raised)'
 
 
 def is_own_error(error: BaseException) -> bool:

@@ -2,7 +2,6 @@
 
 import textwrap
 from collections.abc import Sequence
-from typing import Any
 
 WIDTH = 118
 _WHOLE_WORDS = dict(break_long_words=False, break_on_hyphens=False)  # paths and names are to be copied
@@ -45,29 +44,26 @@ class Report:
 
 
 def table(
-    rows: Sequence[Sequence[Any]], header: Sequence[str] | None = None, right: Sequence[int] = ()
+    rows: Sequence[Sequence], header: Sequence[str] = (), right: Sequence[int] = (), rule: bool = False
 ) -> str:
     """Align columns.
 
     Args:
         rows (Sequence[Sequence]): Cells; None is an empty one.
-        header (Sequence[str] | None): Column names. Defaults to None.
+        header (Sequence[str]): Column names. Defaults to none.
         right (Sequence[int]): Columns of numbers, aligned to the right. Defaults to ().
+        rule (bool): Draw a line below the header. Defaults to False.
     """
-    cells = [
-        ['' if cell is None else str(cell) for cell in row]
-        for row in ([header] if header else []) + list(rows)
-    ]
-    if not cells:
-        return ''
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    lines = [
-        '  '.join(
-            cell.rjust(w) if i in right else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths))
-        )
-        for row in cells
-    ]
-    return '\n'.join(line.rstrip() for line in lines)
+    rows = [header, *rows] if header else rows
+    cells = [['' if cell is None else str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    lines = []
+    for row in cells:
+        aligned = [c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths))]
+        lines.append('  '.join(aligned).rstrip())
+    if rule:
+        lines.insert(1, '-' * (sum(widths) + 2 * len(widths) - 2))
+    return '\n'.join(lines)
 
 
 def pairs(rows: Sequence[tuple[str, str]]) -> str:
@@ -84,9 +80,9 @@ def pairs(rows: Sequence[tuple[str, str]]) -> str:
     return '\n'.join(lines)
 
 
-def number(value: float | None) -> str:
-    """A measured figure with three digits; a dash where there is none."""
-    return '-' if value is None else f'{value:.3g}'
+def number(value: float | None, form: str = '.3g') -> str:
+    """A figure in a form of Python's format language; a dash where there is none."""
+    return '-' if value is None else format(value, form)
 
 
 def count(value: float | None) -> str:

@@ -28,33 +28,6 @@ from kd_methods.visualize.tap_pairs import Place, backbone_places, distiller_pla
 DRY_RUN_SIZE = (128, 128)
 
 
-def parse_beside(given: Sequence[str], taken: Sequence[str] = ()) -> dict[str, str]:
-    """Read ``NAME=CKPT`` of ``--beside``.
-
-    Args:
-        given (Sequence[str]): The arguments.
-        taken (Sequence[str]): Headings that other columns have. Defaults to none.
-
-    Raises:
-        ValueError: One has no name or no file, or a name comes twice.
-    """
-    found: dict[str, str] = {}
-    for entry in given:
-        name, _, path = entry.partition('=')
-        if not name or not path:
-            raise ValueError(
-                f'--beside {entry}: expected NAME=CKPT, a heading and a checkpoint of the same '
-                'architecture, such as alone=work_dirs/alone/best.pth'
-            )
-        if name in found or name in taken:
-            raise ValueError(
-                f'--beside {entry}: there is a column {name!r} already, of {[*taken, *found]}. Take another '
-                'name.'
-            )
-        found[name] = path
-    return found
-
-
 def read_students(
     checkpoints: Mapping[str, tuple[str, str]], trusted: bool = False
 ) -> dict[str, tuple[str, dict]]:
@@ -62,16 +35,17 @@ def read_students(
 
     Args:
         checkpoints (Mapping): Heading -> command-line argument that named the file, and the file.
-        trusted (bool): Unpickle whatever they hold. Defaults to False.
+        trusted (bool): Unpickle any object that they hold. Defaults to False.
 
     Returns:
         dict: Heading -> the file, and the student's weights in it.
     """
-    advice = 'Correct the path, or train that network first. A file with other objects than weights needs --trusted.'
-    return {
-        title: (path, student_state_dict(extract_state_dict(safe_load(path, trusted, option, advice))))
-        for title, (option, path) in checkpoints.items()
-    }
+    advice = 'Correct the path, or train that network first. Objects other than weights need --trusted.'
+    found = {}
+    for title, (option, path) in checkpoints.items():
+        state = extract_state_dict(safe_load(path, trusted, option, advice))
+        found[title] = (path, student_state_dict(state))
+    return found
 
 
 def build_columns(
@@ -115,20 +89,16 @@ def check_teacher(cfg: Config) -> None:
         ValueError: It is not set; or the config is of another algorithm.
     """
     if MODELS.get(cfg.model.type) is not FrozenTeacherDistill:
-        raise ValueError(
-            f'model.type: {cfg.model.type!r} is not drawn here; its arguments are those of '
-            "'FrozenTeacherDistill': try --cfg-options model.type=FrozenTeacherDistill."
-        )
+        cure = "'FrozenTeacherDistill' takes its arguments: --cfg-options model.type=FrozenTeacherDistill"
+        raise ValueError(f'model.type: {cfg.model.type!r} is not drawn here. {cure}')
     path = cfg.model.get('teacher_ckpt')
-    cure = 'Name the file with --teacher-ckpt, or draw the student alone with its plain config, WORK_DIR/student_config.py.'
+    cure = 'Name the file with --teacher-ckpt, or draw the student alone with WORK_DIR/student_config.py.'
     if path is None:
         teacher = cfg.model.get('teacher')
-        if isinstance(teacher, Mapping) and not reads_weights(
-            resolve_model_cfg(teacher, 'model.teacher').get('init_cfg')
-        ):
-            raise ValueError(
-                f'model.teacher_ckpt is not set, so the teacher would be drawn with random weights. {cure}'
-            )
+        own = resolve_model_cfg(teacher, 'model.teacher') if isinstance(teacher, Mapping) else None
+        if own is not None and not reads_weights(own.get('init_cfg')):
+            lack = 'model.teacher_ckpt is not set, so the teacher would be drawn with random weights'
+            raise ValueError(f'{lack}. {cure}')
     elif '://' not in str(path) and not Path(path).expanduser().is_file():
         raise FileNotFoundError(f'model.teacher_ckpt: no file {str(path)!r}. {cure}')
 
@@ -138,8 +108,8 @@ def _beside_teacher(
 ) -> tuple[list[Column], list[Place]]:
     """The teacher's column in front of the students', and the places of both.
 
-    The whole algorithm is built, since it knows what each distiller reads and how each network's input is
-    made."""
+    The whole algorithm is built: it knows what each distiller reads and how each network's input is made.
+    """
     model_cfg = cfg.model.copy()
     model_cfg.architecture = resolve_model_cfg(cfg.model.architecture, 'model.architecture')
     clear_pretrained(model_cfg.architecture)
@@ -155,9 +125,8 @@ def _beside_teacher(
     layout = shared.layout if paired else None
     for column in students:
         column.preprocessor, column.layout = own, layout
-    places = (
-        named_places(taps, *model.probes)
-        if taps
-        else distiller_places(model) or backbone_places(*model.probes)
-    )
+    if taps:
+        places = named_places(taps, *model.probes)
+    else:
+        places = distiller_places(model) or backbone_places(*model.probes)
     return [Column('teacher', teacher, others, 'teacher', layout), *students], places

@@ -1,18 +1,19 @@
 """The images that are drawn: of the test data set by number, or files."""
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import mmcv
 import numpy as np
+from mmengine import fileio
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import DATASETS
 
 from kd_methods.data_check.paths import check_paths
-from kd_methods.datasets.entries import unwrap
+from kd_methods.datasets.entries import Entry, entries_of, kind_of
 from kd_methods.distill.channels import ChannelLayout
 from kd_methods.networks.config import load_config
 
@@ -27,15 +28,14 @@ class Picture:
         name (str): First part of its files' names.
         path (str): Of the file.
         rgb (np.ndarray): The file's image, height x width x 3, uint8.
-        load (Any): Called without arguments, runs the pipeline and gives the packed image: ``inputs`` and
-            ``data_samples``.
+        load (Callable): Runs the pipeline and gives the packed image: ``inputs`` and ``data_samples``.
         scaled_truth (bool): The pipeline resizes boxes with the image. Defaults to False.
     """
 
     name: str
     path: str
     rgb: np.ndarray
-    load: Any
+    load: Callable[[], dict]
     scaled_truth: bool = False
 
     @property
@@ -49,42 +49,33 @@ class Picture:
 
 
 def test_data(cfg: Config) -> Config:
-    """The config's test data set, such that its images have all channels that one of the networks sees.
+    """The config with a test data set whose images have all channels that one of its networks sees.
 
-    A student that sees RGB alone is tested on RGB, so its test data set reads no X. Then the teacher's own
-    config says how X is read: its test pipeline, and where X lies below the data root.
+    A student that sees RGB alone is tested on RGB, so its test data set reads no X. Then the teacher's config
+    says how X is read: its test pipeline, and where X lies below the data root.
 
     Raises:
         ValueError: There is no test data set; or neither config says how to read X.
     """
     if not isinstance((cfg.get('test_dataloader') or {}).get('dataset'), Mapping):
-        raise ValueError(
-            f'CONFIG has no {KEY}, of which the images and their pipeline are taken. Inherit a data set '
-            'with _base_.'
-        )
+        cure = 'Inherit a data set with _base_.'
+        raise ValueError(f'CONFIG has no {KEY}, which gives the images and their pipeline. {cure}')
     cfg = copy.deepcopy(cfg)
-    layout = ChannelLayout.parse(cfg.model.get('inputs'))
-    entry = unwrap(cfg.test_dataloader.dataset)
-    if (
-        layout is None
-        or set(layout.parts['student'] + layout.parts['teacher']) <= {next(iter(layout.channels))}
-        or _loads_x(entry)
-    ):
+    layout, own = ChannelLayout.parse(cfg.model.get('inputs')), _data_set(cfg)
+    seen = set(layout.parts['student'] + layout.parts['teacher']) if layout else set()
+    if not layout or seen <= {next(iter(layout.channels))} or _loads_x(own):
         return cfg
-    path = cfg.model.teacher.get('cfg_path') if isinstance(cfg.model.get('teacher'), Mapping) else None
-    teacher = (
-        (load_config(path, 'model.teacher.cfg_path').get('test_dataloader') or {}).get('dataset')
-        if path
-        else None
-    )
-    if teacher is None or not _loads_x(unwrap(teacher)):
+    teacher = cfg.model.get('teacher')
+    path = teacher.get('cfg_path') if isinstance(teacher, Mapping) else None
+    other = _data_set(load_config(path, 'model.teacher.cfg_path')) if path else None
+    if other is None or not _loads_x(other):
         raise ValueError(
             f'{KEY}: its pipeline loads no X, which the teacher sees (model.inputs), and the teacher has no '
             'config that says how. Put LoadXFromFile and PackRGBXInputs into that pipeline, with '
             'data_prefix.x_path.'
         )
-    entry.pipeline = unwrap(teacher).pipeline
-    entry.data_prefix.x_path = unwrap(teacher).data_prefix.x_path
+    own.cfg.pipeline = other.cfg.pipeline
+    own.cfg.data_prefix.x_path = other.cfg.data_prefix.x_path
     return cfg
 
 
@@ -95,15 +86,15 @@ def pictures_by_index(cfg: Config, indices: Sequence[int]) -> list[Picture]:
         FileNotFoundError: The data is not there.
         ValueError: There is no such number.
     """
-    check_paths(Config(dict(test_dataloader=cfg.test_dataloader)), 'test')  # no metric has a say here
+    check_paths(Config(dict(test_dataloader=cfg.test_dataloader)), 'test')  # without what its metric reads
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
-    wrong = [i for i in indices if not 0 <= i < len(dataset)]
+    wrong = ' '.join(str(i) for i in indices if not 0 <= i < len(dataset))
     if wrong:
-        raise ValueError(
-            f'--index {" ".join(map(str, wrong))}: the test data set ({type(dataset).__name__}) has '
-            f'{len(dataset)} images, 0 to {len(dataset) - 1}.'
-        )
-    scaled = _scales_truth(unwrap(cfg.test_dataloader.dataset).get('pipeline') or [])
+        name, count = type(dataset).__name__, len(dataset)
+        raise ValueError(f'--index {wrong}: the test data set ({name}) has {count} images, 0 to {count - 1}.')
+    kinds = [kind_of(step) for step in _data_set(cfg).steps]
+    loads = next((i for i, kind in enumerate(kinds) if 'Annotations' in kind), len(kinds))
+    scaled = any('Resize' in kind for kind in kinds[loads:])
     indices = list(dict.fromkeys(indices))
     paths = [dataset.get_data_info(i)['img_path'] for i in indices]
     return [
@@ -122,19 +113,16 @@ def pictures_of_files(cfg: Config, paths: Sequence[str]) -> list[Picture]:
     for path in paths:
         if not Path(path).is_file():
             raise FileNotFoundError(f'--image: no file {path!r}')
-    paths = list(dict.fromkeys(paths))
-    steps = list(unwrap(cfg.test_dataloader.dataset).get('pipeline') or [])
-    if _loads_x(dict(pipeline=steps)):
+    paths, dataset = list(dict.fromkeys(paths)), _data_set(cfg)
+    if _loads_x(dataset):
         raise ValueError(
-            '--image: a network of this config sees X beside the image, and a file alone has none. Take '
-            'images of the data set with --index, or draw the student alone with its plain config, '
-            'WORK_DIR/student_config.py.'
+            '--image: a network of this config sees X and RGB, and a file has no X. Take images of the data '
+            'set with --index, or draw the student alone with its plain config, WORK_DIR/student_config.py.'
         )
-    pipeline = Compose([step for step in steps if 'Annotations' not in str(step.get('type'))])
+    steps = dataset.cfg.get('pipeline') or []
+    pipeline = Compose([step for step in steps if 'Annotations' not in kind_of(step)])
     return [
-        Picture(
-            name, path, read_image(path, '--image'), lambda path=path: pipeline(dict(img_path=path, img_id=0))
-        )
+        Picture(name, path, read_image(path, '--image'), lambda p=path: pipeline(dict(img_path=p, img_id=0)))
         for name, path in zip(_names(paths), paths)
     ]
 
@@ -149,9 +137,6 @@ def read_image(path: str, key: str) -> np.ndarray:
     Raises:
         ValueError: It cannot be read.
     """
-    import mmcv
-    from mmengine import fileio
-
     try:
         image = mmcv.imfrombytes(fileio.get(path), flag='color', channel_order='rgb')
     except Exception as error:  # of OpenCV, of a file backend
@@ -175,29 +160,24 @@ def check_pixels(pixels: Sequence[tuple[int, int]], pictures: Sequence[Picture])
 
 def dataset_meta(cfg: Config) -> dict:
     """Names and colours of the test data set's classes; the data need not be there."""
-    entry = unwrap(cfg.test_dataloader.dataset)
-    cls = DATASETS.get(entry.type) if isinstance(entry.get('type'), str) else entry.get('type')
-    return (
-        cls._load_metainfo(entry.get('metainfo'))
-        if hasattr(cls, '_load_metainfo')
-        else dict(entry.get('metainfo') or {})
-    )
+    found = _data_set(cfg)
+    given = found.cfg.get('metainfo')
+    # mmengine's data sets have no public way to them without being built
+    load = getattr(found.cls, '_load_metainfo', None)
+    return load(given) if load else dict(given or {})
 
 
-def _loads_x(dataset: Mapping) -> bool:
-    return any(step.get('type') == 'LoadXFromFile' for step in dataset.get('pipeline') or [])
+def _data_set(cfg: Config) -> Entry | None:
+    """The first test data set, inside of wrappers such as RepeatDataset and ConcatDataset."""
+    return next((entry for entries in entries_of(cfg, 'test') for entry in entries), None)
 
 
-def _scales_truth(pipeline: Sequence[Mapping]) -> bool:
-    """Whether the image is resized after its boxes were loaded, and they with it."""
-    kinds = [str(step.get('type')) for step in pipeline]
-    loads = [i for i, kind in enumerate(kinds) if 'Annotations' in kind]
-    return bool(loads) and any('Resize' in kind for kind in kinds[loads[0] :])
+def _loads_x(dataset: Entry) -> bool:
+    return any(kind_of(step) == 'LoadXFromFile' for step in dataset.steps)
 
 
-def _names(paths: Sequence[str]) -> Iterator[str]:
-    """Stems of files, with a number where one comes again."""
-    seen: dict[str, int] = {}
-    for stem in (Path(path).stem for path in paths):
-        seen[stem] = seen.get(stem, 0) + 1
-        yield stem if seen[stem] == 1 else f'{stem}-{seen[stem]}'
+def _names(paths: Sequence[str]) -> list[str]:
+    """Stems of files, with a number from the second file of a name on."""
+    stems = [Path(path).stem for path in paths]
+    numbers = [stems[: i + 1].count(stem) for i, stem in enumerate(stems)]
+    return [stem if number == 1 else f'{stem}-{number}' for stem, number in zip(stems, numbers)]

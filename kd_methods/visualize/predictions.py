@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,19 +10,9 @@ from mmengine.structures import BaseDataElement, InstanceData
 from kd_methods.visualize.maps import Panel
 from kd_methods.visualize.recording import Column
 
-#: Colours of classes for which a data set names none; it goes round.
-PALETTE = (
-    (230, 25, 75),
-    (60, 180, 75),
-    (255, 225, 25),
-    (0, 130, 200),
-    (245, 130, 48),
-    (145, 30, 180),
-    (70, 240, 240),
-    (240, 50, 230),
-    (210, 245, 60),
-    (250, 190, 212),
-)
+_HEX = 'e6194b 3cb44b ffe119 0082c8 f58230 911eb4 46f0f0 f032e6 d2f53c fabed4'
+#: Colours of classes for which a data set names none; after the last one they start again.
+PALETTE = [tuple(bytes.fromhex(colour)) for colour in _HEX.split()]
 IGNORED = 255
 
 
@@ -45,10 +34,9 @@ class Classes:
     def colour(self, label: int) -> tuple[int, int, int]:
         """Red, green and blue of a class, 0 to 255."""
         palette = self.meta.get('palette')
-        if not isinstance(palette, (list, tuple)) or label >= len(
-            palette
-        ):  # mmdet has words such as 'random' there
-            palette, label = PALETTE, label % len(PALETTE)
+        # mmdet has words such as 'random' there
+        if not isinstance(palette, (list, tuple)) or label >= len(palette):
+            return PALETTE[label % len(PALETTE)]
         return tuple(int(v) for v in palette[label])
 
     def ink(self, label: int) -> str:
@@ -59,9 +47,8 @@ class Classes:
     def paint(self, labels: np.ndarray) -> np.ndarray:
         """Colours of a label map, h x w x 3; ignored pixels are white."""
         table = np.full((256, 3), 255, np.uint8)
-        for label in np.unique(labels):
-            if 0 <= label < IGNORED:
-                table[label] = self.colour(int(label))
+        for label in present(labels):
+            table[label] = self.colour(label)
         return table[labels.clip(0, 255).astype(np.uint8)]
 
 
@@ -85,11 +72,10 @@ class Box:
     ignored: bool = False
 
 
+@torch.no_grad()
 def predict(column: Column, batch: dict) -> BaseDataElement:
     """A network's prediction for one raw image, in the size of the file."""
-    data = column.prepare(batch)
-    with torch.no_grad():
-        return column.network.eval()(**data, mode='predict')[0]
+    return column.network.eval()(**column.prepare(batch), mode='predict')[0]
 
 
 def predicted_panel(
@@ -105,22 +91,23 @@ def predicted_panel(
         sample (BaseDataElement): The prediction.
         picture (np.ndarray): The image, height x width x 3.
         classes (Classes): Names and colours.
-        truth (np.ndarray | None): Label map to compare with; the heading then says how many pixels are right.
-            Defaults to None.
+        truth (np.ndarray | None): Label map to compare with, for the share of pixels in the heading. Defaults
+            to None.
         score (float): Least score of an object that is drawn. Defaults to 0.5.
 
     Raises:
         ValueError: The network predicts something else.
     """
+    size = picture.shape[:2]
     if 'pred_sem_seg' in sample:
         labels = sample.pred_sem_seg.data[0].cpu().numpy().astype(np.int64)
         title = ''
         if truth is not None and truth.shape == labels.shape and (truth != IGNORED).any():
             title = f'{100 * (labels == truth)[truth != IGNORED].mean():.1f} % of pixels right'
-        return Panel(classes.paint(labels), picture.shape[:2], title, labels=present(labels))
+        return Panel(classes.paint(labels), size, title, labels=present(labels))
     if 'pred_instances' in sample:
         boxes = [box for box in _boxes(sample.pred_instances) if box.score is None or box.score >= score]
-        return Panel(picture, picture.shape[:2], f'objects with score ≥ {score:g}: {len(boxes)}', boxes)
+        return Panel(picture, size, f'objects with score ≥ {score:g}: {len(boxes)}', boxes)
     raise ValueError(
         '--what prediction: only label maps, boxes and masks are drawn, and this network predicts '
         f'{sample.keys()}. Leave it out: --what boundary relation feature.'
@@ -136,17 +123,18 @@ def true_labels(sample: BaseDataElement) -> np.ndarray | None:
 
 
 def true_boxes(
-    sample: BaseDataElement, factor: Sequence[float] = (1.0, 1.0), field: str = 'gt_instances'
+    sample: BaseDataElement, factor: Sequence[float] = (1.0, 1.0), ignored: bool = False
 ) -> list[Box] | None:
-    """The objects of a raw data sample; None where it has no such field.
+    """The objects of a raw data sample; None where it has none of them labelled.
 
     Args:
         sample (BaseDataElement): As the pipeline packed it.
-        factor (Sequence[float]): Width and height of what the boxes are in, as multiples of the image that
-            they are drawn on. Defaults to (1.0, 1.0).
-        field (str): ``'gt_instances'`` or ``'ignored_instances'``. Defaults to 'gt_instances'.
+        factor (Sequence[float]): Width and height of the image that the boxes belong to, as multiples of the
+            image that they are drawn on. Defaults to (1.0, 1.0).
+        ignored (bool): Take the objects that do not count, such as crowds. Defaults to False.
     """
-    return _boxes(sample.get(field), factor) if field in sample and 'labels' in sample.get(field) else None
+    instances = sample.get('ignored_instances' if ignored else 'gt_instances')
+    return None if instances is None or 'labels' not in instances else _boxes(instances, factor, ignored)
 
 
 def true_panel(
@@ -172,23 +160,20 @@ def present(labels: np.ndarray) -> list[int]:
     return [int(label) for label in np.unique(labels) if 0 <= label < IGNORED]
 
 
-def _boxes(instances: InstanceData, factor: Sequence[float] = (1.0, 1.0)) -> list[Box]:
+def _boxes(instances: InstanceData, factor: Sequence[float] = (1.0, 1.0), ignored: bool = False) -> list[Box]:
     corners = instances.get('bboxes')
     corners = getattr(corners, 'tensor', corners)
     if corners is not None:
         corners = corners.cpu().float() / torch.tensor([*factor[:2], *factor[:2]]).float()
-        if 'masks' in instances and not corners.any():  # SOLO and its like fill in zeros
-            corners = None
-    masks: Any = instances.get('masks')
+        # SOLO and similar detectors of masks fill in zeros
+        corners = None if 'masks' in instances and not corners.any() else corners.tolist()
+    masks = instances.get('masks')
     if masks is not None:
         masks = masks.cpu().numpy() if isinstance(masks, torch.Tensor) else masks.to_ndarray()
     scores = instances.get('scores')
-    return [
-        Box(
-            int(label),
-            None if corners is None else tuple(corners[i].tolist()),
-            None if scores is None else float(scores[i]),
-            None if masks is None else masks[i].astype(bool),
-        )
-        for i, label in enumerate(instances.labels)
-    ]
+    boxes = [Box(int(label), None, ignored=ignored) for label in instances.labels]
+    for i, box in enumerate(boxes):
+        box.corners = None if corners is None else tuple(corners[i])
+        box.score = None if scores is None else float(scores[i])
+        box.mask = None if masks is None else masks[i].astype(bool)
+    return boxes

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from kd_methods.distill.channels import ChannelLayout
 from kd_methods.networks.recording import CallRecorder, Place
 from kd_methods.networks.taps import Tap
-from kd_methods.visualize.geometry import Frame
+from kd_methods.visualize.geometry import Geometry
 
 
 @dataclass
@@ -48,11 +48,11 @@ class FeatureMap:
 
     Attributes:
         data (Tensor): (1, C, h, w), float32, on the CPU, padding included.
-        frame (Frame): Where its places lie in the image.
+        geometry (Geometry): Where its places lie in the image.
     """
 
     data: Tensor
-    frame: Frame
+    geometry: Geometry
 
     @property
     def size(self) -> tuple[int, int]:
@@ -61,7 +61,7 @@ class FeatureMap:
 
     def inside(self) -> Tensor:
         """The map without places that see padding alone."""
-        rows, columns = self.frame.kept(self.size)
+        rows, columns = self.geometry.kept(self.size)
         return self.data[..., :rows, :columns]
 
 
@@ -84,14 +84,14 @@ def read_taps(
     """
     data = column.prepare(batch)
     padded = tuple(data['inputs'].shape[-2:])
-    frame = Frame.of(data['data_samples'][0], image, padded)
+    geometry = Geometry.of(data['data_samples'][0], image, padded)
     records = record(
         column.network, data['inputs'], data['data_samples'], [tap for tap in taps if tap is not None]
     )
     return [
         None
         if tap is None
-        else FeatureMap(_as_map(records[tap], padded, f'{tap.name!r} of the {column.title}'), frame)
+        else FeatureMap(_as_map(records[tap], padded, f'{tap.name!r} of the {column.title}'), geometry)
         for tap in taps
     ]
 

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from entry import run_tool
 from mmseg.datasets import CityscapesDataset
 from PIL import Image
 from raw_cityscapes import BORDERS, SIZE, rectangle, write_ids, write_polygons
@@ -14,7 +15,6 @@ from toys import load_tool
 from kd_methods.convert.base import Outcome
 from kd_methods.convert.cityscapes import TRAIN_ID_OF_ID, convert_cityscapes, draw_train_ids
 from kd_methods.datasets.cityscapes_labels import LABELS
-from kd_methods.engine.cli import run_tool
 from kd_methods.utils.files import exclusive_folder
 
 STREET = [

@@ -6,13 +6,13 @@ from functools import partial
 
 import numpy as np
 import pytest
+from entry import run_tool
 from mmseg.datasets import COCOStuffDataset
 from PIL import Image
 from raw_coco_stuff10k import ABSENT, PRESENT, SIZE, labels_of, name_of, write_coco_stuff, write_mat
 from toys import load_tool
 
 from kd_methods.convert.coco_stuff10k import TRAIN_ID_OF_LABEL, convert_coco_stuff10k
-from kd_methods.engine.cli import run_tool
 from kd_methods.utils.files import exclusive_folder
 
 TRAIN, TEST = [77, 9, 581921], [428, 30]

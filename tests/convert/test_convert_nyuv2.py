@@ -7,13 +7,13 @@ import mmcv
 import numpy as np
 import pytest
 import scipy.io
+from entry import run_tool
 from raw_nyuv2 import COUNT, HEIGHT, MAPPING, TEST, TRAIN, WIDTH, official, write_mat, write_splits
 from toys import load_tool
 
 from kd_methods.convert import nyuv2 as nyuv2_convert
 from kd_methods.convert.nyuv2 import RECORD, convert_nyuv2, millimetres
 from kd_methods.datasets.nyuv2 import TO_13
-from kd_methods.engine.cli import run_tool
 from kd_methods.utils.files import exclusive_folder
 
 

@@ -6,13 +6,13 @@ from functools import partial
 import numpy as np
 import pytest
 import scipy.io
+from entry import run_tool
 from mmseg.datasets import PascalVOCDataset
 from PIL import Image
 from raw_sbd import LISTS, SIZE, labels_of, write_mat, write_sbd, write_voc
 from toys import load_tool
 
 from kd_methods.convert.voc_aug import convert_voc_aug, read_sbd
-from kd_methods.engine.cli import run_tool
 from kd_methods.utils.files import exclusive_folder
 
 # VOC's train and val, and SBD's: v1 is in both trains, v2 in VOC's alone, v4 and v5 (of VOC's val) in SBD

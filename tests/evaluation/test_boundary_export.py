@@ -1,4 +1,4 @@
-"""A run that is validated by boundary IoU: what it keeps, and that its student needs nothing of this package."""
+"""A run that is validated by boundary IoU: what it keeps, and that its student does without this package."""
 
 import pytest
 from mmengine.config import Config

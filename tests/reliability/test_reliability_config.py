@@ -4,7 +4,6 @@ import contextlib
 import gc
 import io
 import logging
-import re
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -12,16 +11,14 @@ from pathlib import Path
 import mmengine.config.utils
 import pytest
 import torch
-from config_fuzz import base_configs, draw, mistakes, outcome, walk, write
-from mmengine.config import Config, ConfigDict
-from mmengine.registry import MODELS, DefaultScope
+from config_fuzz import base_configs, draw, mistakes, outcome, write
+from mmengine.config import Config
+from mmengine.registry import DefaultScope
 from mmengine.visualization import Visualizer
-from torch import nn
-from toys import ROOT, SIZE, load_tool, run_script, tiny_model, tiny_run, write_config
+from toys import ROOT, SIZE, load_tool
 
 from kd_methods.engine.config_values import check_values
 from kd_methods.scenes.writer import write_scenes
-from kd_methods.utils.errors import naming
 
 
 @pytest.fixture(scope='module')

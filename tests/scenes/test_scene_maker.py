@@ -2,9 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from entry import run_tool
 from toys import load_tool
 
-from kd_methods.engine.cli import run_tool
 from kd_methods.scenes.maker import DIFFICULTY, look_of, make_scene, scene_at
 from kd_methods.scenes.sources import load_sources, split_digits
 from kd_methods.scenes.writer import RECORD, write_scenes

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
+from toys import ROOT, load_tool
 
 
 def network(width: int = 8, classes: int = 11) -> dict:
@@ -71,13 +68,11 @@ def distiller(tap: str = 'logits', loss: dict = KL, **keys) -> dict:
 
 @pytest.fixture(scope='module')
 def check(tiny_config, tmp_path_factory, tools):
-    """`check(name, *argv, **model keys)`: exit code and what was printed, for a pair with a trained teacher."""
+    """`check(name, *argv, **model keys)`: exit code and output, for a pair with a trained teacher."""
     teacher = tiny_config('check_teacher', network(12), iters=60)
     work_dir = tmp_path_factory.mktemp('check')
     tools.train([str(teacher), '--work-dir', str(work_dir)])
-    spec = importlib.util.spec_from_file_location('tool_check', ROOT / 'tools' / 'check.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_tool('check')
 
     def run(capsys, name, *argv, **keys):
         pair = dict(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 from toys import load_tool
 
-from kd_methods.demo import stages
+from kd_methods.scenes.dataset import SceneDataset
 
 ARMS = ('teacher', 'alone', 'i2ckd')
 
@@ -36,20 +37,18 @@ def quick(demo, tmp_path_factory) -> SimpleNamespace:
     root = tmp_path_factory.mktemp('demo')
     argv = ['--quick', '--work-dir', str(root), '--threads', '1']
     calls: list[list[str]] = [[]]
-    real = stages.run_process
+    real = demo.run_process
 
-    def recorded(title, command, *args, **kwargs):
-        if Path(command[0]).stem == 'make_scenes':
-            return real(title, command, *args, **kwargs)
+    def recorded(title, command, *args):
         calls[-1].append(name_of(command))
         if calls[-1] == ['train teacher', 'test teacher', 'train alone'] and len(calls) == 1:
             # as far as the first checkpoint
-            real(title, [*command, 'train_cfg.max_iters=2'], *args, **kwargs)
+            real(title, [*command, 'train_cfg.max_iters=2'], *args)
             raise KeyboardInterrupt
-        real(title, command, *args, **kwargs)
+        real(title, command, *args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, 'run_process', recorded)
+        patch.setattr(sys.modules['demo_parts.stages'], 'run_process', recorded)
         with pytest.raises(KeyboardInterrupt):
             demo.main(argv)
         unfinished = (root / 'results.json').exists()
@@ -91,9 +90,8 @@ def test_pictures_show_something(quick):
     predictions = np.asarray(Image.open(quick.root / 'predictions.png').convert('RGB')).reshape(-1, 3)
     shown = {tuple(colour) for colour in np.unique(predictions, axis=0).tolist()}
     label = np.asarray(Image.open(quick.root / 'scenes' / 'val' / 'labels' / '00000.png'))
-    from kd_methods.demo.pictures import painted
-
-    assert {tuple(c) for c in painted(label).reshape(-1, 3).tolist()} <= shown
+    palette = np.array(SceneDataset.METAINFO['palette'])
+    assert {tuple(c) for c in palette[label].reshape(-1, 3).tolist()} <= shown
     assert (predictions != 255).any(-1).mean() > 0.5
     curves = np.asarray(Image.open(quick.root / 'curves.png').convert('RGB')).reshape(-1, 3)
     shown = {tuple(colour) for colour in np.unique(curves, axis=0).tolist()}
@@ -104,9 +102,7 @@ def test_seeds_share_the_first_runs(demo, quick, monkeypatch, capsys):
     """Seed 1 is not trained here: its runs are copies of seed 0's."""
     ran = []
 
-    def copy(title, command, *args, **kwargs):
-        if Path(command[0]).stem == 'make_scenes':
-            return
+    def copy(title, command, *args):
         ran.append(f'{title}: {name_of(command)}')
         folder = Path(command[command.index('--work-dir') + 1])
         shutil.copytree(str(folder).replace('seed_1', 'seed_0'), folder, dirs_exist_ok=True)
@@ -116,7 +112,7 @@ def test_seeds_share_the_first_runs(demo, quick, monkeypatch, capsys):
             if folder.name == 'i2ckd':
                 assert f'model.teacher_ckpt={quick.root}/seed_1/teacher/best.pth' in command
 
-    monkeypatch.setattr(stages, 'run_process', copy)
+    monkeypatch.setattr(sys.modules['demo_parts.stages'], 'run_process', copy)
     results = demo.main([*quick.argv, '--seeds', '2'])
     assert len(ran) == 6 and ran[0] == '[4/6] seed 1, train teacher: train teacher'
     alone = results['summary']['alone']
@@ -132,7 +128,7 @@ def test_seeds_share_the_first_runs(demo, quick, monkeypatch, capsys):
 
 
 def test_only_one_demo_at_a_time(demo, tmp_path):
-    with demo.locked(tmp_path), pytest.raises(ValueError, match='another demo is at work'):
+    with demo.exclusive_folder(tmp_path), pytest.raises(ValueError, match='another demo is at work'):
         demo.main(['--quick', '--work-dir', str(tmp_path)])
 
 

@@ -26,62 +26,44 @@ def metrics_of(text: str) -> dict:
 # ---------------------------------------------------------------- two processes
 
 
-def test_dist_train_trains_a_plain_config(tiny_config, tmp_path):
-    done = run_script(
-        TOOLS / 'dist_train.sh', tiny_config('dist', iters=4), 2, '--work-dir', tmp_path, PORT=free_port()
-    )
-    assert done.returncode == 0, done.stderr
-    assert 'Iter(train) [4/4]' in done.stdout
-    assert done.stderr == ''  # neither torchrun's warning about threads nor anybody else's
-    saved = torch.load(tmp_path / 'iter_4.pth', weights_only=False)
-    assert saved['meta']['iter'] == 4
-    assert not [name for name in saved['state_dict'] if name.startswith('module.')]
-    assert (tmp_path / 'iter_4_student.pth').exists()
-
-
 def test_dist_train_distils(tiny_config, tiny_teacher, tmp_path):
-    """Schedule over, one weight 0, no task loss although there is an auxiliary head."""
+    """Schedule over, one weight 0, no task loss although there is an auxiliary head. Nothing on stderr."""
     model = tiny_distillation(tiny_teacher, calculate_student_loss=False)
     model['distiller']['loss_schedules'] = dict(loss_logits=dict(end=2))
     model['distiller']['distill_losses']['loss_logits']['loss_weight'] = 100.0
     model['distiller']['distill_losses']['loss_feature']['loss_weight'] = 0.0
-    done = run_script(
-        TOOLS / 'dist_train.sh',
-        tiny_config('dist_distill', model=model),
-        2,
-        '--work-dir',
-        tmp_path,
-        PORT=free_port(),
-    )
+    config = tiny_config('dist_distill', model=model)
+    done = run_script(TOOLS / 'dist_train.sh', config, 2, '--work-dir', tmp_path, PORT=free_port())
     assert done.returncode == 0, done.stderr
+    assert done.stderr == ''  # neither torchrun's warning about threads nor anybody else's
     lines = [line for line in done.stdout.splitlines() if 'Iter(train)' in line]
-    assert not [line for line in lines if 'loss_feature' in line or 'student.' in line]
+    assert lines and not [line for line in lines if 'loss_feature' in line or 'student.' in line]
     losses = [float(re.search(r' loss: ([\d.]+)', line)[1]) for line in lines]
     assert losses[0] > 0 and losses[1] > 0 and losses[2:] == [0, 0]
     saved = torch.load(tmp_path / 'iter_4.pth', weights_only=False)
-    assert not [name for name in saved['state_dict'] if 'teacher' in name]
+    assert saved['meta']['iter'] == 4
+    assert not [name for name in saved['state_dict'] if 'teacher' in name or name.startswith('module.')]
+    assert (tmp_path / 'iter_4_student.pth').exists()
 
 
 def test_two_ranks_evaluate_like_one(tiny_teacher, tools, tmp_path):
     # 5 images: one rank has to have one of them twice, and it must count once
-    alone = tools.test(
-        [str(tiny_teacher.config), str(tiny_teacher.checkpoint), '--work-dir', str(tmp_path / 'one')]
-    )
-    done = run_script(
-        TOOLS / 'dist_test.sh',
-        tiny_teacher.config,
-        tiny_teacher.checkpoint,
-        2,
-        '--work-dir',
-        tmp_path / 'two',
-        PORT=free_port(),
-    )
+    run = [tiny_teacher.config, tiny_teacher.checkpoint]
+    alone = tools.test([*map(str, run), '--work-dir', str(tmp_path / 'one')])
+    argv = [*run, 2, '--work-dir', tmp_path / 'two']
+    done = run_script(TOOLS / 'dist_test.sh', *argv, PORT=free_port())
     assert done.returncode == 0, done.stderr
     assert metrics_of(done.stdout) == pytest.approx(alone, abs=1e-4)
     assert done.stdout.count('metrics: ') == 1
 
 
 # ---------------------------------------------------------------- the end of a run
+
+
+def run_two(script: Path, port: str):
+    """Two processes of a script, started as dist_train.sh starts them."""
+    argv = ['--nproc_per_node', '2', '--master_addr', '127.0.0.1', '--master_port', port]
+    return run_script(sys.executable, TOOLS / 'dist_run.py', *argv, script)
 
 
 @pytest.mark.parametrize(
@@ -94,17 +76,7 @@ def test_two_ranks_evaluate_like_one(tiny_teacher, tools, tmp_path):
 def test_failure_is_passed_on_without_a_traceback(tmp_path, body, code, said):
     script = tmp_path / 'script.py'
     script.write_text(body)
-    done = run_script(
-        sys.executable,
-        TOOLS / 'dist_run.py',
-        '--nproc_per_node',
-        '2',
-        '--master_addr',
-        '127.0.0.1',
-        '--master_port',
-        free_port(),
-        script,
-    )
+    done = run_two(script, free_port())
     assert done.returncode == code
     assert said in done.stderr and 'Traceback' not in done.stderr
 
@@ -118,17 +90,7 @@ def test_taken_port_is_named(tmp_path):
         s.bind(('0.0.0.0', 0))
         s.listen()
         port = s.getsockname()[1]
-        done = run_script(
-            sys.executable,
-            TOOLS / 'dist_run.py',
-            '--nproc_per_node',
-            '2',
-            '--master_addr',
-            '127.0.0.1',
-            '--master_port',
-            port,
-            script,
-        )
+        done = run_two(script, port)
     assert done.returncode == 1
     assert f'Port {port}' in done.stderr and f'PORT={port + 1}' in done.stderr
 

@@ -8,6 +8,7 @@ import pickle
 import sys
 from pathlib import Path
 
+import entry
 import pytest
 import torch
 from mmengine.config import Config
@@ -15,7 +16,6 @@ from mmengine.runner import Runner
 from toys import ROOT, load_tool, run_script
 
 from kd_methods.data_check.look import check_datasets
-from kd_methods.engine import cli
 
 
 def last_json(text: str) -> dict:
@@ -43,7 +43,7 @@ def test_both_spellings_of_local_rank(tool, files, spelling, monkeypatch, tiny_c
     monkeypatch.delenv('LOCAL_RANK')
     args = parse([*files, spelling, '3'])
     args.config = str(tiny_config('local_rank'))
-    cli.read_config(args)
+    entry.read_config(args)
     assert os.environ['LOCAL_RANK'] == '3'
 
 
@@ -58,10 +58,10 @@ def test_resume_takes_a_value_or_none():
 def test_work_dir(tiny_config):
     parse = load_tool('train').parse_args
     config = str(tiny_config('work_dirs_name'))
-    assert cli.read_config(parse([config])).work_dir == 'work_dirs/work_dirs_name'
-    assert cli.read_config(parse([config, '--work-dir', 'w'])).work_dir == 'w'
+    assert entry.read_config(parse([config])).work_dir == 'work_dirs/work_dirs_name'
+    assert entry.read_config(parse([config, '--work-dir', 'w'])).work_dir == 'w'
     named = str(tiny_config('named', work_dir='elsewhere'))
-    assert cli.read_config(parse([named])).work_dir == 'elsewhere'
+    assert entry.read_config(parse([named])).work_dir == 'elsewhere'
 
 
 def test_cfg_options_reach_nested_keys(tiny_config):
@@ -75,7 +75,7 @@ def test_cfg_options_reach_nested_keys(tiny_config):
             'model.backbone.norm_cfg.type=BN',
         ]
     )
-    cfg = cli.read_config(args)
+    cfg = entry.read_config(args)
     assert cfg.optim_wrapper.optimizer.lr == 0.5
     assert cfg.model.decode_head.pool_scales == [1, 3]
     assert cfg.train_dataloader.dataset.pipeline[2].prob == 0.25
@@ -96,13 +96,13 @@ def test_unknown_config_names_the_near_ones(tiny_config, tools):
 def test_base_file_is_no_config(tmp_path, tools):
     (tmp_path / 'base.py').write_text('a = 1\n')
     with pytest.raises(ValueError, match='has no `model`'):
-        tools.train([str(tmp_path / 'base.py')])
+        tools.train([tmp_path / 'base.py'])
 
 
 def test_broken_config(tmp_path, tools):
     (tmp_path / 'broken.py').write_text('model = dict(\n')
     with pytest.raises(ValueError, match='broken.py is not valid Python'):
-        tools.train([str(tmp_path / 'broken.py')])
+        tools.train([tmp_path / 'broken.py'])
 
 
 def test_missing_data_says_how_to_make_it(tiny_config, tools, tmp_path):
@@ -116,9 +116,9 @@ def test_missing_data_says_how_to_make_it(tiny_config, tools, tmp_path):
     ):
         tools.train(
             [
-                str(config),
+                config,
                 '--work-dir',
-                str(tmp_path),
+                tmp_path,
                 '--cfg-options',
                 f'train_dataloader.dataset.data_root={tmp_path}/nowhere',
             ]
@@ -142,19 +142,19 @@ def test_data_inside_wrappers_is_checked(tiny_config):
 def test_incomplete_config(tiny_config, tools):
     config = tiny_config('no_schedule', train_cfg=None)
     with pytest.raises(ValueError, match='has no `train_cfg`, which training needs'):
-        tools.train([str(config)])
+        tools.train([config])
 
 
 def test_launcher_without_its_variables(tiny_config, tools, monkeypatch, tmp_path):
     monkeypatch.delenv('RANK', raising=False)
     with pytest.raises(ValueError, match='--launcher pytorch: .* RANK is not set.*dist_train.sh'):
-        tools.train([str(tiny_config('alone')), '--work-dir', str(tmp_path), '--launcher', 'pytorch'])
+        tools.train([tiny_config('alone'), '--work-dir', tmp_path, '--launcher', 'pytorch'])
 
 
 def test_amp_needs_a_wrapper_it_knows(tiny_config, tools):
     config = tiny_config('odd_wrapper', optim_wrapper=dict(type='Odd', optimizer=dict(type='SGD')))
     with pytest.raises(ValueError, match="--amp: optim_wrapper.type is 'Odd'"):
-        tools.train([str(config), '--amp'])
+        tools.train([config, '--amp'])
 
 
 def test_mistakes_end_in_one_sentence(tmp_path):
@@ -178,19 +178,19 @@ def test_who_raised_decides_about_the_traceback(monkeypatch, capsys, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(SystemExit) as exit_:
-        cli.run_tool(ours)
+        entry.run_tool(ours)
     assert exit_.value.code == 1
     assert 'D finds no' in capsys.readouterr().err
     with pytest.raises(json.JSONDecodeError):
-        cli.run_tool(theirs)
+        entry.run_tool(theirs)
     monkeypatch.setattr('signal.signal', lambda *args: None)
     with pytest.raises(SystemExit) as exit_:
-        cli.run_tool(stopped, 'Go on with --resume.')
+        entry.run_tool(stopped, 'Go on with --resume.')
     assert exit_.value.code == 130
     assert 'interrupted. Go on with --resume.' in capsys.readouterr().err
     monkeypatch.setenv('KD_DEBUG', '1')
     with pytest.raises(FileNotFoundError):
-        cli.run_tool(ours)
+        entry.run_tool(ours)
 
 
 # ---------------------------------------------------------------- training
@@ -199,9 +199,9 @@ def test_who_raised_decides_about_the_traceback(monkeypatch, capsys, tmp_path):
 def test_options_and_seed_reach_the_run(tiny_config, tools, tmp_path):
     runner = tools.train(
         [
-            str(tiny_config('seeded')),
+            tiny_config('seeded'),
             '--work-dir',
-            str(tmp_path),
+            tmp_path,
             '--seed',
             '7',
             '--cfg-options',
@@ -216,11 +216,11 @@ def test_options_and_seed_reach_the_run(tiny_config, tools, tmp_path):
 
 
 def test_resume_goes_on_where_it_stopped(tiny_config, tools, tmp_path, monkeypatch):
-    config = str(tiny_config('resumed', iters=4))
+    config = tiny_config('resumed', iters=4)
     argv = [
         config,
         '--work-dir',
-        str(tmp_path),
+        tmp_path,
         '--cfg-options',
         'default_hooks.checkpoint.interval=2',
         'train_cfg.val_interval=9',
@@ -233,9 +233,7 @@ def test_resume_goes_on_where_it_stopped(tiny_config, tools, tmp_path, monkeypat
     assert started == [2] and runner.iter == 4
     assert torch.load(tmp_path / 'iter_4.pth', weights_only=False)['meta']['iter'] == 4
     # of a named checkpoint, into another work dir
-    runner = tools.train(
-        [config, '--work-dir', str(tmp_path / 'other'), '--resume', str(tmp_path / 'iter_2.pth')]
-    )
+    runner = tools.train([config, '--work-dir', tmp_path / 'other', '--resume', tmp_path / 'iter_2.pth'])
     assert started == [2, 2] and runner.iter == 4
 
 
@@ -257,7 +255,7 @@ def test_resume_of_nothing_starts(tiny_config, tmp_path, capsys):
 
 def test_resume_of_another_config_is_refused(tiny_teacher, tiny_config, tools):
     with pytest.raises(ValueError, match='holds the run of another config .*no stranger.py'):
-        tools.train([str(tiny_config('stranger')), '--resume', '--work-dir', str(tiny_teacher.work_dir)])
+        tools.train([tiny_config('stranger'), '--resume', '--work-dir', tiny_teacher.work_dir])
 
 
 class _Payload:
@@ -268,9 +266,7 @@ class _Payload:
 def test_resume_does_not_unpickle(tiny_config, tools, tmp_path, capsys):
     torch.save(dict(state_dict={}, meta=_Payload()), tmp_path / 'bad.pth')
     with pytest.raises(ValueError, match='could run code'):
-        tools.train(
-            [str(tiny_config('safe')), '--resume', str(tmp_path / 'bad.pth'), '--work-dir', str(tmp_path)]
-        )
+        tools.train([tiny_config('safe'), '--resume', tmp_path / 'bad.pth', '--work-dir', tmp_path])
     assert 'was run' not in capsys.readouterr().out
 
 
@@ -285,7 +281,7 @@ def test_amp_on_cpu_is_bfloat16(tiny_config, tools, tmp_path, monkeypatch):
         return out
 
     monkeypatch.setattr(torch.nn.Conv2d, 'forward', forward)
-    runner = tools.train([str(tiny_config('amp', iters=2)), '--work-dir', str(tmp_path), '--amp'])
+    runner = tools.train([tiny_config('amp', iters=2), '--work-dir', tmp_path, '--amp'])
     assert seen == {(True, torch.bfloat16), (False, torch.float32)}
     assert type(runner.optim_wrapper).__name__ == 'CPUAmpOptimWrapper'
     assert next(runner.model.parameters()).dtype == torch.float32
@@ -310,9 +306,7 @@ def test_log_is_quiet(tiny_config, tmp_path):
 
 def test_metrics_are_printed_and_kept(tiny_teacher, tools, tmp_path, capsys):
     kept_config = (tiny_teacher.work_dir / 'tiny_teacher.py').read_text()
-    metrics = tools.test(
-        [str(tiny_teacher.config), str(tiny_teacher.checkpoint), '--work-dir', str(tiny_teacher.work_dir)]
-    )
+    metrics = tools.test([tiny_teacher.config, tiny_teacher.checkpoint, '--work-dir', tiny_teacher.work_dir])
     printed = last_json(capsys.readouterr().out)
     record = json.loads((tiny_teacher.work_dir / 'test_iter_4.json').read_text())
     assert printed == record['metrics'] == pytest.approx(metrics, abs=1e-4)
@@ -336,7 +330,7 @@ def test_distillation_config_with_every_checkpoint(tiny_distilled, tools, tmp_pa
         (plain, tiny_distilled.checkpoint),
         (plain, tiny_distilled.student),
     ]:
-        results.append(tools.test([str(config), str(checkpoint), '--work-dir', str(tmp_path)]))
+        results.append(tools.test([config, checkpoint, '--work-dir', tmp_path]))
     assert all(r == results[0] for r in results)
 
 
@@ -345,22 +339,20 @@ def test_teacher_file_is_not_needed(tiny_distilled, tools, tmp_path):
     cfg.model.teacher_ckpt = str(tmp_path / 'gone.pth')
     cfg.model.teacher.cfg_path = str(tmp_path / 'gone.py')
     cfg.dump(str(tmp_path / 'moved.py'))
-    metrics = tools.test(
-        [str(tmp_path / 'moved.py'), str(tiny_distilled.student), '--work-dir', str(tmp_path / 'w')]
-    )
+    metrics = tools.test([tmp_path / 'moved.py', tiny_distilled.student, '--work-dir', tmp_path / 'w'])
     assert 'mIoU' in metrics
 
 
 def test_weights_of_another_network_are_refused(tiny_distilled, tiny_teacher, tools, tmp_path):
     with pytest.raises(ValueError, match='do not fit EncoderDecoder'):
-        tools.test([str(tiny_distilled.config), str(tiny_teacher.checkpoint), '--work-dir', str(tmp_path)])
+        tools.test([tiny_distilled.config, tiny_teacher.checkpoint, '--work-dir', tmp_path])
 
 
 def test_checkpoint_with_code_is_refused_unless_trusted(tiny_teacher, tools, tmp_path, capsys):
     saved = torch.load(tiny_teacher.checkpoint, weights_only=False)
     saved['extra'] = _Payload()
     torch.save(saved, tmp_path / 'bad.pth')
-    argv = [str(tiny_teacher.config), str(tmp_path / 'bad.pth'), '--work-dir', str(tmp_path)]
+    argv = [tiny_teacher.config, tmp_path / 'bad.pth', '--work-dir', tmp_path]
     with pytest.raises(ValueError, match='could run code.*--trusted'):
         tools.test(argv)
     assert 'was run' not in capsys.readouterr().out
@@ -370,15 +362,15 @@ def test_checkpoint_with_code_is_refused_unless_trusted(tiny_teacher, tools, tmp
 
 def test_missing_checkpoint(tiny_teacher, tools):
     with pytest.raises(FileNotFoundError, match='no file .*iter_9.pth.*iter_4.pth'):
-        tools.test([str(tiny_teacher.config), str(tiny_teacher.work_dir / 'iter_9.pth')])
+        tools.test([tiny_teacher.config, tiny_teacher.work_dir / 'iter_9.pth'])
 
 
 def test_predictions_and_pictures_are_kept(tiny_teacher, tools, tmp_path):
-    argv = [str(tiny_teacher.config), str(tiny_teacher.checkpoint), '--work-dir', str(tmp_path)]
-    tools.test([*argv, '--out', str(tmp_path / 'maps'), '--show-dir', str(tmp_path / 'show')])
+    argv = [tiny_teacher.config, tiny_teacher.checkpoint, '--work-dir', tmp_path]
+    tools.test([*argv, '--out', tmp_path / 'maps', '--show-dir', tmp_path / 'show'])
     assert len(list((tmp_path / 'maps').glob('*.png'))) == 5
     assert list((tmp_path / 'show').rglob('*.png'))
-    tools.test([*argv, '--out', str(tmp_path / 'all.pkl')])
+    tools.test([*argv, '--out', tmp_path / 'all.pkl'])
     predictions = pickle.loads((tmp_path / 'all.pkl').read_bytes())
     assert len(predictions) == 5 and 'pred_sem_seg' in predictions[0]
 
@@ -387,8 +379,8 @@ def test_out_needs_a_metric_that_writes(tiny_teacher, tools, tmp_path):
     with pytest.raises(ValueError, match='--out maps: only IoUMetric writes'):
         tools.test(
             [
-                str(tiny_teacher.config),
-                str(tiny_teacher.checkpoint),
+                tiny_teacher.config,
+                tiny_teacher.checkpoint,
                 '--out',
                 'maps',
                 '--cfg-options',
@@ -398,9 +390,9 @@ def test_out_needs_a_metric_that_writes(tiny_teacher, tools, tmp_path):
 
 
 def test_tta(tiny_teacher, tiny_config, tools, tmp_path):
-    argv = [str(tiny_teacher.checkpoint), '--work-dir', str(tmp_path), '--tta']
+    argv = [tiny_teacher.checkpoint, '--work-dir', tmp_path, '--tta']
     with pytest.raises(ValueError, match='--tta: the config has no tta_model and no tta_pipeline'):
-        tools.test([str(tiny_teacher.config), *argv])
+        tools.test([tiny_teacher.config, *argv])
     config = tiny_config(
         'tta',
         tta_model=dict(type='SegTTAModel'),
@@ -416,7 +408,7 @@ def test_tta(tiny_teacher, tiny_config, tools, tmp_path):
             ),
         ],
     )
-    metrics = tools.test([str(config), *argv])
+    metrics = tools.test([config, *argv])
     assert 'mIoU' in metrics
     assert (tmp_path / 'test_iter_4_tta.json').exists()
 
@@ -443,18 +435,16 @@ def _scores_of(folder: Path, scenes: Path, **kwargs) -> dict:
 
 
 def test_boundary_stands_beside_miou(tiny_teacher, tiny_scenes, tools, tmp_path, capsys):
-    argv = [str(tiny_teacher.config), str(tiny_teacher.checkpoint), '--work-dir', str(tmp_path)]
+    argv = [tiny_teacher.config, tiny_teacher.checkpoint, '--work-dir', tmp_path]
     plain = tools.test(argv)
-    metrics = tools.test(
-        [*argv, '--boundary', '--out', str(tmp_path / 'maps'), '--show-dir', str(tmp_path / 'show')]
-    )
+    metrics = tools.test([*argv, '--boundary', '--out', tmp_path / 'maps', '--show-dir', tmp_path / 'show'])
     printed = last_json(capsys.readouterr().out)
     assert printed == json.loads((tmp_path / 'test_iter_4.json').read_text())['metrics']
     assert list(printed) == ['aAcc', 'mIoU', 'mAcc', 'mBIoU', 'trimap_mIoU']
     assert {k: metrics[k] for k in plain} == plain
     assert len(list((tmp_path / 'maps').glob('*.png'))) == 5 and list((tmp_path / 'show').rglob('*.png'))
     assert metrics == {**plain, **_scores_of(tmp_path / 'maps', tiny_scenes)}
-    wide = tools.test([*argv, '--boundary', '9', '--out', str(tmp_path / 'all.pkl')])
+    wide = tools.test([*argv, '--boundary', '9', '--out', tmp_path / 'all.pkl'])
     assert wide == {**plain, **_scores_of(tmp_path / 'maps', tiny_scenes, width=9)} != metrics
     assert (tmp_path / 'all.pkl').exists()
 
@@ -507,9 +497,7 @@ def test_boundary_with_tta_and_several_evaluators(tiny_teacher, tiny_config, too
             ),
         ],
     )
-    metrics = tools.test(
-        [str(config), str(tiny_teacher.checkpoint), '--work-dir', str(tmp_path), '--tta', '--boundary']
-    )
+    metrics = tools.test([config, tiny_teacher.checkpoint, '--work-dir', tmp_path, '--tta', '--boundary'])
     assert {'a/mIoU', 'b/mIoU', 'a/mBIoU', 'a/trimap_mIoU'} <= set(metrics)
     assert (
         json.loads((tmp_path / 'test_iter_4_tta.json').read_text())['metrics']['a/mBIoU']
@@ -519,14 +507,7 @@ def test_boundary_with_tta_and_several_evaluators(tiny_teacher, tiny_config, too
 
 def test_boundary_of_the_student_of_a_distillation(tiny_distilled, tools, tmp_path):
     metrics = tools.test(
-        [
-            str(tiny_distilled.config),
-            str(tiny_distilled.student),
-            '--work-dir',
-            str(tmp_path),
-            '--boundary',
-            '2',
-        ]
+        [tiny_distilled.config, tiny_distilled.student, '--work-dir', tmp_path, '--boundary', '2']
     )
     assert 0 <= metrics['mBIoU'] <= 100 and 0 <= metrics['trimap_mIoU'] <= 100
 
@@ -564,10 +545,10 @@ def test_boundary_needs_a_segmentor_and_labels(options, words, tiny_teacher, too
     with pytest.raises(ValueError, match=words):
         tools.test(
             [
-                str(tiny_teacher.config),
-                str(tiny_teacher.checkpoint),
+                tiny_teacher.config,
+                tiny_teacher.checkpoint,
                 '--work-dir',
-                str(tmp_path),
+                tmp_path,
                 '--boundary',
                 '--cfg-options',
                 *options,
@@ -577,15 +558,15 @@ def test_boundary_needs_a_segmentor_and_labels(options, words, tiny_teacher, too
 
 def test_ema_run_is_tested_with_its_average(tiny_config, tools, tmp_path):
     config = tiny_config('ema', custom_hooks=[dict(type='EMAHook', momentum=0.5)])
-    runner = tools.train([str(config), '--work-dir', str(tmp_path)])
+    runner = tools.train([config, '--work-dir', tmp_path])
     trained = runner.message_hub.get_scalar('val/aAcc').current()
-    metrics = tools.test([str(config), str(tmp_path / 'iter_4.pth'), '--work-dir', str(tmp_path)])
+    metrics = tools.test([config, tmp_path / 'iter_4.pth', '--work-dir', tmp_path])
     assert metrics['aAcc'] == pytest.approx(trained, abs=1e-3)
 
 
 def test_nan_is_null_in_json(tmp_path, capsys):
     tool = load_tool('test')
     args = tool.parse_args(['c.py', 'x/best.pth'])
-    tool.write_metrics(args, Config(dict(work_dir=str(tmp_path))), dict(mIoU=float('nan'), aAcc=12.34567))
+    tool.write_metrics(args, Config(dict(work_dir=tmp_path)), dict(mIoU=float('nan'), aAcc=12.34567))
     assert last_json(capsys.readouterr().out) == dict(mIoU=None, aAcc=12.3457)
     assert Path(tmp_path / 'test_best.json').exists()

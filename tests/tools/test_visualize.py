@@ -1,4 +1,4 @@
-"""`tools/visualize.py` as a user runs it: which files it writes, what is in them, what it says of mistakes."""
+"""`tools/visualize.py` as a user runs it: which files it writes, what is in them, what mistakes are told."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def run(tmp_path, monkeypatch):
     """
     tool, pages, original = load_tool('visualize'), [], draw.draw
 
-    def start(*argv, drawn: bool = False) -> dict[str, draw.Page]:
+    def start(*argv, drawn: bool = False) -> dict[str, draw.Sheet]:
         pages.clear()
         paint = original if drawn else lambda page: Figure((0.1, 0.1))
         monkeypatch.setattr(draw, 'draw', lambda page: pages.append(page) or paint(page))
@@ -89,7 +89,7 @@ def run(tmp_path, monkeypatch):
     return start
 
 
-def arrays(page: draw.Page, column: str) -> list[np.ndarray]:
+def arrays(page: draw.Sheet, column: str) -> list[np.ndarray]:
     """What a column of a page shows, row by row."""
     panels = [row.panels[page.titles.index(column)] for row in page.rows]
     return [panel.array for panel in panels if panel is not None]
@@ -357,7 +357,7 @@ def test_a_file_alone_has_no_x(run, rgbx, folder):
         ),
         (['--tau', '0'], ValueError, '--tau 0 must be above 0'),
         (['--launcher', 'pytorch'], ValueError, '--launcher pytorch: one process draws'),
-        (['--click'], ValueError, '--click opens a window, and there is no display here.*--pixel X Y'),
+        (['--click'], ValueError, '--click: no window can be opened here.*--pixel X Y'),
         (
             ['--cfg-options', 'model.teacher_ckpt=None'],
             ValueError,

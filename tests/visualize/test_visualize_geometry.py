@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from mmengine.structures import BaseDataElement
 
-from kd_methods.visualize.geometry import Frame
+from kd_methods.visualize.geometry import Geometry
 
 
 def test_without_padding_a_map_covers_the_image():
-    frame = Frame((96, 64), (96, 64), (96, 64))
-    assert frame.kept((12, 8)) == (12, 8) and frame.cover((12, 8)) == (96, 64)
-    assert [frame.place(p, (12, 8)) for p in ((0, 0), (7, 7), (8, 7), (63, 95))] == [
+    geometry = Geometry((96, 64), (96, 64), (96, 64))
+    assert geometry.kept((12, 8)) == (12, 8) and geometry.cover((12, 8)) == (96, 64)
+    assert [geometry.place(p, (12, 8)) for p in ((0, 0), (7, 7), (8, 7), (63, 95))] == [
         (0, 0),
         (0, 0),
         (0, 1),
@@ -19,13 +19,13 @@ def test_without_padding_a_map_covers_the_image():
 
 
 def test_padding_is_left_out_and_resizing_undone():
-    frame = Frame(
+    geometry = Geometry(
         (50, 100), (100, 200), (128, 224)
     )  # twice as large, then padded; places of 8 pixels, of 4 in the file
-    assert frame.kept((16, 28)) == (13, 25)
-    assert frame.cover((16, 28)) == pytest.approx((52, 100))
-    assert frame.place((99, 49), (16, 28)) == (12, 24) and frame.place((4, 3), (16, 28)) == (0, 1)
-    assert frame.kept((4, 7)) == (4, 7) and frame.place((99, 49), (4, 7)) == (3, 6)
+    assert geometry.kept((16, 28)) == (13, 25)
+    assert geometry.cover((16, 28)) == pytest.approx((52, 100))
+    assert geometry.place((99, 49), (16, 28)) == (12, 24) and geometry.place((4, 3), (16, 28)) == (0, 1)
+    assert geometry.kept((4, 7)) == (4, 7) and geometry.place((99, 49), (4, 7)) == (3, 6)
 
 
 @pytest.mark.parametrize(
@@ -41,5 +41,5 @@ def test_padding_is_left_out_and_resizing_undone():
     ],
 )
 def test_the_content_is_read_from_the_sample(meta, content):
-    frame = Frame.of(BaseDataElement(metainfo=meta), (50, 100), (128, 160))
-    assert frame == Frame((50, 100), content, (128, 160))
+    geometry = Geometry.of(BaseDataElement(metainfo=meta), (50, 100), (128, 160))
+    assert geometry == Geometry((50, 100), content, (128, 160))

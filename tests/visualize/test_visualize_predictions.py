@@ -77,7 +77,7 @@ def pixels_of(page):
 
 
 def page_of(array, cover=(8, 8), **options):
-    return draw.Page(
+    return draw.Sheet(
         'heading', ['one'], [Row('tap', [Panel(array, cover)], (0, 1))], (8, 8), colours='gray', **options
     )
 
@@ -130,7 +130,7 @@ def test_the_legend_has_room_for_long_names():
 def test_boxes_that_do_not_count_are_dashed():
     def page(**options):
         box = Box(1, (1, 1, 7, 7), **options)
-        return draw.Page(
+        return draw.Sheet(
             '',
             ['image'],
             [Row('', [Panel(np.zeros((8, 8, 3), np.uint8), (8, 8), boxes=[box])])],
@@ -148,7 +148,7 @@ def test_a_mask_covers_what_its_panel_covers():
     """A mask of half the image's size, on the upper half of the page."""
     mask = np.ones((4, 2), bool)
     panel = Panel(np.zeros((4, 8, 3), np.uint8), (4, 8), boxes=[Box(1, None, mask=mask)])
-    pixels, figure = pixels_of(draw.Page('', ['image'], [Row('', [panel])], (8, 8), classes=CLASSES))
+    pixels, figure = pixels_of(draw.Sheet('', ['image'], [Row('', [panel])], (8, 8), classes=CLASSES))
     box = figure.axes[0].get_window_extent()
     tint = (0.45 * np.array((40, 50, 60))).round().astype(int)
     ys, xs = np.nonzero((abs(pixels.astype(int) - tint) <= 1).all(2))
@@ -164,7 +164,7 @@ def test_borders_of_the_truth_lie_on_the_image():
     truth[2:6, 2:6] = 1
 
     def page(outline):
-        return draw.Page('', ['image'], [Row('', [Panel(dark, (8, 8), outline=outline)])], (8, 8))
+        return draw.Sheet('', ['image'], [Row('', [Panel(dark, (8, 8), outline=outline)])], (8, 8))
 
     blank, (pixels, figure) = pixels_of(page(np.zeros((8, 8), int)))[0], pixels_of(page(truth))
     ys, xs = np.nonzero((pixels != blank).any(2))

@@ -133,8 +133,8 @@ def test_a_detectors_padding_is_known():
     column = Column('network', network, network.data_preprocessor)
     tap = resolve_tap(probe_network(network), 'neck.0')
     (found,) = read_taps(column, data, [tap], (100, 140))
-    assert found.frame.padded == (64, 96) and found.size == (8, 12)
-    assert tuple(found.inside().shape[-2:]) == (7, 9) and found.frame.cover(found.size) == (112, 144)
+    assert found.geometry.padded == (64, 96) and found.size == (8, 12)
+    assert tuple(found.inside().shape[-2:]) == (7, 9) and found.geometry.cover(found.size) == (112, 144)
 
 
 def test_a_shared_head_is_read_at_the_call_that_is_named():

@@ -10,38 +10,25 @@ network is built: what preprocessors do, such as padding and mixing of a batch, 
 draws the same sheet.
 """
 
+from __future__ import annotations
+
 import argparse
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this checkout, installed or not
-
-import kd_methods  # noqa: E402, F401  before any config is read
-from kd_methods.engine.cli import add_cfg_options, read_config, run_tool  # noqa: E402
-from kd_methods.visualize.browse import browse  # noqa: E402
+from entry import add_config, read_config, run_tool, tool_parser
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config', help='distillation or plain config (or mmseg::..., mmdet::...)')
-    parser.add_argument(
-        '--split', choices=('train', 'val', 'test'), default='train', help='which dataloader (default: train)'
-    )
-    parser.add_argument(
-        '--count', type=int, default=12, help='samples, drawn from the data set (default: 12)'
-    )
-    parser.add_argument('--columns', type=int, default=4, help='samples beside one another (default: 4)')
-    parser.add_argument(
-        '--seed', type=int, default=0, help='seed of the choice and of the augmentation (default: 0)'
-    )
-    parser.add_argument(
-        '--out', metavar='FILE.png', help='the picture (default: work_dirs/CONFIG/browse_SPLIT.png)'
-    )
-    add_cfg_options(parser)
-    parser.set_defaults(work_dir=None, launcher='none', local_rank=0)
+    parser = tool_parser(__doc__)
+    add_config(parser)
+    add = parser.add_argument
+    splits = ('train', 'val', 'test')
+    add('--split', choices=splits, default='train', help='which dataloader (default: train)')
+    add('--count', type=int, default=12, help='samples, drawn from the data set (default: 12)')
+    add('--columns', type=int, default=4, help='samples in a line (default: 4)')
+    add('--seed', type=int, default=0, help='seed of the choice and of the augmentation (default: 0)')
+    add('--out', metavar='FILE.png', help='the picture (default: work_dirs/CONFIG/browse_SPLIT.png)')
     return parser.parse_args(argv)
 
 
@@ -56,6 +43,8 @@ def main(argv: list[str] | None = None) -> Path:
     """
     args = parse_args(argv)
     cfg = read_config(args)
+    from kd_methods.visualize.browse import browse
+
     out = Path(args.out or Path(cfg.work_dir) / f'browse_{args.split}.png')
     print(browse(cfg, out, args.split, args.count, args.columns, args.seed))
     return out

@@ -18,36 +18,35 @@ The split and the classes are the ones of the 11-class release that papers use. 
 smaller is not known: labels may differ from it by a pixel along borders.
 """
 
-import sys
-from pathlib import Path
+import argparse
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from kd_methods.convert.camvid import SIZE, convert_camvid  # noqa: E402
-from kd_methods.convert.command import converter_parser, run_converter  # noqa: E402
-from kd_methods.engine.cli import run_tool  # noqa: E402
+from entry import converter_parser, run_tool
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = converter_parser(__doc__)
+    add = parser.add_argument
+    add('source', help='folder with 701_StillsRaw_full and LabeledApproved_full')
+    add('--out', required=True, help='directory of the data set')
+    splits = (
+        'folder with train.txt, val.txt and test.txt, a name such as 0001TP_006690 a line, for another split'
+    )
+    add('--splits', metavar='DIR', help=splits)
+    size = 'width and height (default: 480 360; 960 720 leaves all pixels as they are)'
+    add('--size', type=int, nargs=2, default=(480, 360), metavar=('W', 'H'), help=size)
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Convert as the command line says and return the exit code."""
-    parser = converter_parser(__doc__)
-    parser.add_argument('source', help='folder with 701_StillsRaw_full and LabeledApproved_full')
-    parser.add_argument('--out', required=True, help='directory of the data set')
-    parser.add_argument(
-        '--splits',
-        metavar='DIR',
-        help='folder with train.txt, val.txt and test.txt, a name such as '
-        '0001TP_006690 a line, for another split',
-    )
-    parser.add_argument(
-        '--size',
-        type=int,
-        nargs=2,
-        default=SIZE,
-        metavar=('W', 'H'),
-        help='width and height (default: 480 360; 960 720 leaves all pixels as they are)',
-    )
-    return run_converter(convert_camvid, 'out', parser, argv)
+    args = parse_args(argv)
+    from kd_methods.convert.camvid import convert_camvid
+
+    outcome = convert_camvid(**vars(args))
+    print(f'{args.out}: {outcome}')
+    return outcome.exit_code
 
 
 if __name__ == '__main__':
-    run_tool(lambda: sys.exit(main()), 'Run the same command again to go on.')
+    run_tool(main, 'Run the same command again to go on.')

@@ -5,54 +5,49 @@
     python tools/data/check.py CONFIG --cfg-options train_dataloader.dataset.data_root=/path/to/cityscapes
 
 Are all files there, each image with its label and its X? Do they decode to the last row, in the same size?
-Are the values of the labels classes, as many as the network's heads have? How often does each class occur? Of
-annotations in COCO's form: do categories, images and boxes fit? Nothing is written to disk. Exit code: 0
-nothing wrong, 1 something is, 2 the config cannot be read.
+Are the values of the labels classes, as many as the network's heads have? How often does each class occur? Do
+categories, images and boxes of annotations in COCO's form fit? Nothing is written to disk. Exit code:
+0 nothing wrong, 1 something is, 2 the config cannot be read.
 """
 
+from __future__ import annotations
+
 import argparse
-import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # this checkout, installed or not
+from entry import add_config, positive, print_report, read_config, run_tool, tool_parser
 
-import kd_methods  # noqa: E402, F401  before any config is read
-from kd_methods.data_check.look import SPLITS  # noqa: E402
-from kd_methods.data_check.page import check_data  # noqa: E402
-from kd_methods.engine.cli import add_cfg_options, print_report, read_config, run_tool  # noqa: E402
+if TYPE_CHECKING:
+    from kd_methods.utils.report import Report
+
+SPLITS = ('train', 'val', 'test')
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('config', help='distillation or plain config (or mmseg::..., mmdet::...)')
-    parser.add_argument(
-        '--splits', nargs='+', choices=SPLITS, default=list(SPLITS), help='which dataloaders (default: all)'
-    )
-    parser.add_argument(
-        '--limit', type=_positive, metavar='N', help='samples of each data set to read (default: all)'
-    )
-    parser.add_argument('--workers', type=_positive, metavar='N', help='processes (default: number of cores)')
-    add_cfg_options(parser)
-    parser.set_defaults(work_dir=None, launcher='none', local_rank=0)
+    parser = tool_parser(__doc__)
+    add = parser.add_argument
+    add_config(parser)
+    add('--splits', nargs='+', choices=SPLITS, default=list(SPLITS), help='which dataloaders (default: all)')
+    limit = 'samples of each data set to read (default: all)'
+    add('--limit', type=positive, metavar='N', help=limit)
+    add('--workers', type=positive, metavar='N', help='processes (default: number of cores)')
     return parser.parse_args(argv)
 
 
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f'must be a positive integer. Got: {text!r}')
-    return int(text)
+def look(args: argparse.Namespace) -> Report:
+    """What the command line asks for."""
+    cfg = read_config(args)
+    from kd_methods.data_check.page import check_data
+
+    return check_data(cfg, args.config, args.splits, args.limit, args.workers)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Check as the command line says and return the exit code."""
     args = parse_args(argv)
-    return print_report(
-        'check.py', lambda: check_data(read_config(args), args.config, args.splits, args.limit, args.workers)
-    )
+    return print_report('check.py', lambda: look(args))
 
 
 if __name__ == '__main__':
-    run_tool(lambda: sys.exit(main()), 'Nothing was written.')
+    run_tool(main, 'Nothing was written.')

@@ -16,21 +16,27 @@ Calling it again converts only what is missing, half-written, of another kind of
 Exit code: 0 all is there, 1 something is not.
 """
 
-import sys
-from pathlib import Path
+import argparse
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from kd_methods.convert.coco_stuff10k import convert_coco_stuff10k  # noqa: E402
-from kd_methods.convert.command import converter_parser, run_converter  # noqa: E402
-from kd_methods.engine.cli import run_tool  # noqa: E402
+from entry import converter_parser, run_tool
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = converter_parser(__doc__)
+    parser.add_argument('root', metavar='ROOT', help='folder that holds images, annotations and imageLists')
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Convert as the command line says and return the exit code."""
-    parser = converter_parser(__doc__)
-    parser.add_argument('root', metavar='ROOT', help='folder that holds images, annotations and imageLists')
-    return run_converter(convert_coco_stuff10k, 'root', parser, argv)
+    args = parse_args(argv)
+    from kd_methods.convert.coco_stuff10k import convert_coco_stuff10k
+
+    outcome = convert_coco_stuff10k(**vars(args))
+    print(f'{args.root}: {outcome}')
+    return outcome.exit_code
 
 
 if __name__ == '__main__':
-    run_tool(lambda: sys.exit(main()), 'Run the same command again to go on.')
+    run_tool(main, 'Run the same command again to go on.')

@@ -30,34 +30,29 @@ classes.
 """
 
 import argparse
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from kd_methods.convert.coco_subset import classes_of, config_options, write_subset  # noqa: E402
-from kd_methods.engine.cli import run_tool  # noqa: E402
+from entry import run_tool, tool_parser
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('source', metavar='COCO', help='folder of the whole data set')
-    parser.add_argument('--out', required=True, help='directory of the subset')
-    parser.add_argument('--train', type=int, default=1000, help='training images (%(default)s)')
-    parser.add_argument('--val', type=int, default=200, help='validation images (%(default)s)')
-    parser.add_argument(
-        '--classes', nargs='+', metavar='NAME', help='categories that are kept (default: all 80)'
-    )
-    parser.add_argument('--seed', type=int, default=0, help='seed of the draw (%(default)s)')
-    parser.add_argument('--overwrite', action='store_true', help='replace another subset')
+    parser = tool_parser(__doc__)
+    add = parser.add_argument
+    add('source', metavar='COCO', help='folder of the whole data set')
+    add('--out', required=True, help='directory of the subset')
+    add('--train', type=int, default=1000, help='training images (%(default)s)')
+    add('--val', type=int, default=200, help='validation images (%(default)s)')
+    add('--classes', nargs='+', metavar='NAME', help='categories that are kept (default: all 80)')
+    add('--seed', type=int, default=0, help='seed of the draw (%(default)s)')
+    add('--overwrite', action='store_true', help='replace another subset')
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Write the subset as the command line says and return the exit code."""
     args = parse_args(argv)
+    from kd_methods.convert.coco_subset import classes_of, config_options, write_subset
+
     if write_subset(**vars(args)):
         print(f'{args.out}: {args.train} train and {args.val} val images')
     else:
@@ -73,4 +68,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    run_tool(lambda: sys.exit(main()), 'Run the same command again to go on.')
+    run_tool(main, 'Run the same command again to go on.')

@@ -16,36 +16,30 @@ Exit code: 0 all is there, 1 a file is missing or is not what it should be.
 """
 
 import argparse
-import sys
 import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from kd_methods.convert.nyuv2 import convert_nyuv2  # noqa: E402
-from kd_methods.engine.cli import run_tool  # noqa: E402
+from entry import run_tool, tool_parser
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument('--mat', required=True, help='nyu_depth_v2_labeled.mat')
-    parser.add_argument('--classes', required=True, help='classMapping40.mat, fine labels to 40 classes')
-    parser.add_argument('--splits', required=True, help='splits.mat, which images are for training')
-    parser.add_argument('--out', required=True, help='directory of the data set')
-    parser.add_argument(
-        '--raw-depth',
-        action='store_true',
-        help='depth as it was measured, with holes, in place of the filled-in one',
-    )
-    parser.add_argument('--overwrite', action='store_true', help='replace a conversion of other files')
+    parser = tool_parser(__doc__)
+    add = parser.add_argument
+    add('--mat', required=True, help='nyu_depth_v2_labeled.mat')
+    add('--classes', required=True, help='classMapping40.mat, fine labels to 40 classes')
+    add('--splits', required=True, help='splits.mat, which images are for training')
+    add('--out', required=True, help='directory of the data set')
+    raw = 'depth as it was measured, with holes, in place of the filled-in one'
+    add('--raw-depth', action='store_true', help=raw)
+    add('--overwrite', action='store_true', help='replace a conversion of other files')
     return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Convert as the command line says and return the exit code."""
     args = parse_args(argv)
+    from kd_methods.convert.nyuv2 import convert_nyuv2
+
     start = time.time()
     if convert_nyuv2(**vars(args)):
         print(f'{args.out}: converted in {time.time() - start:.0f} s')
@@ -55,4 +49,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    run_tool(lambda: sys.exit(main()), 'Run the same command again: it converts the files anew.')
+    run_tool(main, 'Run the same command again: it converts the files anew.')

@@ -20,22 +20,28 @@ Calling it again converts only what is missing, half-written, of another kind of
 reads every JPEG again and completes the lists. Exit code: 0 all is there, 1 something is not.
 """
 
-import sys
-from pathlib import Path
+import argparse
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from kd_methods.convert.command import converter_parser, run_converter  # noqa: E402
-from kd_methods.convert.voc_aug import convert_voc_aug  # noqa: E402
-from kd_methods.engine.cli import run_tool  # noqa: E402
+from entry import converter_parser, run_tool
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = converter_parser(__doc__)
+    parser.add_argument('devkit', metavar='VOCDEVKIT', help='folder that holds VOC2012')
+    parser.add_argument('sbd', metavar='SBD', help='benchmark_RELEASE, the folder that holds dataset')
+    return parser.parse_args(argv)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Convert as the command line says and return the exit code."""
-    parser = converter_parser(__doc__)
-    parser.add_argument('devkit', metavar='VOCDEVKIT', help='folder that holds VOC2012')
-    parser.add_argument('sbd', metavar='SBD', help='benchmark_RELEASE, the folder that holds dataset')
-    return run_converter(convert_voc_aug, 'devkit', parser, argv)
+    args = parse_args(argv)
+    from kd_methods.convert.voc_aug import convert_voc_aug
+
+    outcome = convert_voc_aug(**vars(args))
+    print(f'{args.devkit}: {outcome}')
+    return outcome.exit_code
 
 
 if __name__ == '__main__':
-    run_tool(lambda: sys.exit(main()), 'Run the same command again to go on.')
+    run_tool(main, 'Run the same command again to go on.')

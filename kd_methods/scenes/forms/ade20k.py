@@ -16,8 +16,6 @@ class ADE20KForm(SceneForm):
     The scene labels are the classes 1 (wall) to 11 (cabinet) of 150; the lowest rows are 0, other.
     """
 
-    summary = 'ADE20K: labels 1 to 150, 0 for other'
-
     def bases(self) -> list[str]:
         return ['ade20k_512x512']
 

@@ -21,13 +21,11 @@ class SceneForm:
         depth (bool): Also write depth, where ``has_depth``. Defaults to False.
 
     Attributes:
-        summary (str): What it is, in a line.
         has_depth (bool): Whether it has a place for depth.
         files (tuple[str]): Files that it writes outside of its folders.
         root (str): Folder under the root that the loader's ``data_root`` names, '' for the root.
     """
 
-    summary = ''
     has_depth = False
     files: tuple[str, ...] = ()
     root = ''

@@ -18,7 +18,6 @@ class CamVidForm(SceneForm):
     The scene labels are the classes 0 (sky) to 10 (bicyclist); the lowest rows are void.
     """
 
-    summary = 'CamVid, 11 classes; the test split holds the val scenes again'
     files = tuple(f'{part}.txt' for part in SEQUENCES)
 
     def bases(self) -> list[str]:

@@ -28,7 +28,6 @@ class CityscapesForm(SceneForm):
     order, the polygons give the label images, pixel by pixel.
     """
 
-    summary = 'Cityscapes: leftImg8bit, gtFine with polygons, and with --depth disparity'
     has_depth = True
 
     def bases(self) -> list[str]:

@@ -20,8 +20,6 @@ class CocoForm(SceneForm):
     lengths: a sign behind a bar is in parts and may have holes, which polygons would lose.
     """
 
-    summary = 'COCO 2017: boxes and instance masks, the digits as 10 categories'
-
     def bases(self) -> list[str]:
         return ['scenes_det', 'scenes_inst']
 

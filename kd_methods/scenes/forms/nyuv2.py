@@ -23,7 +23,6 @@ class NYUv2Form(SceneForm):
     write over them.
     """
 
-    summary = 'NYUv2 as tools/data/nyuv2.py writes it: depth (always), labels of 40 and 13 classes'
     has_depth = True
 
     def __init__(self, seed: int = 0, depth: bool = True) -> None:

@@ -15,7 +15,6 @@ class OwnForm(SceneForm):
     Depth is 16-bit millimetres with 0 where nothing was measured.
     """
 
-    summary = 'label maps, and with --depth depth maps'
     has_depth = True
 
     def bases(self) -> list[str]:

@@ -23,7 +23,6 @@ class VOCForm(SceneForm):
     ``SegmentationClassAug`` has the labels of all training scenes, without that border.
     """
 
-    summary = 'Pascal VOC 2012 with the additional labels of the SBD, below VOC2012/'
     root = 'VOC2012'
 
     def bases(self) -> list[str]:

@@ -2,31 +2,28 @@
 
 Forward and backward of both, alternating in one process; the ratio is of the medians.
 
-    python tools/benchmark_i2ckd.py                # 150 classes, 4 maps of 256 x 64 x 128
-    python tools/benchmark_i2ckd.py --classes 19 --device cuda
-    python tools/benchmark_i2ckd.py --pairs        # beside it a loop over pairs: minutes
+    python benchmarks/i2ckd.py                # 150 classes, 4 maps of 256 x 64 x 128
+    python benchmarks/i2ckd.py --classes 19 --device cuda
+    python benchmarks/i2ckd.py --pairs        # also a loop over pairs of classes: minutes
 """
 
 import argparse
 from functools import partial
 
 import torch
-from benchmark_common import alternate, median_min_max, value_and_gradient
+from common import alternate, loss_parser, median_min_max, value_and_gradient
 
 from kd_methods.methods.i2ckd import i2ckd_loss
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = loss_parser(__doc__, repeats=5)
     parser.add_argument('--classes', type=int, default=150)
     parser.add_argument('--batch', type=int, default=4)
     parser.add_argument('--channels', type=int, default=256)
     parser.add_argument('--size', type=int, nargs=2, default=(64, 128), metavar=('H', 'W'))
-    parser.add_argument('--repeats', type=int, default=5)
-    parser.add_argument('--threads', type=int, default=1, help='CPU threads')
-    parser.add_argument('--device', default='cpu')
     parser.add_argument('--pairs', action='store_true', help='also loop over pairs of classes')
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def loop_loss(feat_S, feat_T, label, num_classes, by_pair, margin=1.0):
@@ -55,8 +52,8 @@ def loop_loss(feat_S, feat_T, label, num_classes, by_pair, margin=1.0):
     return torch.stack(means).mean()
 
 
-def main() -> None:
-    args = parse_args()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     shape = (args.batch, args.channels, *args.size)
@@ -70,9 +67,8 @@ def main() -> None:
     }
     if args.pairs:
         ways['pair loop'] = lambda: loop_loss(feat_S, feat_T, label, args.classes, by_pair=True)
-    times, results = alternate(
-        {name: partial(value_and_gradient, way, feat_S) for name, way in ways.items()}, args.repeats
-    )
+    calls = {name: partial(value_and_gradient, way, feat_S) for name, way in ways.items()}
+    times, results = alternate(calls, args.repeats)
     for name in ways:
         torch.testing.assert_close(results[name], results['vectorised'], rtol=1e-3, atol=1e-7)
 

@@ -1,11 +1,12 @@
-"""Time and memory of BCD's losses: self-relation in blocks of rows against the dense form, boundaries against
-autograd's form.
+"""Time and memory of BCD's losses, each against the form in which it is defined.
 
-Forward and backward; the ways alternate in one process for the times, and each has a process of its own for
-its peak memory beyond the inputs. Value and gradient of the two forms are compared.
+The self-relation in blocks of rows is compared with the dense form, the boundaries with what autograd makes
+of them: forward and backward. The ways alternate in one process for the times, and each has its own process
+for its peak memory beyond the inputs. Value and gradient of the two forms are compared.
 
-    python tools/benchmark_bcd.py # maps of 1 x 512 x 64 x 128: an image of 512 x 1024 at stride 8 python
-    tools/benchmark_bcd.py --loss context --height 32 --width 64 python tools/benchmark_bcd.py --device cuda
+    python benchmarks/bcd.py        # maps of 1 x 512 x 64 x 128: an image of 512 x 1024 at stride 8
+    python benchmarks/bcd.py --loss context --height 32 --width 64
+    python benchmarks/bcd.py --device cuda
 """
 
 import argparse
@@ -14,22 +15,19 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from benchmark_common import check_agreement, compare, value_and_gradient
+from common import check_agreement, compare, loss_parser, value_and_gradient
 
 from kd_methods.methods.bcd import boundary_loss, context_loss
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = loss_parser(__doc__, repeats=3)
     parser.add_argument('--loss', choices=('context', 'boundary', 'both'), default='both')
     parser.add_argument('--batch', type=int, default=1, help='images')
     parser.add_argument('--channels', type=int, default=512, help='of the maps')
     parser.add_argument('--height', type=int, default=64, help='of the maps')
     parser.add_argument('--width', type=int, default=128, help='of the maps')
-    parser.add_argument('--repeats', type=int, default=3)
-    parser.add_argument('--threads', type=int, default=1, help='CPU threads')
-    parser.add_argument('--device', default='cpu')
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def dense_context_loss(feat_S: torch.Tensor, feat_T: torch.Tensor, tau: float = 0.1) -> torch.Tensor:
@@ -53,9 +51,7 @@ def plain_boundary_loss(feat_S: torch.Tensor, feat_T: torch.Tensor) -> torch.Ten
     return (maps[1] - maps[0]).square().mean()
 
 
-def make_ways(
-    loss: str, args: argparse.Namespace
-) -> dict[str, Callable[[], tuple[torch.Tensor, torch.Tensor]]]:
+def make_ways(loss: str, args: argparse.Namespace) -> dict[str, Callable]:
     """Functions that return value and gradient, by name; the first is this project's."""
     torch.manual_seed(0)
     shape = (args.batch, args.channels, args.height, args.width)
@@ -65,14 +61,12 @@ def make_ways(
         ways = dict(blocks=partial(context_loss, tokens=None), dense=dense_context_loss)
     else:
         ways = dict(here=lambda S, T: boundary_loss([S], [T])[0], autograd=plain_boundary_loss)
-    return {
-        name: partial(value_and_gradient, partial(way, student, teacher), student)
-        for name, way in ways.items()
-    }
+    calls = {name: partial(way, student, teacher) for name, way in ways.items()}
+    return {name: partial(value_and_gradient, call, student) for name, call in calls.items()}
 
 
-def main() -> None:
-    args = parse_args()
+def main(argv: list[str] | None = None) -> None:
+    args = parse_args(argv)
     torch.set_num_threads(args.threads)
     print(
         f'{args.device}, {args.threads} thread(s), forward + backward, median of {args.repeats}; maps of '

@@ -3,8 +3,8 @@
 Photographs with noise, about 1 MB each, and label maps of 19 classes as PNG, written to a temporary folder
 and read from there in turn by both ways, in as many processes; the ratio is of the medians.
 
-    python tools/benchmark_data_check.py                  # 200 pairs of 512 x 1024, 2 processes
-    python tools/benchmark_data_check.py --workers 1
+    python benchmarks/data_check.py                  # 200 pairs of 512 x 1024, 2 processes
+    python benchmarks/data_check.py --workers 1
 """
 
 import argparse
@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from benchmark_common import alternate, median_min_max
+from common import alternate, median_min_max
 from PIL import Image
 
 from kd_methods.data_check.scan import Sample, scan
@@ -29,26 +29,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def write_pairs(folder: Path, pairs: int, size: tuple[int, int]) -> list[Sample]:
-    """Pairs as a camera and an annotator would give them, as far as a decoder is concerned."""
+    """Pairs of a photograph and a label map that cost a decoder as much as real ones."""
     from sklearn.datasets import load_sample_images
 
-    photos = [
-        Image.fromarray(photo).resize(size[::-1], Image.BICUBIC) for photo in load_sample_images().images
-    ]
+    photos = [Image.fromarray(photo).resize(size[::-1]) for photo in load_sample_images().images]
     samples = []
     for i in range(pairs):
         rng = np.random.default_rng(i)
         photo = photos[i % len(photos)]
         noisy = np.clip(np.asarray(photo) + rng.normal(0, 3, (*size, 3)), 0, 255).astype(np.uint8)
-        label = (
-            np.asarray(
-                photo.convert('L').resize((size[1] // 8, size[0] // 8)).resize(size[::-1], Image.NEAREST)
-            )
-            // 14
-        )
+        grey = photo.convert('L').resize((size[1] // 8, size[0] // 8)).resize(size[::-1], Image.NEAREST)
         image_path, label_path = str(folder / f'{i}.png'), str(folder / f'{i}_label.png')
         Image.fromarray(noisy).save(image_path)
-        Image.fromarray(label).save(label_path)
+        Image.fromarray(np.asarray(grey) // 14).save(label_path)
         samples.append(Sample(image_path, label_path))
     return samples
 
@@ -79,10 +72,8 @@ def main(argv: list[str] | None = None) -> float:
     middle = {}
     for name, seconds in times.items():
         middle[name], low, high = median_min_max(seconds)
-        print(
-            f'{name:>12}: {args.pairs / middle[name]:7.1f} pairs/s ({args.pairs / high:.1f} - '
-            f'{args.pairs / low:.1f})'
-        )
+        most, least = args.pairs / low, args.pairs / high
+        print(f'{name:>12}: {args.pairs / middle[name]:7.1f} pairs/s ({least:.1f} - {most:.1f})')
     ratio = middle['check'] / middle['bare decode']
     print(f'the check takes {ratio:.2f} times as long as the bare decode')
     return ratio

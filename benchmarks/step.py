@@ -1,18 +1,18 @@
 """Step time of a MMRazor recipe under FrozenTeacherDistill and under mmrazor.SingleTeacherDistill.
 
 Both algorithms train in one process, on the same batch and from the same weights, and take turns, so that
-whatever else the machine does falls on both. What counts is the ratio.
+other load of the machine falls on both. What counts is the ratio.
 
-    python tools/benchmark_step.py --teacher-depth 50 --size 192 --batch 2 --repeats 10
-    python tools/benchmark_step.py --pair cascade --teacher-depth 50 --size 192 --batch 2 --repeats 5
+    python benchmarks/step.py --teacher-depth 50 --size 192 --batch 2 --repeats 10
+    python benchmarks/step.py --pair cascade --teacher-depth 50 --size 192 --batch 2 --repeats 5
 
 The first is CWD on the logits of PSPNet, where the teacher is read at its end. The second is CWD on the necks
 of two detectors, where it can stop before its heads; the time of the teacher alone is printed too. All
 weights are random: a trained teacher finds more objects, so its mask head has more to do in mode='loss'. The
-heads' share falls with the size of the images."""
+heads' part falls with the size of the images.
+"""
 
 import argparse
-import contextlib
 import copy
 import math
 import warnings
@@ -20,7 +20,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from benchmark_common import alternate, median_min_max
+from common import alternate, median_min_max
 from mmengine.config import Config, ConfigDict
 from mmengine.hub import get_config
 from mmengine.model import BaseModel, revert_sync_batchnorm
@@ -35,11 +35,9 @@ OURS, THEIRS = ALGORITHMS = 'FrozenTeacherDistill', 'mmrazor.SingleTeacherDistil
 
 
 def pspnet_recipe(teacher_depth: str, size: int) -> ConfigDict:
-    """MMRazor's CWD recipe for PSPNet on Cityscapes, its teacher at the depth asked for, without downloads."""
-    path = (
-        'mmrazor::distill/mmseg/cwd/cwd_logits_pspnet_r101-d8_pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'
-    )
-    model = get_config(path).model
+    """MMRazor's CWD recipe for PSPNet on Cityscapes, its teacher of the given depth, without downloads."""
+    name = 'cwd_logits_pspnet_r101-d8_pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'
+    model = get_config(f'mmrazor::distill/mmseg/cwd/{name}').model
     for key in ('architecture', 'teacher'):
         model[key] = resolve_model_cfg(dict(model[key], downloads=False), key)
         model[key].data_preprocessor.size = (size, size)
@@ -48,16 +46,15 @@ def pspnet_recipe(teacher_depth: str, size: int) -> ConfigDict:
 
 
 def cascade_recipe(teacher_depth: str, size: int) -> ConfigDict:
-    """MMRazor's CWD recipe for the necks of two Faster R-CNN on COCO, with a Cascade Mask R-CNN as the
-    teacher.
+    """MMRazor's CWD recipe for the necks of two Faster R-CNN on COCO, with a Cascade Mask R-CNN as teacher.
 
-    Its own algorithm is mmrazor.FpnTeacherDistill, which runs backbone and neck of a teacher and nothing
-    else; compared here is the algorithm for any recipe."""
+    Its own algorithm is mmrazor.FpnTeacherDistill, which runs only backbone and neck of a teacher. Compared
+    here is the algorithm for any recipe.
+    """
     model = get_config('mmrazor::distill/mmdet/cwd/cwd_fpn_frcnn_r101_frcnn_r50_1x_coco.py').model
     backbone = 'x101-32x4d' if teacher_depth == 'x101' else f'r{teacher_depth}'
-    model.architecture.cfg_path = (
-        'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'  # its name since mmdet 3
-    )
+    # its name since mmdet 3
+    model.architecture.cfg_path = 'mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py'
     model.teacher.cfg_path = f'mmdet::cascade_rcnn/cascade-mask-rcnn_{backbone}_fpn_1x_coco.py'
     for key in ('architecture', 'teacher'):
         model[key] = resolve_model_cfg(dict(model[key], downloads=False), key)
@@ -109,7 +106,7 @@ def collate(samples: list, size: int, rng: torch.Generator) -> dict:
 
 
 class Pair(NamedTuple):
-    """A recipe with what belongs to it; ``stops_early`` where the teacher's own time tells something."""
+    """A recipe with what belongs to it; ``stops_early`` where the teacher's time is printed by itself too."""
 
     title: str
     scope: str
@@ -120,19 +117,10 @@ class Pair(NamedTuple):
     stops_early: bool
 
 
+PSPNET, CASCADE = 'CWD recipe, PSPNet {} -> R18', 'CWD on necks, Cascade Mask R-CNN {} -> Faster R-CNN R50'
 PAIRS = dict(
-    pspnet=Pair(
-        'CWD recipe, PSPNet {} -> R18', 'mmseg', ('50', '101'), 10, pspnet_recipe, pspnet_batch, False
-    ),
-    cascade=Pair(
-        'CWD on necks, Cascade Mask R-CNN {} -> Faster R-CNN R50',
-        'mmdet',
-        ('50', '101', 'x101'),
-        5,
-        cascade_recipe,
-        cascade_batch,
-        True,
-    ),
+    pspnet=Pair(PSPNET, 'mmseg', ('50', '101'), 10, pspnet_recipe, pspnet_batch, False),
+    cascade=Pair(CASCADE, 'mmdet', ('50', '101', 'x101'), 5, cascade_recipe, cascade_batch, True),
 )
 
 
@@ -159,18 +147,15 @@ def teacher_of(model: BaseModel) -> BaseModel:
     return model.teacher.model if isinstance(model.teacher, FrozenTeacher) else model.teacher
 
 
-def compare_steps(
-    models: dict[str, BaseModel], repeats: int, make_batch: Callable[[], dict]
-) -> dict[str, list[float]]:
+def compare_steps(models: dict[str, BaseModel], repeats: int, make_batch: Callable) -> dict[str, list[float]]:
     """Seconds of the training steps of each algorithm."""
 
     def way(model: BaseModel) -> Callable[[dict], dict]:
         wrapper = OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9))
         return lambda data: model.train_step(copy.deepcopy(data), wrapper)
 
-    times, logs = alternate(
-        {name: way(model) for name, model in models.items()}, repeats, 2, lambda: (make_batch(),)
-    )
+    ways = {name: way(model) for name, model in models.items()}
+    times, logs = alternate(ways, repeats, 2, lambda: (make_batch(),))
     for name, log in logs.items():
         if not math.isfinite(log['loss']):  # heads find other numbers of objects, so the times would mislead
             raise FloatingPointError(f'{name}: the loss is {log["loss"]} after {repeats + 2} steps')
@@ -178,11 +163,9 @@ def compare_steps(
 
 
 def compare_teachers(
-    models: dict[str, BaseModel], repeats: int, make_batch: Callable[[], dict]
+    models: dict[str, BaseModel], repeats: int, make_batch: Callable
 ) -> dict[str, list[float]]:
-    """Seconds that the teacher takes of a step: up to its last tap, and whole as SingleTeacherDistill runs
-    it.
-    """
+    """Seconds of the teacher in a step: up to its last tap, and whole as SingleTeacherDistill runs it."""
 
     def prepare() -> tuple[torch.Tensor, list]:
         data = models[THEIRS].data_preprocessor(make_batch(), True)
@@ -190,7 +173,7 @@ def compare_teachers(
 
     ours, theirs = models[OURS].teacher, models[THEIRS].teacher
     ways = {
-        'up to its last tap': lambda *data: ours.run(*data, contextlib.nullcontext()),
+        'up to its last tap': lambda *data: ours.run(*data, ours.recorder),
         "mode='loss'": torch.no_grad()(lambda *data: theirs(*data, mode='loss')),
     }
     return alternate(ways, repeats, 2, prepare)[0]
@@ -207,23 +190,16 @@ def print_ratio(times: dict[str, list[float]]) -> float:
 
 
 def main(argv: list[str] | None = None) -> float:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        '--pair', choices=PAIRS, default='pspnet', help='recipe: PSPNet (default), or two detectors'
-    )
-    parser.add_argument(
-        '--teacher-depth',
-        default='50',
-        choices=('50', '101', 'x101'),
-        help='ResNet depth of the teacher; x101 is ResNeXt-101 32x4d, for cascade only',
-    )
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
+    pair = 'recipe: PSPNet (default), or two detectors'
+    parser.add_argument('--pair', choices=PAIRS, default='pspnet', help=pair)
+    depth = 'ResNet depth of the teacher; x101 is ResNeXt-101 32x4d, for cascade only'
+    parser.add_argument('--teacher-depth', default='50', choices=('50', '101', 'x101'), help=depth)
     parser.add_argument('--size', type=int, default=192, help='height and width of the images in pixels')
     parser.add_argument('--batch', type=int, default=2, help='images a step')
-    parser.add_argument(
-        '--repeats', type=int, help='steps of each algorithm, after two to warm up; 10, for cascade 5'
-    )
+    repeats = 'steps of each algorithm, after two to warm up; 10, for cascade 5'
+    parser.add_argument('--repeats', type=int, help=repeats)
     args = parser.parse_args(argv)
     pair = PAIRS[args.pair]
     if args.teacher_depth not in pair.depths:

@@ -1,11 +1,12 @@
-"""tools/benchmark_*.py: they run, compare what they say they compare, and print it. No times are asserted."""
+"""The benchmarks run, compare what they say they compare, and print it. No times are asserted."""
 
+import importlib
 import re
 import sys
 
 import pytest
 import torch
-from toys import ROOT, load_tool
+from toys import ROOT
 
 ROW = r'^  {} +(\d+\.\d{{3}}) s  \(\d+\.\d{{3}} - \d+\.\d{{3}}\)\n'
 STEPS = (
@@ -18,15 +19,17 @@ TEACHERS = ROW.format('up to its last tap') + ROW.format("mode='loss'") + r'  ra
 
 @pytest.fixture
 def load(monkeypatch):
-    """A benchmark as a module; beside it lies what the benchmarks share, as for a script."""
-    monkeypatch.syspath_prepend(ROOT / 'tools')
-    return load_tool
+    """A benchmark as a module, which finds the modules beside it as a script does."""
+    monkeypatch.syspath_prepend(ROOT / 'benchmarks')
+    yield importlib.import_module
+    for path in (ROOT / 'benchmarks').glob('*.py'):
+        sys.modules.pop(path.stem, None)
 
 
 @pytest.fixture
 def step(load):
-    """tools/benchmark_step.py."""
-    return load('benchmark_step')
+    """benchmarks/step.py."""
+    return load('step')
 
 
 @pytest.fixture
@@ -137,30 +140,18 @@ def test_wrong_depth(step, capsys):
 def test_losses(load, capsys, monkeypatch):
     """The benchmarks of single losses, which use the same clock."""
     arguments = '--classes 5 --batch 2 --channels 8 --repeats 1 --size'.split()
-    monkeypatch.setattr(sys, 'argv', ['benchmark_i2ckd.py', *arguments, '8', '8', '--pairs'])
-    load('benchmark_i2ckd').main()
+    load('i2ckd').main([*arguments, '8', '8', '--pairs'])
     printed = capsys.readouterr().out
-    assert re.findall(r'^ *(\w+.\w+|\w+): +\d+ ms +\(\d+ - \d+\)   x \d+\.\d$', printed, re.M) == [
-        'vectorised',
-        'class loop',
-        'pair loop',
-    ]
+    row = r'^ *(\w+.\w+|\w+): +\d+ ms +\(\d+ - \d+\)   x \d+\.\d$'
+    assert re.findall(row, printed, re.M) == ['vectorised', 'class loop', 'pair loop']
     assert printed.endswith('value and gradient agree\n')
-    c2vkd, bcd = load('benchmark_c2vkd'), load('benchmark_bcd')
-    common = sys.modules['benchmark_common']
-    monkeypatch.setattr(
-        common, 'peak_memory', lambda *args: 2**20
-    )  # a process for each way, of a module with another name
-    monkeypatch.setattr(sys, 'argv', ['benchmark_c2vkd.py', *arguments, '4'])
-    c2vkd.main()
+    monkeypatch.setattr(load('common'), 'peak_memory', lambda *args: 2**20)  # without a process for each way
+    load('c2vkd').main([*arguments, '4'])
     printed = capsys.readouterr().out
     row = r'^ *(\S.*?) +\d+ \(\d+ - \d+\) +\d+\.\d\d +1 +1\.00$'
     assert re.findall(row, printed, re.M) == ['factored', 'dense', 'at label', 'at logits', 'cross-entropy']
     assert 'value and gradient agree\n' in printed
-    monkeypatch.setattr(
-        sys, 'argv', 'benchmark_bcd.py --batch 2 --channels 8 --repeats 1 --height 4 --width 6'.split()
-    )
-    bcd.main()
+    load('bcd').main('--batch 2 --channels 8 --repeats 1 --height 4 --width 6'.split())
     printed = capsys.readouterr().out
     assert re.findall(row, printed, re.M) == ['blocks', 'dense', 'here', 'autograd']
     assert printed.count('value and gradient agree\n') == 2
@@ -168,7 +159,7 @@ def test_losses(load, capsys, monkeypatch):
 
 def test_data_check(load, capsys):
     """Pairs a second of both ways, and the ratio that is returned, which is theirs."""
-    ratio = load('benchmark_data_check').main('--pairs 9 --size 16 32 --repeats 1 --workers 1'.split())
+    ratio = load('data_check').main('--pairs 9 --size 16 32 --repeats 1 --workers 1'.split())
     printed = capsys.readouterr().out
     assert re.match(r'9 pairs of 16 x 32, \d\.\d\d MB an image, 1 process\(es\), median of 1 ', printed)
     bare, ours = re.findall(

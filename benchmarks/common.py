@@ -1,6 +1,4 @@
-"""What the benchmarks share: ways that take turns, so that whatever else the machine does falls on all of
-them.
-"""
+"""What the benchmarks share: ways take turns, so that other load of the machine falls on all of them."""
 
 import argparse
 import multiprocessing
@@ -12,6 +10,17 @@ from typing import Any
 
 import torch
 
+Value = tuple[torch.Tensor, torch.Tensor]  # of a loss, and its gradient
+
+
+def loss_parser(doc: str, repeats: int) -> argparse.ArgumentParser:
+    """The arguments that all benchmarks of losses take; ``doc`` is the docstring of the module."""
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    parser.add_argument('--repeats', type=int, default=repeats)
+    parser.add_argument('--threads', type=int, default=1, help='CPU threads')
+    parser.add_argument('--device', default='cpu')
+    return parser
+
 
 def alternate(
     ways: dict[str, Callable], repeats: int, warmup: int = 1, prepare: Callable[[], tuple] = tuple
@@ -22,8 +31,8 @@ def alternate(
         ways (dict[str, Callable]): What is compared.
         repeats (int): Rounds that are timed.
         warmup (int): Rounds before them, which are not. Defaults to 1.
-        prepare (Callable): Gives, at the start of each round and outside of the times, the arguments that all
-            ways get in that round. Defaults to none.
+        prepare (Callable): Gives the arguments of all ways at the start of a round, outside of the times.
+            Defaults to none.
 
     Returns:
         tuple: Seconds of every timed call, and what each way returned last; both by name.
@@ -47,9 +56,7 @@ def median_min_max(seconds: list[float], factor: float = 1.0) -> tuple[float, fl
     return factor * statistics.median(seconds), factor * min(seconds), factor * max(seconds)
 
 
-def value_and_gradient(
-    way: Callable[[], torch.Tensor], tensor: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+def value_and_gradient(way: Callable[[], torch.Tensor], tensor: torch.Tensor) -> Value:
     """Forward and backward of a loss: its value, and its gradient by ``tensor``."""
     value = way()
     (gradient,) = torch.autograd.grad(value, tensor)
@@ -78,15 +85,12 @@ def compare(
     print(f'{"":>14} {"ms (min - max)":>24} {"ratio":>7} {"peak MB":>9} {"ratio":>7}')
     for name, seconds in times.items():
         middle, low, high = median_min_max(seconds, 1e3)
-        spread = f'{middle:.0f} ({low:.0f} - {high:.0f})'
-        print(
-            f'{name:>14} {spread:>24} {middle / base:7.2f} {memory[name] / 2**20:9.0f} '
-            f'{memory[name] / memory[first]:7.2f}'
-        )
+        time_cells = f'{f"{middle:.0f} ({low:.0f} - {high:.0f})":>24} {middle / base:7.2f}'
+        print(f'{name:>14} {time_cells} {memory[name] / 2**20:9.0f} {memory[name] / memory[first]:7.2f}')
     return results
 
 
-def check_agreement(results: dict[str, tuple[torch.Tensor, torch.Tensor]], way: str, reference: str) -> None:
+def check_agreement(results: dict[str, Value], way: str, reference: str) -> None:
     """Raise unless two ways gave the same value and gradient."""
     (value, gradient), (expected, wanted) = results[way], results[reference]
     torch.testing.assert_close(value, expected, rtol=1e-3, atol=0)
@@ -94,9 +98,7 @@ def check_agreement(results: dict[str, tuple[torch.Tensor, torch.Tensor]], way: 
     print('value and gradient agree')
 
 
-def peak_memory(
-    make: Callable[[argparse.Namespace], dict[str, Callable]], way: str, args: argparse.Namespace
-) -> int:
+def peak_memory(make: Callable, way: str, args: argparse.Namespace) -> int:
     """Bytes that one call of a way needs beyond its inputs, in a new process."""
     context = multiprocessing.get_context('spawn')
     queue = context.Queue()
@@ -104,9 +106,7 @@ def peak_memory(
     process.start()
     process.join()
     if process.exitcode:
-        raise RuntimeError(
-            f'{way}: the process that measures its memory ended with exit code {process.exitcode}'
-        )
+        raise RuntimeError(f'{way}: the process that measures its memory ended with {process.exitcode}')
     return queue.get()
 
 

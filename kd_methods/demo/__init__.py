@@ -1,1 +1,0 @@
-"""The demo's parts: stages that are run once, training logs, pictures, tables (``tools/demo.py``)."""

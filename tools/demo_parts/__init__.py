@@ -1,0 +1,1 @@
+"""Parts of ``tools/demo.py``: its stages, its figures, its pictures."""
