@@ -62,7 +62,7 @@ def fuzz(configs: dict, train, folder: Path, count: int, seed: int) -> None:
     for i, mistake in enumerate(drawn):
         (folder / str(i)).mkdir()
         cfg = mistake.apply(configs[mistake.config])
-        found.append((mistake, outcome(lambda: train(cfg, folder / str(i)), mistake.words)))
+        found.append((mistake, outcome(partial(train, cfg, folder / str(i)), mistake.words)))
     counts = Counter(result.kind for _, result in found)
     told = '\n'.join(f'{r.kind}: {m}\n    {r.text[:400]}' for m, r in found if r.kind != 'named')
     print(counts, told, sep='\n')

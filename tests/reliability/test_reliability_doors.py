@@ -1,4 +1,4 @@
-"""No file that a tool or a config key reads can run code, and no weights are lost on the way without a word."""
+"""No file that a tool or a config key reads can run code, and no weights are lost on the way silently."""
 
 import http.server
 import pickle

@@ -19,7 +19,7 @@ ITERS = 24
 
 
 def write_slowly(notes: Path) -> None:
-    """In this process every write says what it is about to finish, and then waits long enough to be killed."""
+    """In this process every write says what it is about to finish, and waits long enough to be killed."""
     from kd_methods.compat import checkpoint_files
     from kd_methods.utils import files
 

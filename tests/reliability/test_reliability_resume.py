@@ -24,7 +24,7 @@ def finished(tiny_config, tiny_teacher, tools, tmp_path_factory):
 
 @pytest.fixture
 def resume(finished, tools, tmp_path):
-    """`resume()` -> the first log lines about resuming, after `.work` was damaged; trains on to iteration 8."""
+    """`resume()` -> the log of going on to iteration 8, after `.work` was damaged."""
     config, work_dir = finished
 
     class Resume:
