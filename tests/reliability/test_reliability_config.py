@@ -5,7 +5,7 @@ import gc
 import io
 import logging
 from collections import Counter
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import mmengine.config.utils
