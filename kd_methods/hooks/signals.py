@@ -132,8 +132,8 @@ class StopOnSignalHook(Hook):
             signal.signal(number, signal.SIG_IGN)  # all is done
         saved = f'saved in {path}' if path else 'NOT saved'
         name = signal.Signals(self._number).name
-        text = f'{name} ended the training after iteration {iteration}, {saved}.'
-        runner.logger.info(text)
+        text = f'{name} ended the training after iteration {iteration}, {saved}'
+        runner.logger.info(f'{text}.')
         raise Stopped(self._number, text)
 
     def _handle(self, number: int, frame: Any) -> None:
