@@ -69,7 +69,7 @@ class BadDataHook(Hook):
             return
         if not self._taught and self._count >= self._length:  # fewer after a resume in the middle
             runner.logger.warning(
-                f'All labels of {self._length} iterations, an epoch, were ignored: nothing is learnt from them. '
+                f'All labels of {self._length} iterations, an epoch, were ignored: nothing is learnt. '
                 "Look at the data set's reduce_zero_label, label_map and ignore_index, and at what the files "
                 'hold: `python tools/data/check.py CONFIG`.'
             )
