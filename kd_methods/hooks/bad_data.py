@@ -69,9 +69,9 @@ class BadDataHook(Hook):
             return
         if not self._taught and self._count >= self._length:  # fewer after a resume in the middle
             runner.logger.warning(
-                f'All labels of {self._length} iterations, an epoch, were ignored: nothing is learnt from '
-                "them. Look at the data set's reduce_zero_label, label_map and ignore_index, and at what the "
-                'files hold: `python tools/data/check.py CONFIG`.'
+                f'All labels of {self._length} iterations, an epoch, were ignored: nothing is learnt. '
+                "Look at the data set's reduce_zero_label, label_map and ignore_index, and at what the files "
+                'hold: `python tools/data/check.py CONFIG`.'
             )
         self._taught, self._count = False, 0
 

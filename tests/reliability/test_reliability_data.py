@@ -93,7 +93,7 @@ def train(tools, tmp_path, monkeypatch) -> Callable:
     return run
 
 
-@pytest.mark.parametrize('kind, workers', [('cut image', 0), *((kind, 2) for kind in DAMAGES)])
+@pytest.mark.parametrize('kind, workers', [('cut image', 2), *((kind, 0) for kind in DAMAGES)])
 def test_the_error_names_the_file(kind, workers, scenes, train):
     (path,) = damage(scenes, kind, 5)
     with pytest.raises(SampleError, match=DAMAGES[kind][2]) as caught:
@@ -131,13 +131,12 @@ def test_some_bad_samples_are_left_out_and_counted(workers, scenes, train, tmp_p
         assert log.count(f'skip_bad_samples: {number} of at most 3: {sample}: {what}') == 1
 
 
-@pytest.mark.parametrize('workers', [0, 2])
-def test_more_than_may_be_left_out_end_the_run(workers, scenes, train):
+def test_more_than_may_be_left_out_end_the_run(scenes, train):
     damage(scenes, 'cut image', 5, 9, 12)
     with pytest.raises(
         SampleError, match='skip_bad_samples=2, but these are 3 bad samples; .*skipped_samples.txt'
     ):
-        train(config(scenes, workers, iters=20, skip_bad_samples=2))
+        train(config(scenes, 2, iters=20, skip_bad_samples=2))
 
 
 def test_a_new_run_counts_anew_and_a_resumed_one_goes_on(scenes, train, tmp_path):
@@ -168,7 +167,7 @@ def test_an_epoch_of_ignored_labels_alone_warns(all_ignored, iters, scenes, trai
     for path in files if all_ignored else few:
         Image.fromarray(np.full((64, 64), 255, np.uint8)).save(path)
     train(config(scenes, iters=iters))
-    warnings = log_of(tmp_path / 'work').count('were ignored: nothing is learnt from them')
+    warnings = log_of(tmp_path / 'work').count('were ignored: nothing is learnt')
     assert warnings == int(all_ignored)  # mmengine tells the same only once
 
 
