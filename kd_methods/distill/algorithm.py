@@ -300,10 +300,8 @@ class FrozenTeacherDistill(BaseModel):
             check_shapes(connection)
             for loss in connection.losses.keys():
                 if prefix + loss in self.owners:
-                    raise ValueError(
-                        f'{key}: two distillers have a loss {loss!r}. Give model.distiller.distillers as a '
-                        'dict, whose keys tell them apart.'
-                    )
+                    cure = 'Give model.distiller.distillers as a dict, whose keys tell them apart.'
+                    raise ValueError(f'{key}: two distillers have a loss {loss!r}. {cure}')
                 self.owners[prefix + loss] = connection
             schedules.update({prefix + n: s for n, s in connection.schedules.items()})
             auto.update({prefix + n: a for n, a in connection.auto_weights.items()})

@@ -108,11 +108,9 @@ class ChannelLayout:
         if len(image) != self.total:
             if given and len(image) == self.count(side):
                 return image
-            raise ValueError(
-                f'{KEY}: the images of the batch have {len(image)} channels, expected {self.total}: '
-                f'{self.channels}. Load all of them in train_pipeline (LoadXFromFile and PackRGBXInputs for '
-                'X)'
-            )
+            why = f'expected {self.total}: {self.channels}.'
+            cure = 'Load all of them in train_pipeline (LoadXFromFile and PackRGBXInputs for X)'
+            raise ValueError(f'{KEY}: the images of the batch have {len(image)} channels, {why} {cure}')
         parts = dict(zip(self.channels, image.split(list(self.channels.values()))))
         chosen = [parts[name] for name in self.parts[side]]
         return chosen[0] if len(chosen) == 1 else torch.cat(chosen)
@@ -156,9 +154,7 @@ def channel_layout(
         return layout
     student_takes, teacher_takes = (dry_run_input(network, (8, 8)).shape[1] for network in (student, teacher))
     if student_takes != teacher_takes:
-        raise ValueError(
-            f'{KEY} is missing: the student takes {student_takes} channels, the teacher {teacher_takes}. '
-            'Say which channels of the images each sees, e.g. inputs=dict(channels=dict(rgb=3, '
-            f'x={teacher_takes - 3}))'
-        )
+        why = f'the teacher {teacher_takes}. Say which channels of the images each sees, e.g.'
+        cure = f'inputs=dict(channels=dict(rgb=3, x={teacher_takes - 3}))'
+        raise ValueError(f'{KEY} is missing: the student takes {student_takes} channels, {why} {cure}')
     return None

@@ -31,10 +31,8 @@ def check_names(connection: Connection) -> None:
     key = f'{connection.key}.loss_forward_mappings'
     unmapped = [name for name in connection.losses.keys() if name not in connection.mappings]
     if unmapped:
-        raise ValueError(
-            f'{key}: no mapping for {unmapped}, so these losses would never be computed. Map their '
-            'arguments, or remove them from distill_losses.'
-        )
+        cure = 'Map their arguments, or remove them from distill_losses.'
+        raise ValueError(f'{key}: no mapping for {unmapped}, so these losses would never be computed. {cure}')
     for name, mapping in connection.mappings.items():
         if name not in connection.losses:
             raise KeyError(
@@ -84,20 +82,16 @@ def _check_arguments(loss: nn.Module, mapping: Mapping, where: str) -> None:
     missing = [argument for argument in needs if argument not in mapping]
     if extra or missing:
         problems = [f'takes no {extra}'] * bool(extra) + [f'needs {missing}'] * bool(missing)
-        raise KeyError(
-            f'{where}: {type(loss).__name__}.forward {" and ".join(problems)}; its arguments are {takes}, '
-            f'mapped are {sorted(mapping)}.'
-        )
+        why = f'its arguments are {takes}, mapped are {sorted(mapping)}.'
+        raise KeyError(f'{where}: {type(loss).__name__}.forward {" and ".join(problems)}; {why}')
 
 
 def _check_entry(connection: Connection, entry: Mapping, where: str) -> None:
     if 'from_data' in entry:
         return
     if not isinstance(entry.get('from_student'), bool) or 'recorder' not in entry:
-        raise KeyError(
-            f"{where}: give recorder=... and from_student=True or False, or from_data='gt_sem_seg' for "
-            f'ground truth; got {dict(entry)}.'
-        )
+        why = f"or from_data='gt_sem_seg' for ground truth; got {dict(entry)}."
+        raise KeyError(f'{where}: give recorder=... and from_student=True or False, {why}')
     side = side_of(entry)
     known = connection.recorder_names(side)
     if entry['recorder'] not in known:

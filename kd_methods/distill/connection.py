@@ -202,10 +202,8 @@ class Connection:
             shape = firings[call].outputs if kind == OUTPUTS else firings[call].inputs
         if index is not None and isinstance(shape, list):
             if not -len(shape) <= index < len(shape):
-                raise ValueError(
-                    f'recorder {name!r}: data_idx={index} is out of range, {source!r} of the {probe.name} '
-                    f'returns {len(shape)} tensors.'
-                )
+                why = f'{source!r} of the {probe.name} returns {len(shape)} tensors.'
+                raise ValueError(f'recorder {name!r}: data_idx={index} is out of range, {why}')
             shape = shape[index]
         return Tap(name, kind, source, call, index, shape, len(firings))
 

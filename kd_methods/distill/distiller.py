@@ -130,10 +130,8 @@ class MethodDistiller(BaseModule):
         """
         head = decode_head(self.student_network)
         if not hasattr(head, 'num_classes'):
-            raise ValueError(
-                f'distiller: {type(self).__name__} needs a segmentor with a decode_head, the student is a '
-                f'{type(self.student_network).__name__}.'
-            )
+            why = f'the student is a {type(self.student_network).__name__}.'
+            raise ValueError(f'distiller: {type(self).__name__} needs a segmentor with a decode_head, {why}')
         return head.num_classes
 
     def check_channels(self, name: str, tap: str, side: str, given: int | None) -> int:
@@ -223,10 +221,8 @@ def build_distiller(cfg: dict, key: str = 'distiller') -> nn.Module:
     if isinstance(cfg, nn.Module):
         return cfg
     if not isinstance(cfg, Mapping) or 'type' not in cfg:
-        raise TypeError(
-            f'{key}: expected a dict with a type (I2CKDDistiller, MethodDistiller, '
-            f'mmrazor.ConfigurableDistiller, ...), got {cfg!r}.'
-        )
+        why = f'MethodDistiller, mmrazor.ConfigurableDistiller, ...), got {cfg!r}.'
+        raise TypeError(f'{key}: expected a dict with a type (I2CKDDistiller, {why}')
     cfg = copy.deepcopy(cfg)
     auto = {}
     cls = MODELS.get(cfg['type']) if isinstance(cfg['type'], str) else cfg['type']

@@ -41,10 +41,8 @@ def parts_to_inherit(
     for name in inherit:
         for side, network in (('student', student), ('teacher', teacher)):
             if not name or name not in dict(network.named_modules()):
-                raise KeyError(
-                    f'{key}: the {side} ({type(network).__name__}) has no part {name!r}. It has '
-                    f'{[n for n, _ in network.named_children()]}'
-                )
+                cure = f'It has {[n for n, _ in network.named_children()]}'
+                raise KeyError(f'{key}: the {side} ({type(network).__name__}) has no part {name!r}. {cure}')
         _check_shapes(name, student, teacher, key)
     return list(inherit)
 

@@ -46,10 +46,8 @@ def pair_levels(
         names[side] = [taps] if isinstance(taps, str) else list(taps or level_taps(probe, part, key))
     if len(names['student']) != len(names['teacher']):
         counts = [f'{len(taps)} levels {taps}' for taps in names.values()]
-        raise ValueError(
-            f'{key}: the student has {counts[0]}, the teacher {counts[1]}. Name as many of each, of equal '
-            'strides, with student_features and teacher_features'
-        )
+        cure = 'Name as many of each, of equal strides, with student_features and teacher_features'
+        raise ValueError(f'{key}: the student has {counts[0]}, the teacher {counts[1]}. {cure}')
     return {f'level_{i}': dict(student=s, teacher=t) for i, (s, t) in enumerate(zip(*names.values()))}
 
 

@@ -72,10 +72,8 @@ def pair_preprocessors(
             repeated for the teacher; or they pad to different fixed sizes.
     """
     if layout is not None and any(type(p) in (BaseDataPreprocessor, type(None)) for p in (student, teacher)):
-        raise ValueError(
-            'model.inputs: each network normalises its own channels, so architecture and teacher both need '
-            'a data_preprocessor in their configs'
-        )
+        why = 'so architecture and teacher both need a data_preprocessor in their configs'
+        raise ValueError(f'model.inputs: each network normalises its own channels, {why}')
     if layout is None:
         nothing = teacher is None or student is None or type(teacher) is BaseDataPreprocessor
         if nothing or same_preprocessing(student, teacher):
@@ -88,11 +86,9 @@ def pair_preprocessors(
         )
     sizes = getattr(student, 'size', None), getattr(teacher, 'size', None)
     if sizes[0] is not None and sizes[1] is not None and tuple(sizes[0]) != tuple(sizes[1]):
-        raise ValueError(
-            f"teacher.data_preprocessor.size is {tuple(sizes[1])}, the student's {tuple(sizes[0])}: their "
-            'pixels would not correspond. Set teacher=dict(cfg_path=..., '
-            f'data_preprocessor=dict(size={sizes[0]})).'
-        )
+        why = f"the student's {tuple(sizes[0])}: their pixels would not correspond."
+        cure = f'Set teacher=dict(cfg_path=..., data_preprocessor=dict(size={sizes[0]})).'
+        raise ValueError(f'teacher.data_preprocessor.size is {tuple(sizes[1])}, {why} {cure}')
     return PairedPreprocessor(student, teacher, layout)
 
 

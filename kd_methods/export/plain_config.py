@@ -81,9 +81,8 @@ def plain_config(cfg: Config) -> Config:
     rest, only what a trained model needs is kept (:data:`KEPT_KEYS`). Data sets of this package
     become the stock data set they derive from, with the same classes, palette and file names.
 
-    A student that is itself made of types of this package (an RGB-X segmentor, say) cannot do
-    without it: then the config imports it with ``custom_imports``, and the log says which types
-    these are.
+    A student that is itself made of types of this package (an RGB-X segmentor, say) cannot do without it:
+    then the config imports it with ``custom_imports``, and the log says which types these are.
 
     Args:
         cfg (Config): A distillation config or a plain one.

@@ -42,11 +42,9 @@ def student_checkpoint(checkpoint: dict, cfg: Config | None = None, cfg_text: st
     Args:
         checkpoint (dict): A full checkpoint of a distillation run, or one of a plain run (all of
             whose weights are kept).
-        cfg (Config, optional): Plain config of the student. Its text is put into ``meta``, where
-            mmdet's and mmseg's inferencers look for it, and its data set serves where the
-            checkpoint names no classes.
-        cfg_text (str, optional): The text of ``cfg``, if it was made before: formatting takes a
-            while.
+        cfg (Config, optional): Plain config of the student. Its text is put into ``meta``, where mmdet's and
+            mmseg's inferencers look for it, and its data set serves where the checkpoint names no classes.
+        cfg_text (str, optional): The text of ``cfg``, if it was made before: formatting takes a while.
 
     Returns:
         dict: ``state_dict`` and ``meta`` (``dataset_meta``, versions, ``epoch`` and ``iter``).
@@ -98,8 +96,7 @@ def export_student(
             distillation run or a plain one.
         checkpoint (str | Path | dict): A full checkpoint or a student-only one.
         out (str | Path): File for the weights.
-        config_out (str | Path, optional): File for the config. Defaults to ``out`` with the suffix
-            ``.py``.
+        config_out (str | Path, optional): File for the config. Defaults to ``out`` with the suffix ``.py``.
         trusted (bool): Unpickle everything that the checkpoint holds. Defaults to False.
 
     Returns:

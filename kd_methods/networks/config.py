@@ -51,10 +51,8 @@ def load_config(path: str | Path, key: str = 'cfg_path') -> Config:
             if renamed is not None:
                 print_log(f'{key}: {path!r} is now called {renamed!r}', logger='current')
                 return get_config(renamed)
-            raise FileNotFoundError(
-                f'{key}: the package {path.split("::")[0]!r} has no config {path.split("::", 1)[1]!r}: '
-                f'{error}'
-            ) from error
+            why = f'the package {path.split("::")[0]!r} has no config {path.split("::", 1)[1]!r}: {error}'
+            raise FileNotFoundError(f'{key}: {why}') from error
     candidates = [Path(path).expanduser(), REPO_ROOT / path]
     for candidate in candidates:
         if candidate.is_file():
@@ -95,10 +93,8 @@ def resolve_model_cfg(cfg: dict, key: str = 'architecture') -> ConfigDict:
     cfg = ConfigDict(copy.deepcopy(dict(cfg)))
     if 'cfg_path' not in cfg:
         if 'type' not in cfg:
-            raise KeyError(
-                f"{key}: neither 'cfg_path' nor 'type' among its keys {sorted(cfg)}. Give "
-                f"{key}=dict(cfg_path='...config.py') or a full model dict."
-            )
+            cure = f"Give {key}=dict(cfg_path='...config.py') or a full model dict."
+            raise KeyError(f"{key}: neither 'cfg_path' nor 'type' among its keys {sorted(cfg)}. {cure}")
         return cfg
     path = cfg['cfg_path']
     source = load_config(path, key=f'{key}.cfg_path')
@@ -134,10 +130,8 @@ def build_network(cfg: dict | BaseModel, key: str = 'architecture') -> BaseModel
     if isinstance(cfg, BaseModel):
         return cfg
     if isinstance(cfg, torch.nn.Module):
-        raise TypeError(
-            f'{key}: expected a dict or a mmengine BaseModel, got {type(cfg).__name__}: wrap it in a '
-            'BaseModel, or give its config.'
-        )
+        why = 'wrap it in a BaseModel, or give its config.'
+        raise TypeError(f'{key}: expected a dict or a mmengine BaseModel, got {type(cfg).__name__}: {why}')
     network = MODELS.build(resolve_model_cfg(cfg, key))
     if not isinstance(network, BaseModel):
         raise TypeError(
@@ -201,10 +195,8 @@ def _published_checkpoint(path: str, key: str) -> str:
     try:
         return get_config(path, pretrained=True).model_path
     except (AssertionError, AttributeError) as error:
-        raise ValueError(
-            f'{key}.pretrained: the package lists no checkpoint for {path!r}; leave it out or name one with '
-            f"{key}.init_cfg=dict(type='Pretrained', checkpoint=...)."
-        ) from error
+        why = f"leave it out or name one with {key}.init_cfg=dict(type='Pretrained', checkpoint=...)."
+        raise ValueError(f'{key}.pretrained: the package lists no checkpoint for {path!r}; {why}') from error
 
 
 def _check_overrides(overrides: dict, base: dict, key: str, scope: str | None) -> None:

@@ -134,10 +134,8 @@ def _features(probe: Probe, name: str, key: str) -> Tap:
     head = _decode_head(probe, name, key)
     classifier = check_source(probe, OUTPUTS, f'{head}.conv_seg', key)
     if not classifier:
-        raise ValueError(
-            f'{key}: {name!r}: the classifier {head}.conv_seg of the {probe.name} never '
-            f'fires{because(probe)}.'
-        )
+        why = f'the classifier {head}.conv_seg of the {probe.name} never fires{because(probe)}.'
+        raise ValueError(f'{key}: {name!r}: {why}')
     before = [
         i
         for i, call in enumerate(probe.firings.get(f'{head}.dropout', []))
@@ -181,10 +179,8 @@ def _select(probe: Probe, name: str, shape: Shape, index: int | None, key: str) 
     if isinstance(shape, tuple):
         if index in (None, 0, -1):
             return None, shape
-        raise ValueError(
-            f'{key}: {name!r}: the {probe.name} returns a single map ({format_shape(shape)}) there, so only '
-            'index 0 exists.'
-        )
+        why = f'the {probe.name} returns a single map ({format_shape(shape)}) there, so only index 0 exists.'
+        raise ValueError(f'{key}: {name!r}: {why}')
     if isinstance(shape, list) and shape:
         if index is None:
             if len(shape) == 1:
@@ -194,10 +190,8 @@ def _select(probe: Probe, name: str, shape: Shape, index: int | None, key: str) 
                 f'add an index, {name}.0 to {name}.{len(shape) - 1}.'
             )
         if not -len(shape) <= index < len(shape):
-            raise ValueError(
-                f'{key}: {name!r}: index {index} is out of range, the {probe.name} returns {len(shape)} '
-                f'outputs there: {format_shape(shape)}.'
-            )
+            why = f'the {probe.name} returns {len(shape)} outputs there: {format_shape(shape)}.'
+            raise ValueError(f'{key}: {name!r}: index {index} is out of range, {why}')
         if isinstance(shape[index], tuple):
             return index % len(shape), shape[index]
     raise ValueError(
@@ -208,11 +202,9 @@ def _select(probe: Probe, name: str, shape: Shape, index: int | None, key: str) 
 
 def _refuse_behind_proposals(probe: Probe, source: str, key: str) -> None:
     if source.split('.')[0] == 'roi_head' and hasattr(probe.model, 'roi_head'):
-        raise ValueError(
-            f'{key}: {source!r} lies behind the proposals of the {probe.name}: teacher and student would '
-            "look at different boxes there. Take a tap before them: 'neck.i', 'backbone.i' or a module of "
-            'rpn_head.'
-        )
+        why = 'teacher and student would look at different boxes there.'
+        cure = "Take a tap before them: 'neck.i', 'backbone.i' or a module of rpn_head."
+        raise ValueError(f'{key}: {source!r} lies behind the proposals of the {probe.name}: {why} {cure}')
 
 
 def _unknown(probe: Probe, path: str, key: str) -> KeyError:

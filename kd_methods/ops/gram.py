@@ -34,10 +34,8 @@ def gram_distance(x: Tensor, y: Tensor) -> Tensor:
         9.0
     """
     if x.dim() != 2 or x.shape != y.shape:
-        raise ValueError(
-            f'gram_distance: expected two n x C matrices of one shape. Got: {tuple(x.shape)}, '
-            f'{tuple(y.shape)}'
-        )
+        got = f'{tuple(x.shape)}, {tuple(y.shape)}'
+        raise ValueError(f'gram_distance: expected two n x C matrices of one shape. Got: {got}')
     return _GramDistance.apply(x, y)
 
 

@@ -13,10 +13,8 @@ def check_feature(feature: Tensor, label: Tensor, name: str = 'feature') -> None
             f'{name} must be a floating-point map N x C x H x W. Got: {feature.dtype}, {tuple(feature.shape)}'
         )
     if isinstance(label, Tensor) and label.shape[:1] != feature.shape[:1]:
-        raise ValueError(
-            f'label and {name} must have the same batch size. Got: label {tuple(label.shape)}, {name} '
-            f'{tuple(feature.shape)}'
-        )
+        got = f'label {tuple(label.shape)}, {name} {tuple(feature.shape)}'
+        raise ValueError(f'label and {name} must have the same batch size. Got: {got}')
 
 
 def unit_vectors(x: Tensor, dim: int = -1) -> Tensor:

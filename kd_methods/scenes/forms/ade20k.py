@@ -16,7 +16,6 @@ class ADE20KForm(SceneForm):
     The scene labels are the classes 1 (wall) to 11 (cabinet) of 150; the lowest rows are 0, other.
     """
 
-
     def bases(self) -> list[str]:
         return ['ade20k_512x512']
 

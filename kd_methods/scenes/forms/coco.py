@@ -20,7 +20,6 @@ class CocoForm(SceneForm):
     lengths: a sign behind a bar is in parts and may have holes, which polygons would lose.
     """
 
-
     def bases(self) -> list[str]:
         return ['scenes_det', 'scenes_inst']
 
