@@ -36,13 +36,10 @@ def boundary_loss(
     gamma: NonNegative = 1.0,
     valid: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The maths of :class:`BoundaryDistillLoss`, which explains the arguments, without its loss weight.
+    """The maths of :class:`BoundaryDistillLoss`, without its loss weight: the loss and detached statistics.
 
     Args:
         valid (Tensor, optional): Which pixels count, (N, h, w) of any size, bool. Defaults to None: all.
-
-    Returns:
-        tuple[Tensor, dict[str, Tensor]]: The loss and its statistics (detached scalars).
 
     Example:
         >>> feature = torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]).view(1, 2, 1, 3)
@@ -160,8 +157,7 @@ class BoundaryDistillLoss(ValidOnlyLoss, function=boundary_loss, loss_weight=10.
         boundary (str): ``'affinity'`` as above, or ``'mean'``: the mean of d over the neighbours instead of
             the maximum. Defaults to 'affinity'.
         pair_weight (float): w of the term of single pairs; 0: without it and gamma. Defaults to 0.0.
-        gamma (float): :math:`\gamma`, how much more the pairs at the teacher's boundaries count. Defaults to
-            1.0.
+        gamma (float): :math:`\gamma`, how much more pairs at the teacher's boundaries count. Defaults to 1.0.
         valid_only (bool): Leave ignored labels, or the padding of images, out of neighbours and mean; the
             forward then needs ``label``, or ``img_shape`` and ``inputs``. Defaults to False.
         ignore_index (int, optional): Label to ignore then, besides negative ones. Defaults to 255.
@@ -215,15 +211,15 @@ class ContextDistillLoss(ValidOnlyLoss, function=context_loss):
 
     averaged over images. R is n x n whatever the channels, so there is no adapter.
 
-    Zhang et al. arXiv 2401.13174: context is transferred by self-relations. Equations, tap and temperature
-    are ours: the paper's were not available to us.
+    Zhang et al. arXiv 2401.13174: context by self-relations. Its equations were not available to us; tap and
+    temperature are ours.
 
     Args:
         tokens (int, optional): Most places of the grid; finer maps are pooled. None: every place, in memory
             that goes with n and time that goes with its square
             (:func:`~kd_methods.ops.relations.relation_kl`). Defaults to 2048.
-        relation (str): ``'softmax'`` as above, or ``'gram'``: the mean squared difference of the cosines.
-            Defaults to 'softmax'.
+        relation (str): ``'softmax'``, or ``'gram'``: mean squared difference of cosines. Defaults to
+            'softmax'.
         tau (float): Temperature of ``'softmax'``; no effect on ``'gram'``. Defaults to 0.1.
         valid_only (bool): Leave ignored labels, or the padding of images, out of rows and columns; the
             forward then needs ``label``, or ``img_shape`` and ``inputs``. Defaults to False.

@@ -74,10 +74,7 @@ def pdd_loss(
     resolution: Resolution = 'label',
     ignore_index: int | None = 255,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The maths of :class:`PDDLoss`, which explains the arguments, without its loss weight.
-
-    Returns:
-        tuple[Tensor, dict[str, Tensor]]: The loss and its statistics (detached scalars).
+    """The maths of :class:`PDDLoss`, without its loss weight: the loss and detached statistics.
 
     Example:
         >>> logits, label = torch.zeros(1, 2, 1, 1), torch.zeros(1, 1, 1, dtype=torch.long)
@@ -132,10 +129,9 @@ class VLFDLoss(OptionLoss):
             over them too. Defaults to 'position'.
         gram_scale (str): ``'none'``, or ``'channel'``: relations are divided by C - 1. Defaults to 'none'.
         pool (str, optional): The teacher's pool. ``'gap'``: global average pool and a fixed orthogonal
-            projection; ``'attention'``: the attention pool of a CLIP ResNet, from ``pool_file``; None: no
-            such term. Defaults to 'gap'.
-        pool_file (str, optional): Checkpoint with the attention pool (``pools.AttentionPool``). Defaults to
-            None.
+            projection; ``'attention'``: that of a CLIP ResNet, from ``pool_file``; None: no such term.
+            Defaults to 'gap'.
+        pool_file (str, optional): Checkpoint with the attention pool. Defaults to None.
         pool_channels (int, optional): Length of the pooled vector of ``'gap'``. Defaults to None: 512.
         pool_heads (int, optional): Heads of the attention pool. Defaults to None: one for 64 channels.
         pool_seed (int): Seed of the fixed projection. Defaults to 0.

@@ -112,8 +112,7 @@ class DMKDLoss(OptionLoss, function=attention_mask, without=('over', 'ratio'), l
     r"""Dual masking: the teacher's map, rebuilt from what two masks leave of the student's.
 
     Attention of the teacher's map T hides places and channels of the student's map S. Each of the two is
-    rebuilt by a generation block G (3 x 3 convolution, ReLU, 3 x 3 convolution), and mixed with learned
-    weights:
+    rebuilt by a generation block G (3 x 3 convolution, ReLU, 3 x 3 convolution), mixed with learned weights:
 
     .. math:: R_s = G_s(align(S) \odot M_s), \qquad R_c = G_c(align(S) \odot M_c), \qquad
               (a_s, a_c) = softmax(w)
@@ -126,8 +125,8 @@ class DMKDLoss(OptionLoss, function=attention_mask, without=('over', 'ratio'), l
     Yang et al. arXiv 2309.02719: two branches, masks by attention, the fusion of what they rebuild. Attention
     as in FGD (Yang et al. CVPR 2022, arXiv 2111.11837), block, scale and ratio as in MGD (Yang et al. ECCV
     2022, arXiv 2205.01529). Our choices: how attention becomes a mask (:func:`attention_mask`; the paper's
-    rule was not available to us), that the important places are hidden, and softmax as the form of the
-    fusion. ``branches='spatial', mask='random'`` is MGD, with an exact number of hidden places.
+    rule was not available to us), that important places are hidden, and the softmax of the fusion.
+    ``branches='spatial', mask='random'`` is MGD.
 
     Args:
         student_channels (int): Channels of the student's map.
@@ -136,9 +135,8 @@ class DMKDLoss(OptionLoss, function=attention_mask, without=('over', 'ratio'), l
         spatial_ratio (float): Share of places that is hidden. Two-stage detectors: 0.45. Defaults to 0.65.
         channel_ratio (float): Share of channels that is hidden. Two-stage detectors: 0.45. Defaults to 0.65.
         tau (float): Temperature of the attention. Defaults to 0.5.
-        mask (str): ``'important'``, ``'unimportant'`` or ``'random'`` (:func:`attention_mask`). Defaults to
-            'important'.
-        select (str): ``'sample'`` or ``'top'``, likewise. Defaults to 'sample'.
+        mask (str): As for :func:`attention_mask`. Defaults to 'important'.
+        select (str): Likewise. Defaults to 'sample'.
         pad_aware (bool): Leave the padding of each image out of the error; the forward then needs
             ``img_shape`` and ``inputs``. Defaults to False.
         loss_weight (float): :math:`\alpha`. Two-stage detectors: 5e-7. Defaults to 2e-5.
@@ -237,12 +235,12 @@ class DMKDDistiller(MethodDistiller):
 
     Args:
         features (Sequence[str], optional): Taps of both networks. Defaults to None: every level that the
-            necks return. For two-stage detectors take ``'neck.0'`` to ``'neck.3'``: their last level repeats
-            the one before.
+            necks return. For two-stage detectors ``'neck.0'`` to ``'neck.3'``: the last repeats the one
+            before.
         student_features (Sequence[str], optional): Taps of the student where they differ. Defaults to None.
         teacher_features (Sequence[str], optional): Taps of the teacher where they differ. Defaults to None.
-        loss_weight (float | str | dict): Weight of each level's loss, or ``'auto'``, whose ratio is shared
-            out. Defaults to 2e-5.
+        loss_weight (float | str | dict): Weight of each level's loss, or ``'auto'`` for all together.
+            Defaults to 2e-5.
         schedule (dict, optional): The losses over the iterations, see
             :class:`~kd_methods.distill.loss_weights.LossSchedule`. Defaults to None.
         init_cfg (dict, optional): Initialisation. Defaults to None.

@@ -57,11 +57,9 @@ def triplet_loss(
         (0.5, 0.5)
     """
     pairs = _class_pairs(present)  # (N, K, K): anchors, other classes
-    if negatives != 'all':  # one other class for each anchor: (N, K, 1)
-        if negatives == 'hardest':
-            chosen = d_neg.masked_fill(~pairs, float('inf')).argmin(2, keepdim=True)
-        else:
-            chosen = torch.rand_like(d_neg).masked_fill(~pairs, -1).argmax(2, keepdim=True)
+    if negatives != 'all':  # one other class for each anchor, the least of `order`: (N, K, 1)
+        order = d_neg if negatives == 'hardest' else -torch.rand_like(d_neg)
+        chosen = order.masked_fill(~pairs, float('inf')).argmin(2, keepdim=True)
         d_neg, pairs = d_neg.gather(2, chosen), pairs.any(2, keepdim=True)
     # l(c, c') = max(0, d_pos - d_neg + m) of each triplet, of the shape of `pairs`.
     hinge = F.relu(d_pos.unsqueeze(2) - d_neg + margin)
@@ -92,13 +90,10 @@ def i2ckd_loss(
     project: Literal['prototypes', 'map'] = 'prototypes',
     ignore_index: int | None = 255,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The maths of :class:`I2CKDLoss`, which explains the arguments, without its loss weight.
+    """The maths of :class:`I2CKDLoss`, without its loss weight: the loss and detached statistics.
 
     Args:
         weight (Tensor, optional): Projection to the teacher's channels, (C_T, C_S). Defaults to None.
-
-    Returns:
-        tuple[Tensor, dict[str, Tensor]]: The loss and its statistics (detached scalars).
 
     Example:
         >>> feature, label = torch.randn(2, 8, 16, 16), torch.randint(0, 3, (2, 64, 64))
@@ -113,7 +108,7 @@ def i2ckd_loss(
         had = 'no projection' if weight is None else 'a projection {1} -> {0}'.format(*weight.shape)
         cure = f'Set student_channels={fits[1]}, teacher_channels={fits[0]}'
         raise ValueError(
-            f'I2CKDLoss: feat_S has {fits[1]} channels and feat_T has {fits[0]}, with {had}. {cure}'
+            f'I2CKDLoss: feat_S has {fits[1]} channels, feat_T has {fits[0]}, with {had}. {cure}'
         )
     pool = dict(scope=scope, min_pixels=min_pixels, ignore_index=ignore_index)
     prototypes = class_prototypes.unchecked  # p, (N, K, C), and which classes are present, (N, K)
@@ -268,9 +263,8 @@ class I2CKDDistiller(MethodDistiller):
         super().__init__(taps=taps, init_cfg=init_cfg)
 
     def configure(self, student: dict[str, Tap], teacher: dict[str, Tap]) -> None:
-        cfg = dict(self.options)
-        if cfg.get('num_classes') is None:
-            cfg['num_classes'] = self.num_classes()
+        given = self.options.get('num_classes')
+        cfg = dict(self.options, num_classes=self.num_classes() if given is None else given)
         for side in ('student', 'teacher'):
             name = f'{side}_channels'
             cfg[name] = self.check_channels(name, 'feature', side, cfg.get(name))

@@ -42,10 +42,7 @@ def dwld_loss(
     resolution: Resolution = 'label',
     ignore_index: int | None = 255,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The maths of :class:`DWLDLoss`, which explains the arguments, without its loss weight.
-
-    Returns:
-        tuple[Tensor, dict[str, Tensor]]: The loss and its statistics (detached scalars).
+    """The maths of :class:`DWLDLoss`, without its loss weight: the loss and detached statistics.
 
     Example:
         >>> S, T = torch.zeros(1, 3, 1, 1), torch.tensor([2.0, 1.0, 0.0]).view(1, 3, 1, 1)
@@ -188,7 +185,7 @@ class ARFDLoss(OptionLoss, function=arfd_loss):
     averaged over images. CKA compares relations between places: there is no adapter.
 
     Guo et al. arXiv 2403.08215: kernel regression and CKA; Laplace kernel and HSIC are a third party's
-    account. Our choices: their order, the median distance as :math:`\sigma`, the debiased HSIC.
+    account. Our choices: how they combine, the median distance as :math:`\sigma`, the debiased HSIC.
 
     Args:
         recalibrate (str): ``'both'``, ``'teacher'``, ``'student'`` or ``'none'``. Defaults to 'both'.
@@ -221,15 +218,13 @@ class ARFDLoss(OptionLoss, function=arfd_loss):
 class LIXDistiller(MethodDistiller):
     """LIX: :class:`DWLDLoss` between the logits and :class:`ARFDLoss` between features of several stages.
 
-    A teacher of RGB alone works too. With an RGB-X teacher the algorithm's ``inputs`` says who sees which
-    channels.
+    A teacher of RGB alone works too. With an RGB-X teacher ``inputs`` of the algorithm says who sees what.
 
     Args:
         student_features (str | Sequence[str], optional): Taps of the student's maps, one for a loss each.
             Defaults to None: ``'backbone.1'`` to ``'backbone.3'``.
         teacher_features (str | Sequence[str], optional): As many of the teacher's; for late fusion, take
-            ``'features'``, its only map of both. Defaults to None: likewise, the fused stages of intermediate
-            fusion.
+            ``'features'``, its only map of both. Defaults to None: likewise, of fused stages.
         dwld (dict, optional): Arguments of :class:`DWLDLoss`, with a number or ``'auto'`` as ``loss_weight``,
             and a ``schedule``. None: without it. Defaults to ``{}``.
         arfd (dict, optional): Likewise of :class:`ARFDLoss`; its weight is shared out among the maps.

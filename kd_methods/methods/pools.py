@@ -1,7 +1,6 @@
 """Frozen pools: from a feature map to one vector an image, by a projection or by a pretrained attention pool.
 
-Their weights are buffers in no checkpoint, which nothing changes; building the network makes or reads them
-again.
+Their weights are buffers in no checkpoint, which nothing changes: a network that is built gets them again.
 """
 
 from os import PathLike
@@ -78,9 +77,7 @@ class AttentionPool(nn.Module):
         self.num_heads = num_heads or max(in_channels // 64, 1)
         if in_channels % self.num_heads:
             what = f'{in_channels} channels, which {self.num_heads} heads do not divide'
-            raise ValueError(
-                f'{key}: the pool of {file} has {what}. Set the number that it was trained with.'
-            )
+            raise ValueError(f'{key}: the pool of {file} has {what}. Set the number of its training.')
 
     def forward(self, feature: Tensor) -> Tensor:
         """The answer to the mean of each image."""
@@ -117,12 +114,7 @@ def build_pool(
     heads: int | None = None,
     seed: int = 0,
 ) -> OrthogonalPool | AttentionPool | None:
-    """Build the pool of VLFDLoss by its name, and refuse options that it does not take.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: ``'attention'`` without a file, or with one that does not fit; an option of another pool.
-    """
+    """Build the pool of VLFDLoss by its name, and refuse options that it does not take."""
     given = dict(pool_file=file, pool_channels=out_channels, pool_heads=heads)
     taken = dict(attention=('pool_file', 'pool_heads'), gap=('pool_channels',)).get(pool, ())
     unused = [f'{name}={value!r}' for name, value in given.items() if value is not None and name not in taken]
