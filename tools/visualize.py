@@ -24,7 +24,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from entry import add_config, add_run_arguments, read_config, run_tool
+from entry import add_config, add_run_arguments, check_file, read_config, run_tool, tool_parser
 
 #: As of kd_methods.visualize.run, which imports torch.
 KINDS = ('boundary', 'relation', 'feature', 'prediction')
@@ -32,9 +32,7 @@ KINDS = ('boundary', 'relation', 'feature', 'prediction')
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    what, more = __doc__.split('\n\n', 1)
-    raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(description=what, epilog=more, formatter_class=raw)
+    parser = tool_parser(__doc__)
     add = parser.add_argument
     add_config(parser)
     add('checkpoint', help='full or student-only checkpoint')
@@ -79,6 +77,7 @@ def main(argv: list[str] | None = None) -> list[Path]:
     args = parse_args(argv)
     if args.launcher != 'none':
         raise ValueError(f'--launcher {args.launcher}: one process draws. Leave it out.')
+    check_file(args.checkpoint, 'CKPT')
     cfg = read_config(args)
     from kd_methods.engine.launch import fit_to_device
     from kd_methods.networks.config import is_distillation

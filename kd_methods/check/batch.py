@@ -18,17 +18,11 @@ FALLBACK_SIZE = (512, 512)
 
 
 def real_batch(cfg: Config, batch_size: int | None = None, seed: int = 0) -> tuple[dict, Any]:
-    """The first batch of the config's train_dataloader, read in this process, and its dataset.
-
-    Raises:
-        ValueError: The config has no train_dataloader.
-        FileNotFoundError: The data is not there.
-    """
+    """The first batch of the config's train_dataloader, read in this process, and its dataset."""
     if cfg.get('train_dataloader') is None:
-        raise ValueError(
-            'CONFIG: there is no `train_dataloader`, so there is no batch to check with. Inherit a dataset '
-            'with _base_, or use --no-data for a batch of noise.'
-        )
+        cure = 'Inherit a dataset with _base_, or use --no-data for a batch of noise.'
+        why = 'there is no `train_dataloader`, so there is no batch to check with'
+        raise ValueError(f'CONFIG: {why}. {cure}')
     try:
         check_paths(cfg, 'train')
     except FileNotFoundError as error:
@@ -48,14 +42,7 @@ def synthetic_batch(
 ) -> dict:
     """Noise with random labels, in the form that a dataloader gives to this network's preprocessor.
 
-    Args:
-        network (BaseModel): The network.
-        batch_size (int): Number of images.
-        size (tuple[int, int]): Height and width in pixels.
-        channels (int | None): Channels of an image of a segmentor. Defaults to None: what the network takes.
-
-    Raises:
-        ValueError: The network is neither a segmentor of mmseg nor a detector of mmdet.
+    ``channels`` are those of an image of a segmentor; None: what the network takes.
     """
     classes = class_count(network)
     if classes and hasattr(network, 'decode_head'):
@@ -63,33 +50,23 @@ def synthetic_batch(
 
         channels = channels or dry_run_input(network, (8, 8)).shape[1]
         generator = torch.Generator().manual_seed(0)
-        images = [
-            torch.randint(0, 256, (channels, *size), generator=generator, dtype=torch.uint8)
-            for _ in range(batch_size)
-        ]
-        samples = []
+        shape = (batch_size, channels, *size)
+        images = list(torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8))
+        meta, samples = dict(img_shape=size, ori_shape=size, pad_shape=size), []
         for _ in range(batch_size):
             # Patches of one class each: a pixel-wise random label would give all classes the same features.
             patches = torch.randint(0, classes, (1, 1, 4, 4), generator=generator)
             label = nn.functional.interpolate(patches.float(), size, mode='nearest')[0].long()
-            samples.append(
-                SegDataSample(
-                    gt_sem_seg=PixelData(data=label),
-                    metainfo=dict(img_shape=size, ori_shape=size, pad_shape=size),
-                )
-            )
+            samples.append(SegDataSample(gt_sem_seg=PixelData(data=label), metainfo=meta))
         return dict(inputs=images, data_samples=samples)
     if classes and is_detector(network):
         from mmdet.testing import demo_mm_inputs
 
-        masks = getattr(getattr(network, 'roi_head', None), 'with_mask', False) or hasattr(
-            network, 'mask_head'
-        )
-        return demo_mm_inputs(batch_size, (3, *size), num_classes=classes, with_mask=bool(masks))
-    raise ValueError(
-        f'--no-data: what a {type(network).__name__} is trained on is not known here, so no batch can be '
-        'made up. Check it with its data.'
-    )
+        roi_head = getattr(network, 'roi_head', None)
+        masks = bool(getattr(roi_head, 'with_mask', False) or hasattr(network, 'mask_head'))
+        return demo_mm_inputs(batch_size, (3, *size), num_classes=classes, with_mask=masks)
+    why = f'what a {type(network).__name__} is trained on is not known here, so no batch can be made up'
+    raise ValueError(f'--no-data: {why}. Check it with its data.')
 
 
 def dataset_classes(dataset: Any) -> int | None:
@@ -110,22 +87,20 @@ def largest_label(samples: list | None, ignore_index: int = 255) -> int | None:
     """The highest class of a batch; None where it has no labels."""
     labels = label_map(samples)
     if labels is None:
-        parts = [
-            s.gt_instances.labels for s in samples or [] if 'gt_instances' in s and 'labels' in s.gt_instances
-        ]
-        labels = torch.cat(parts) if parts else None
-    if labels is None:
-        return None
+        objects = [sample.gt_instances for sample in samples or [] if 'gt_instances' in sample]
+        parts = [instances.labels for instances in objects if 'labels' in instances]
+        if not parts:
+            return None
+        labels = torch.cat(parts)
     labels = labels[labels != ignore_index]
     return int(labels.max()) if labels.numel() else None
 
 
 def config_size(cfg: Config, network: BaseModel) -> tuple[int, int]:
     """Height and width that a config trains on, as far as it says: its crop."""
-    candidates = [cfg.get('crop_size'), getattr(network.data_preprocessor, 'size', None)]
     test_cfg = getattr(network, 'test_cfg', None)
-    candidates.append(test_cfg.get('crop_size') if isinstance(test_cfg, dict) else None)
-    for size in candidates:
+    of_test = test_cfg.get('crop_size') if isinstance(test_cfg, dict) else None
+    for size in (cfg.get('crop_size'), getattr(network.data_preprocessor, 'size', None), of_test):
         if isinstance(size, int):
             size = (size, size)
         if isinstance(size, (list, tuple)) and len(size) == 2 and all(isinstance(n, int) for n in size):

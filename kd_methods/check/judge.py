@@ -13,27 +13,22 @@ RATIO_RANGE = (1e-3, 1e2)
 def judge_labels(largest: int | None, classes: dict[str, int | None]) -> list[str]:
     """Compare the labels of the batch with the classes of networks and dataset (by name)."""
     if largest is None:
-        return [
-            'The batch has no labels: no pixel or object has a class. Check the annotations and the '
-            'pipeline (LoadAnnotations, ignore_index, reduce_zero_label).'
-        ]
-    return [
-        f'The labels of the batch go up to {largest}, but the {name} has {n} classes (0 to {n - 1}). Check '
-        'num_classes and the labels (reduce_zero_label, ignore_index).'
-        for name, n in classes.items()
-        if n is not None and largest >= n
-    ]
+        check = 'Check the annotations and the pipeline (LoadAnnotations, ignore_index, reduce_zero_label).'
+        return [f'The batch has no labels: no pixel or object has a class. {check}']
+    up_to = f'The labels of the batch go up to {largest}, but the'
+    check = 'Check num_classes and the labels (reduce_zero_label, ignore_index).'
+    few = {name: n for name, n in classes.items() if n is not None and largest >= n}
+    return [f'{up_to} {name} has {n} classes (0 to {n - 1}). {check}' for name, n in few.items()]
 
 
 def judge_quality(quality: Quality | None) -> list[str]:
     """Say so where the teacher knows nothing of this data."""
     if quality is None or quality.loss <= quality.chance:
         return []
-    return [
-        'The teacher looks untrained on this data (labels? channel order? normalisation?): its '
-        f'cross-entropy on the batch is {quality.loss:.3g}, equal probabilities for all classes would give '
-        f'{quality.chance:.3g}.'
-    ]
+    found = f'its cross-entropy on the batch is {quality.loss:.3g}'
+    chance = f'equal probabilities for all classes would give {quality.chance:.3g}'
+    why = '(labels? channel order? normalisation?)'
+    return [f'The teacher looks untrained on this data {why}: {found}, {chance}.']
 
 
 def judge_losses(step: Step, weights: LossWeights) -> list[str]:
@@ -64,24 +59,18 @@ def _judge(loss: LossUse, weights: LossWeights) -> str:
         check = 'Check its inputs: temperature, norms, logarithms, labels.'
         return f'{loss.name} is {loss.value} on this batch. {check}'
     if loss.frozen:
-        return (
-            f'{loss.name}: {where} of the student needs no gradient, so this loss cannot teach it anything: '
-            'the layers up to there are frozen (frozen_stages, requires_grad, student_trainable=False) or '
-            'detached.'
-        )
+        frozen = 'are frozen (frozen_stages, requires_grad, student_trainable=False) or detached'
+        why = f'so this loss cannot teach it anything: the layers up to there {frozen}'
+        return f'{loss.name}: {where} of the student needs no gradient, {why}.'
     if loss.grad is None:
-        return (
-            f'{loss.name} has no gradient at {where} of the student: it does not depend on it. Check '
-            'loss_forward_mappings (from_student) and whether the loss detaches its input.'
-        )
+        check = 'Check loss_forward_mappings (from_student) and whether the loss detaches its input.'
+        return f'{loss.name} has no gradient at {where} of the student: it does not depend on it. {check}'
     if not math.isfinite(loss.grad):
         check = 'Check the loss where its inputs are equal or 0.'
         return f'{loss.name}: its gradient at {where} is {loss.grad}. {check}'
     if loss.value == 0:
-        return (
-            f'{loss.name} is exactly 0 on this batch: it teaches nothing. Same tensors on both sides, a '
-            'margin that is met already, or no valid label?'
-        )
+        why = 'Same tensors on both sides, a margin that is met already, or no valid label?'
+        return f'{loss.name} is exactly 0 on this batch: it teaches nothing. {why}'
     if loss.grad == 0:
         value = f'{loss.name} is {loss.value:.3g}'
         return f'{value}, but its gradient at {where} is exactly 0: it teaches the student nothing.'
@@ -90,14 +79,11 @@ def _judge(loss: LossUse, weights: LossWeights) -> str:
         return f"{loss.name}: loss_weight='auto' finds 0, {why}"
     ratio = ratio_of(loss, weights)
     if ratio is not None and not RATIO_RANGE[0] <= ratio <= RATIO_RANGE[1]:
-        small = ratio < 1
+        effect = 'it hardly has an effect' if ratio < 1 else 'the task hardly counts'
+        found = f"its gradient at {where} is {ratio:.3g} times the task loss's, so {effect}"
         fitting = weights.base[loss.name] * 0.3 / ratio if weights.base.get(loss.name) else None
         hint = f', or about {fitting:.2g} for a ratio of 0.3' if fitting else ''
-        return (
-            f'{loss.name} is out of proportion: its gradient at {where} is {ratio:.3g} times the task '
-            f"loss's, so {'it hardly has an effect' if small else 'the task hardly counts'}. Set its "
-            f"loss_weight='auto'{hint}."
-        )
+        return f"{loss.name} is out of proportion: {found}. Set its loss_weight='auto'{hint}."
     return ''
 
 
@@ -105,9 +91,7 @@ def judge_step(step: Step) -> list[str]:
     """A step that failed, or whose objective is not finite."""
     if step.error is not None:
         text = str(step.error.args[0] if len(step.error.args) == 1 else step.error).strip()
-        return [
-            f'The training step fails with {type(step.error).__name__}: {text or "(no message)"} '
-            '(KD_DEBUG=1 shows where)'
-        ]
+        why = f'{type(step.error).__name__}: {text or "(no message)"}'
+        return [f'The training step fails with {why} (KD_DEBUG=1 shows where)']
     bad = {name: value for name, value in step.logged.items() if 'loss' in name and not math.isfinite(value)}
     return [f'The training step gives {bad}: not finite.'] if bad else []

@@ -33,9 +33,7 @@ def parameter_count(module: nn.Module) -> int:
 
 
 def plain_network(cfg: Any, key: str) -> BaseModel:
-    """A separate network in eval mode, without weights from files: for what must not touch the one that is
-    trained.
-    """
+    """A separate network in eval mode, without weights from files; the one that is trained stays as it is."""
     if isinstance(cfg, dict):
         cfg = resolve_model_cfg(cfg, key)
         clear_pretrained(cfg)
@@ -58,10 +56,8 @@ def count_flops(network: BaseModel, size: tuple[int, int]) -> tuple[float | None
         with torch.no_grad():
             return float(analyzer.total()), ''
     except Exception as error:  # tracing does not take every network, and is no reason to end a check
-        return (
-            None,
-            f'{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ""}',
-        )
+        first_line = (str(error).strip().splitlines() or [''])[0]
+        return None, f'{type(error).__name__}: {first_line}'
 
 
 class _Traced(nn.Module):
@@ -118,19 +114,12 @@ def _differences(student: nn.Module, teacher: nn.Module) -> list[str]:
     found = []
     if type(student) is not type(teacher):
         found.append(f'type: student {type(student).__name__}, teacher {type(teacher).__name__}')
-    for label, name in (
-        ('mean', 'mean'),
-        ('std', 'std'),
-        ('channels swapped', '_channel_conversion'),
-        ('size', 'size'),
-        ('size_divisor', 'size_divisor'),
-        ('pad_size_divisor', 'pad_size_divisor'),
-        ('pad_val', 'pad_val'),
-    ):
+    for name in ('mean', 'std', '_channel_conversion', 'size', 'size_divisor', 'pad_size_divisor', 'pad_val'):
         values = [_plain(getattr(p, name, None)) for p in (student, teacher)]
         if name == '_channel_conversion':  # RGBXDataPreProcessor swaps by itself
             values = [getattr(p, 'bgr_to_rgb', value) for p, value in zip((student, teacher), values)]
         if values[0] != values[1]:
+            label = 'channels swapped' if name == '_channel_conversion' else name
             found.append(f'{label}: student {values[0]}, teacher {values[1]}')
     return found
 
@@ -141,19 +130,12 @@ def _plain(value: Any) -> Any:
 
 @dataclass
 class Quality:
-    """How well a segmentor does on a batch, against one that knows nothing.
+    """How well a segmentor does on a batch, against one that knows nothing."""
 
-    Attributes:
-        loss (float): Cross-entropy a pixel.
-        chance (float): That of equal probabilities, log K.
-        accuracy (float): Pixels that are right.
-        commonest (float): Pixels of the batch's most frequent class.
-    """
-
-    loss: float
-    chance: float
-    accuracy: float
-    commonest: float
+    loss: float  # cross-entropy a pixel
+    chance: float  # that of equal probabilities, log K
+    accuracy: float  # share of pixels that are right
+    commonest: float  # share of pixels of the batch's most frequent class
 
 
 def segmentation_quality(
@@ -161,11 +143,8 @@ def segmentation_quality(
 ) -> Quality | None:
     """Judge a segmentor with a softmax classifier on a preprocessed batch; None for anything else."""
     labels = label_map(samples)
-    if (
-        labels is None
-        or not hasattr(network, 'encode_decode')
-        or not hasattr(decode_head(network), 'conv_seg')
-    ):
+    softmax = hasattr(network, 'encode_decode') and hasattr(decode_head(network), 'conv_seg')
+    if labels is None or not softmax:
         return None
     with torch.no_grad():
         logits = network.encode_decode(inputs, [sample.metainfo for sample in samples])

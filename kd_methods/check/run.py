@@ -37,19 +37,17 @@ def check_config(
     batch_size: int | None = None,
     size: tuple[int, int] | None = None,
 ) -> Report:
-    """Check a config: build its networks, run one training step in memory, and report. Nothing is written to
-    disk.
+    """Check a config: build its networks, run one training step in memory, and report.
+
+    Nothing is written to disk. The report's ``exit_code`` is 1 where something is wrong.
 
     Args:
         cfg (Config): A distillation config or a plain one.
         title (str): Its name.
         no_data (bool): Use a batch of noise. Defaults to False.
-        batch_size (int | None): Images in the batch; the config's if None. Defaults to None.
-        size (tuple[int, int] | None): Height and width for FLOPs and for noise; that of the batch, or the
-            config's crop, if None. Defaults to None.
-
-    Returns:
-        Report: To be printed; its ``exit_code`` is 1 where something is wrong.
+        batch_size (int | None): Images in the batch. Defaults to None: the config's.
+        size (tuple[int, int] | None): Height and width for FLOPs and for noise. Defaults to None: that of the
+            batch, or the config's crop.
     """
     check_values(cfg, 'train', 'val')
     _set_up(cfg)
@@ -61,10 +59,8 @@ def check_config(
             images = batch_size or (cfg.get('train_dataloader') or {}).get('batch_size', 2)
             layout = getattr(model.data_preprocessor, 'layout', None)
             channels = layout.total if layout is not None else None
-            batch, dataset = (
-                synthetic_batch(student, images, size or config_size(cfg, student), channels),
-                None,
-            )
+            dataset = None
+            batch = synthetic_batch(student, images, size or config_size(cfg, student), channels)
         else:
             with naming('train_dataloader', cfg.get('train_dataloader')):
                 batch, dataset = real_batch(cfg, batch_size, _seed(cfg))
@@ -77,9 +73,9 @@ def check_config(
         with naming('model.data_preprocessor'):
             data = model.data_preprocessor(batch, True)
         report = _report(cfg, title, model, batch, data, dataset, size or tuple(data['inputs'].shape[-2:]))
-    report.notes += [
-        f'Weights that training starts from, but this check did not download: {", ".join(skipped)}.'
-    ] * bool(skipped)
+    if skipped:
+        names = ', '.join(skipped)
+        report.notes.append(f'Weights that training starts from, but this check did not download: {names}.')
     report.notes += messages
     return report
 
@@ -101,9 +97,8 @@ def _report(
     cfg: Config, title: str, model: BaseModel, batch: dict, data: dict, dataset: Any, size: tuple[int, int]
 ) -> Report:
     distilling = isinstance(model, FrozenTeacherDistill)
-    source = (
-        f'{type(dataset).__name__}, {len(dataset):,} images' if dataset is not None else 'noise (--no-data)'
-    )
+    data_name = type(dataset).__name__
+    source = 'noise (--no-data)' if dataset is None else f'{data_name}, {len(dataset):,} images'
     shape = 'x'.join(map(str, data['inputs'].shape))
     kind = 'distillation' if distilling else 'plain'
     report = Report(f'{title}\n{kind} config, on {get_device()}; batch {shape} from {source}')
@@ -115,27 +110,22 @@ def _report(
     named = dataset_classes(dataset)
     first = 'student' if distilling else 'network'
     if named and classes[first] and named != classes[first]:
-        report.wrong.append(
-            f'{type(dataset).__name__} has {named} classes, the {first} {classes[first]}: set '
-            f'num_classes={named} in its heads '
-            f'(model.{"architecture." if distilling else ""}decode_head.num_classes, ...).'
-        )
-    if distilling and classes['teacher'] and classes['student'] and classes['teacher'] != classes['student']:
-        report.wrong.append(
-            f'The teacher has {classes["teacher"]} classes, the student {classes["student"]}: a teacher of '
-            'other classes has learnt another task. Take one that was trained on these '
-            'labels.'
-        )
+        key = f'model.{"architecture." if distilling else ""}decode_head.num_classes, ...'
+        cure = f'set num_classes={named} in its heads ({key})'
+        report.wrong.append(f'{data_name} has {named} classes, the {first} {classes[first]}: {cure}.')
+    taught, known = classes.get('teacher'), classes.get('student')
+    if taught and known and taught != known:
+        why = 'a teacher of other classes has learnt another task. Take one that was trained on these labels.'
+        report.wrong.append(f'The teacher has {taught} classes, the student {known}: {why}')
     ignored = ignored_label(networks[first])
     unfit = judge.judge_labels(largest_label(data.get('data_samples'), ignored), classes)
     report.wrong += unfit
     if distilling:
         quality = None
         if dataset is not None and not unfit:
-            model.teacher.model.eval()
-            quality = segmentation_quality(
-                model.teacher.model, data.get('teacher_inputs', data['inputs']), data['data_samples'], ignored
-            )
+            inputs = data.get('teacher_inputs', data['inputs'])
+            network = model.teacher.model.eval()
+            quality = segmentation_quality(network, inputs, data['data_samples'], ignored)
         trusted = cfg.model.get('teacher_ckpt_trusted', False)
         report.add('Teacher', sections.teacher(model, quality, trusted, report.wrong, report.notes))
         if model.teacher_ckpt:
@@ -169,10 +159,8 @@ def _build(cfg: Config) -> BaseModel:
     if not is_distillation(cfg):
         return build_network(model, 'model')
     if MODELS.get(model.type) is not FrozenTeacherDistill:
-        raise ValueError(
-            f'model.type: {model.type!r} is not checked here; its arguments are those of '
-            "'FrozenTeacherDistill': try --cfg-options model.type=FrozenTeacherDistill."
-        )
+        cure = "'FrozenTeacherDistill' takes its arguments: try --cfg-options model.type=FrozenTeacherDistill"
+        raise ValueError(f'model.type: {model.type!r} is not checked here. {cure}.')
     return MODELS.build(model)
 
 
@@ -189,9 +177,7 @@ def _seed(cfg: Config) -> int:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[list[str]]:
-    """Keep logs and warnings away from the report; this project's own warnings are given back, to become
-    notes.
-    """
+    """Keep logs and warnings away from the report; this project's own warnings are given back as notes."""
     logger = MMLogger.get_current_instance()
     level = logger.level
     messages: list[str] = []
@@ -202,13 +188,12 @@ def _quiet() -> Iterator[list[str]]:
             yield messages
         finally:
             logger.setLevel(level)
-            own = [
-                str(w.message) for w in caught if issubclass(w.category, UserWarning) and _is_ours(w.filename)
-            ]
-            messages += [
-                m for m in dict.fromkeys(own) if 'teacher_ckpt is not set' not in m
-            ]  # judged by itself
+            for text in dict.fromkeys(str(w.message) for w in caught if _is_ours(w)):
+                if 'teacher_ckpt is not set' not in text:  # judged by itself
+                    messages.append(text)
 
 
-def _is_ours(filename: str) -> bool:
-    return f'{os.sep}kd_methods{os.sep}' in filename and os.path.dirname(__file__) not in filename
+def _is_ours(warning: warnings.WarningMessage) -> bool:
+    path, folder = warning.filename, f'{os.sep}kd_methods{os.sep}'
+    ours = folder in path and os.path.dirname(__file__) not in path
+    return ours and issubclass(warning.category, UserWarning)

@@ -4,15 +4,8 @@ from typing import Any
 
 from mmengine.model import BaseModel
 
+from kd_methods.check import networks as nets
 from kd_methods.check.judge import ratio_of, scale_of
-from kd_methods.check.networks import (
-    Quality,
-    count_flops,
-    describe,
-    describe_preprocessing,
-    parameter_count,
-    plain_network,
-)
 from kd_methods.check.step import Step
 from kd_methods.distill.connection import SIDES
 from kd_methods.distill.loss_weights import LossSchedule
@@ -29,16 +22,18 @@ def networks(
     """Types, classes, parameters and FLOPs."""
     rows = []
     for name, network in built.items():
-        flops, why = count_flops(plain_network(cfgs[name], f'model ({name})'), size)
+        flops, why = nets.count_flops(nets.plain_network(cfgs[name], f'model ({name})'), size)
         if flops is None:
             notes.append(f'The FLOPs of the {name} could not be counted: {why}')
-        classes, parameters = class_count(network) or '-', count(parameter_count(network))
-        rows.append((name, describe(network), classes, parameters, count(flops)))
+        classes, parameters = class_count(network) or '-', count(nets.parameter_count(network))
+        rows.append((name, nets.describe(network), classes, parameters, count(flops)))
     header = ('', '', 'classes', 'parameters', f'multiply-adds at {size[0]}x{size[1]}')
     return table(rows, header, right=(2, 3, 4))
 
 
-def teacher(model: Any, quality: Quality | None, trusted: bool, wrong: list[str], notes: list[str]) -> str:
+def teacher(
+    model: Any, quality: nets.Quality | None, trusted: bool, wrong: list[str], notes: list[str]
+) -> str:
     """Where the teacher's weights come from, where it stops, what it sees, how good it is."""
     frozen = model.teacher
     if model.teacher_ckpt:
@@ -49,7 +44,7 @@ def teacher(model: Any, quality: Quality | None, trusted: bool, wrong: list[str]
         weights = 'none'
         cure = 'so it teaches what random weights say. Train it with its own config and name the file.'
         wrong.append(f'The teacher is not loaded: model.teacher_ckpt is not set, {cure}')
-    how, differences = describe_preprocessing(model)
+    how, differences = nets.describe_preprocessing(model)
     if differences and not how.startswith('its own'):
         sees = 'the teacher sees another normalisation than in its training'
         notes.append(f"teacher_preprocessor='student': {sees} ({'; '.join(differences)}).")
@@ -81,19 +76,16 @@ def taps(model: Any, step: Step, notes: list[str]) -> str:
     rows = []
     for tap in sorted(step.taps, key=lambda tap: tap.name.split(' = ')[0]):
         shapes = format_shape(tap.dry), format_shape(tap.real)
-        rows.append(
-            (tap.name, tap.side, tap.place, tap.fires, *shapes, 'protected' if tap.protected else '-')
-        )
+        state = 'protected' if tap.protected else '-'
+        rows.append((tap.name, tap.side, tap.place, tap.fires, *shapes, state))
     for connection in model.connections:
         for side in SIDES:
-            read = {
-                connection.mappings[loss][a]['recorder']
-                for loss in connection.mappings
-                for a in connection.recorded(loss, side)
-            }
-            unread = [repr(connection.name + name) for name in sorted(connection.recorder_names(side) - read)]
+            unread = set(connection.recorder_names(side))
+            for loss, mapping in connection.mappings.items():
+                unread -= {mapping[argument]['recorder'] for argument in connection.recorded(loss, side)}
             if unread:
-                notes.append(f'No loss reads {", ".join(unread)} of the {side}.')
+                names = ', '.join(repr(connection.name + name) for name in sorted(unread))
+                notes.append(f'No loss reads {names} of the {side}.')
     return table(rows, ('', 'network', 'place', 'fires', 'dry run', 'this batch', 'in place'), right=(3,))
 
 
@@ -103,10 +95,8 @@ def adapters(model: Any, step: Step, wrong: list[str]) -> str:
     for name, parameter in model.distiller.named_parameters():
         reached = step.reached.get(f'distiller.{name}')
         if step.error is None and parameter.requires_grad and not reached:
-            wrong.append(
-                f'distiller.{name} gets no gradient: no loss in use reads it. Remove it, or check the '
-                'mappings.'
-            )
+            cure = 'Remove it, or check the mappings.'
+            wrong.append(f'distiller.{name} gets no gradient: no loss in use reads it. {cure}')
         state = 'trained' if parameter.requires_grad else 'fixed'
         rows.append((name, format_shape(tuple(parameter.shape)), count(parameter.numel()), state))
     if not rows:

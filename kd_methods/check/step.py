@@ -18,46 +18,27 @@ from kd_methods.networks.recording import INPUTS, tensors_of
 
 @dataclass
 class TapUse:
-    """A place that a loss reads, in one of the two networks.
+    """A place that a loss reads, in one of the two networks."""
 
-    Attributes:
-        name (str): Name of the recorder, or of the tap.
-        side (str): ``'student'`` or ``'teacher'``.
-        place (str): Module path.
-        fires (int): Calls in this step.
-        dry (Shape): Shape found in the dry run.
-        real (Shape): Shape in this step.
-        protected (bool): Kept safe from in-place operations.
-    """
-
-    name: str
-    side: str
-    place: str
-    fires: int
-    dry: Shape
-    real: Shape
-    protected: bool
+    name: str  # of the recorder, or of the tap
+    side: str  # 'student' or 'teacher'
+    place: str  # module path
+    fires: int  # calls in this step
+    dry: Shape  # found in the dry run
+    real: Shape  # in this step
+    protected: bool  # kept safe from in-place operations
 
 
 @dataclass
 class LossUse:
-    """A distillation loss in this step, at full strength of its schedule.
+    """A distillation loss in this step, at full strength of its schedule."""
 
-    Attributes:
-        name (str): With its distiller's prefix.
-        value (float): Its value, own weight included.
-        places (list[str]): The student's taps that it reads.
-        grad (float | None): Gradient norm there; None where there is no path.
-        task (float | None): The task loss's gradient norm there; None where there is no path.
-        frozen (bool): The student's records need no gradient at all.
-    """
-
-    name: str
-    value: float
-    places: list[str]
-    grad: float | None
-    task: float | None
-    frozen: bool
+    name: str  # with its distiller's prefix
+    value: float  # own weight included
+    places: list[str]  # the student's taps that it reads
+    grad: float | None  # gradient norm there; None: there is no path
+    task: float | None  # the task loss's gradient norm there; None: there is no path
+    frozen: bool  # the student's records need no gradient at all
 
 
 @dataclass
@@ -67,31 +48,26 @@ class Step:
     taps: list[TapUse] = field(default_factory=list)
     losses: list[LossUse] = field(default_factory=list)
     logged: dict[str, float] = field(default_factory=dict)
-    reached: dict[str, bool] = field(
-        default_factory=dict
-    )  # trainable parameters: whether a loss depends on them
+    reached: dict[str, bool] = field(default_factory=dict)  # trainable parameter -> a loss depends on it
     seconds: float = 0.0
     error: Exception | None = None
 
 
 def run_step(model: BaseModel, batch: dict, optim_wrapper: OptimWrapper) -> Step:
-    """Run a real training step of a model and watch it. An exception in it is a part of the result.
+    """Run a real training step of a model and watch it. An exception in it is a part of the result."""
+    distils = isinstance(model, FrozenTeacherDistill)
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    step = Step(reached=dict.fromkeys(trained, False))
 
-    Args:
-        model (BaseModel): A ``FrozenTeacherDistill``, or any plain model.
-        batch (dict): As the dataloader gives it.
-        optim_wrapper (OptimWrapper): Its optimizer.
-    """
-    step = Step(reached={name: False for name, p in model.named_parameters() if p.requires_grad})
-    handles = [
-        p.register_post_accumulate_grad_hook(partial(_note_gradient, step, name))
-        for name, p in model.named_parameters()
-        if p.requires_grad
-    ]
+    def note_gradient(name: str, parameter: Tensor) -> None:
+        step.reached[name] = True
+
+    hooks = {name: partial(note_gradient, name) for name in trained}
+    handles = [p.register_post_accumulate_grad_hook(hooks[name]) for name, p in trained.items()]
     model.train()
     start = time.perf_counter()
     try:
-        if _distils(model):
+        if distils:
             logged = _distill_step(model, batch, optim_wrapper, step)
         else:
             logged = model.train_step(batch, optim_wrapper)
@@ -102,17 +78,9 @@ def run_step(model: BaseModel, batch: dict, optim_wrapper: OptimWrapper) -> Step
         step.seconds = time.perf_counter() - start
         for handle in handles:
             handle.remove()
-    for name in model.tie.tied if _distils(model) else ():
-        step.reached[name] = False  # tied with a gradient of zero
+    if distils:
+        step.reached.update(dict.fromkeys(model.tie.tied, False))  # tied with a gradient of zero
     return step
-
-
-def _distils(model: BaseModel) -> bool:
-    return isinstance(model, FrozenTeacherDistill)
-
-
-def _note_gradient(step: Step, name: str, parameter: Tensor) -> None:
-    step.reached[name] = True
 
 
 def _distill_step(

@@ -9,21 +9,14 @@ from kd_methods.utils.report import table
 
 
 def describe_places(network: BaseModel, role: str, size: tuple[int, int]) -> str:
-    """A network's roles and module paths, with the shapes that an image of ``size`` gives there.
-
-    Args:
-        network (BaseModel): The network.
-        role (str): ``'student'``, ``'teacher'`` or ``'network'``.
-        size (tuple[int, int]): Height and width of the image.
-    """
+    """A network's roles and module paths, with the shapes that an image of ``size`` gives there."""
     probe = probe_network(network, role, size)
     lines = [f'{probe.name}, one image of {size[0]}x{size[1]}']
     if probe.error is not None:
         lines.append(f'  (the run ended early: {type(probe.error).__name__}: {str(probe.error)[:200]})')
-    for text in (
-        table(_roles(probe), ('role', 'place', 'fires', 'shape'), right=(2,)),
-        table(_modules(probe), ('module path', 'fires', 'output'), right=(1,)),
-    ):
+    roles = table(_roles(probe), ('role', 'place', 'fires', 'shape'), right=(2,))
+    modules = table(_modules(probe), ('module path', 'fires', 'output'), right=(1,))
+    for text in (roles, modules):
         lines += ['', *('  ' + line for line in text.splitlines())]
     return '\n'.join(lines)
 
@@ -41,21 +34,12 @@ def _roles(probe: Probe) -> list[tuple]:
             tap = resolve_tap(probe, name)
         except (KeyError, ValueError):
             continue  # this network has no such role
-        rows.append(
-            (
-                name,
-                tap.source + (' (its input)' if tap.kind == INPUTS else ''),
-                tap.fires,
-                format_shape(tap.shape),
-            )
-        )
+        place = tap.source + (' (its input)' if tap.kind == INPUTS else '')
+        rows.append((name, place, tap.fires, format_shape(tap.shape)))
     return rows
 
 
 def _modules(probe: Probe) -> list[tuple]:
-    rows = sorted(probe.firings.items(), key=lambda item: item[1][0].order)
-    return [
-        (path, len(calls), format_shape(calls[0].outputs))
-        for path, calls in rows
-        if path and calls[0].outputs is not None
-    ]
+    fired = {path: calls for path, calls in probe.firings.items() if path and calls[0].outputs is not None}
+    rows = sorted(fired.items(), key=lambda item: item[1][0].order)
+    return [(path, len(calls), format_shape(calls[0].outputs)) for path, calls in rows]

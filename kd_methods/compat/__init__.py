@@ -18,15 +18,7 @@ from kd_methods.compat.engine import cure_package_names, find_torchvision_weight
 from kd_methods.compat.packages import check_packages
 from kd_methods.compat.razor import import_mmrazor
 
-__all__ = [
-    'check_packages',
-    'cure_package_names',
-    'find_torchvision_weights',
-    'import_mmrazor',
-    'quiet_onedl',
-    'safe_globals',
-    'setup',
-]
+__all__ = ['safe_globals', 'setup']
 
 _done = False
 

@@ -56,7 +56,6 @@ class _Addresses(dict):
     """Addresses of torchvision's weights by name."""
 
     def __missing__(self, name: str) -> str:
-        raise KeyError(
-            f'torchvision://{name}: without torchvision only the names of its version 0.12 are known, such '
-            f'as {[n for n in self if n.startswith("resnet")]}. Take one of these, or install torchvision.'
-        )
+        known = f'such as {[n for n in self if n.startswith("resnet")]}'
+        what = f'without torchvision only the names of its version 0.12 are known, {known}'
+        raise KeyError(f'torchvision://{name}: {what}. Take one of these, or install torchvision.')

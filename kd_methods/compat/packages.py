@@ -17,10 +17,8 @@ class Requirement(NamedTuple):
         package (str): Name in ``pip install``.
         tested (str): The version the tests run with.
         flags (str): Options that ``pip install`` needs. Defaults to none.
-        old (tuple[str]): Packages of other names that bring the same module in a version that does
-            not work. Defaults to none.
-        minimum (str): The oldest version that can work, where that is not the whole release line.
-            Defaults to none.
+        old (tuple[str]): Packages of other names that bring the module in a version that does not work.
+        minimum (str): The oldest version that can work, where not the whole release line does.
     """
 
     module: str
@@ -36,8 +34,7 @@ class Requirement(NamedTuple):
         return ' '.join(filter(None, ('pip install', self.flags, f'{self.package}=={self.tested}')))
 
 
-# These import torch while they are built; in pip's isolated build there is none, and mmcv then
-# leaves out its ops without a word.
+# Their builds import torch; without it, as in pip's isolated build, mmcv silently leaves out its ops.
 _BUILD = '--no-build-isolation'
 REQUIREMENTS = (
     # 2.6: the first whose safe_globals takes (object, name) pairs
@@ -73,11 +70,6 @@ def check_packages(
 
     Another version of the tested release line gives a warning, one for all packages together.
 
-    Args:
-        version_of (Callable): Distribution name -> version or None. Defaults to
-            :func:`installed_version`.
-        has_ops (Callable): Whether mmcv has its compiled ops. Defaults to :func:`has_compiled_ops`.
-
     Raises:
         ImportError: A package is missing or of another release line, an old package lies over its
             onedl-* successor, or mmcv has no ops. The message has the command that mends it.
@@ -89,27 +81,23 @@ def check_packages(
             if version_of(name) is not None:
                 _raise_old(need, found, name, version_of(name))
         if found is None:
-            raise ImportError(
-                f'{need.package} is not installed; kd_methods needs it in version {need.tested} (module '
-                f"'{need.module}'). Run: {need.command}"
-            )
+            what = f"in version {need.tested} (module '{need.module}'). Run: {need.command}"
+            raise ImportError(f'{need.package} is not installed; kd_methods needs it {what}')
         if _line(found) != _line(need.tested) or _numbers(found) < _numbers(need.minimum):
             lines = f'any {".".join(map(str, _line(need.tested)))}.x'
             if need.minimum:
                 lines += f' from {need.minimum} on'
-            raise ImportError(
-                f'Found {need.package} {found}; kd_methods was tested with {need.tested} and may work with '
-                f'{lines}, but not with {found}. Run: {need.command}'
-            )
+            works = f'was tested with {need.tested} and may work with {lines}, but not with {found}'
+            raise ImportError(f'Found {need.package} {found}; kd_methods {works}. Run: {need.command}')
         if found.split('+')[0] != need.tested:  # a build of torch is 2.13.0+cpu
             untested.append(f'{need.package} {found} (tested: {need.tested})')
         if need.module == 'mmcv' and not has_ops():
             command = need.command.replace('install', 'install --force-reinstall --no-deps --no-cache-dir', 1)
-            raise ImportError(
-                f'Found {need.package} {found} without its compiled ops (mmcv._ext); kd_methods needs them. '
-                'They are left out where the build finds no torch or no compiler: install torch, ninja and '
-                f'gcc, then run: {command}'
+            what = (
+                f'Found {need.package} {found} without its compiled ops (mmcv._ext); kd_methods needs them.'
             )
+            why = 'They are left out where the build finds no torch or no compiler: install torch, ninja'
+            raise ImportError(f'{what} {why} and gcc, then run: {command}')
     if untested:
         warnings.warn(f'kd_methods was tested with other versions than these: {", ".join(untested)}.')
 
@@ -119,10 +107,9 @@ def _raise_old(need: Requirement, found: str | None, name: str, version: str) ->
         said, remove = f'{need.package} is not', name
     else:  # the files of the two lie over each other, whichever came last
         said, remove = f'{need.package} {found} is, too', f'{name} {need.package}'
-    raise ImportError(
-        f"{name} {version} is installed, {said}; both bring the module '{need.module}', and kd_methods "
-        f'needs that of {need.package} {need.tested}. Run: pip uninstall -y {remove} && {need.command}'
-    )
+    both = f"both bring the module '{need.module}', and kd_methods needs that of {need.package} {need.tested}"
+    cure = f'Run: pip uninstall -y {remove} && {need.command}'
+    raise ImportError(f'{name} {version} is installed, {said}; {both}. {cure}')
 
 
 def _numbers(version: str) -> list[int]:

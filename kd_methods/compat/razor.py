@@ -14,8 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from types import ModuleType
 
-#: Package -> those of its modules whose names it gets, in the order of their dependencies. Packages
-#: that are not named here (losses, recorder, connectors, ...) are imported as they are.
+#: Package -> those of its modules whose names it gets, in the order of their dependencies. Others (losses,
+#: recorder, connectors, ...) are imported as they are.
 KEPT = {
     'mmrazor': ('version',),
     'mmrazor.models.utils': ('make_divisible', 'misc', 'optim_wrapper', 'parse_values', 'utils'),
@@ -105,11 +105,8 @@ def _fill(package: ModuleType, kept: tuple) -> None:
 
 
 def _public_names(package: ModuleType) -> list[str]:
-    return sorted(
-        name
-        for name, value in vars(package).items()
-        if not name.startswith('_') and not isinstance(value, ModuleType)
-    )
+    found = vars(package).items()
+    return sorted(n for n, value in found if not n.startswith('_') and not isinstance(value, ModuleType))
 
 
 # ---------------------------------------------------------------- what is left out
@@ -128,9 +125,8 @@ def _explain_missing(package: str) -> Callable[[str], None]:
 
     def __getattr__(name: str) -> None:
         full = f'{package}.{name}'
-        # `from package import name` drops the text of an AttributeError, so it gets an ImportError
-        # (modules are imported only after the AttributeError). Others that ask, like hasattr, or
-        # pickle, which looks through all modules, expect an AttributeError.
+        # `from package import name` drops the text of an AttributeError, so it gets an ImportError (not for
+        # modules, which are imported after it). hasattr and pickle expect an AttributeError.
         importing = sys._getframe(1).f_code.co_name == '_handle_fromlist'
         if importing and not name.startswith('_') and importlib.util.find_spec(full) is None:
             raise ImportError(_sentence(full))
@@ -152,11 +148,7 @@ class _BrokenFinder:
 
 
 def _register_all_modules(init_default_scope: bool = True) -> None:
-    """Stands for MMRazor's function, which imports everything; all there is is registered here.
-
-    Args:
-        init_default_scope (bool): Whether to make mmrazor the default scope. Defaults to True.
-    """
+    """Stands for MMRazor's function, which imports everything; all there is is registered here."""
     from mmengine.registry import DefaultScope
 
     scope = DefaultScope.get_current_instance()
@@ -173,9 +165,7 @@ def _mend_soft_cross_entropy() -> None:
 
 
 def _mend_fbkd_connectors() -> None:
-    """Their non-local blocks initialise themselves before they wrap their layers, and then cannot be
-    initialised again.
-    """
+    """Their non-local blocks initialise themselves, then wrap their layers: no second time is possible."""
     from mmrazor.models.architectures.connectors.fbkd_connector import NonLocal2dMaxpoolNstride as block
     from torch.nn import Sequential
 
@@ -203,11 +193,7 @@ def _mend_inplace() -> None:
 
 
 def _soft_cross_entropy(pred, label, weight=None, reduction='mean', avg_factor=None):
-    """Cross entropy with class probabilities as the target, over the last dimension.
-
-    Shape:
-        pred, label: (N, C); weight: (N,); the result is a scalar, (N,) for ``reduction='none'``.
-    """
+    """Cross entropy with class probabilities as the target: pred, label (N, C), weight (N,)."""
     loss = -(label * pred.log_softmax(dim=-1)).sum(dim=-1)
     if weight is not None:
         loss = loss * weight

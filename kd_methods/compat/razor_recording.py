@@ -40,11 +40,8 @@ class RazorRecorders:
     def __init__(self, manager: RecorderManager, deliveries: DistillDeliveryManager, override: bool) -> None:
         self.recorders = dict(manager.recorders)
         self.deliveries, self.override = deliveries, override
-        self.modules = {
-            name: (recorder_kind(recorder), recorder.source)
-            for name, recorder in self.recorders.items()
-            if recorder_kind(recorder) in MODULE_KINDS
-        }
+        kinds = {name: recorder_kind(recorder) for name, recorder in self.recorders.items()}
+        self.modules = {n: (k, self.recorders[n].source) for n, k in kinds.items() if k in MODULE_KINDS}
         self.others = {name: r for name, r in self.recorders.items() if name not in self.modules}
 
     def initialize(self, network: nn.Module) -> None:
@@ -68,18 +65,13 @@ class RazorRecorders:
             self.recorders[name].data_buffer.extend(records.all(place))
 
     def read(self, entry: Mapping) -> Any:
-        """What one of the recorders that MMRazor runs holds, by an entry of a mapping.
-
-        Raises:
-            ValueError: It did not record as often as the entry says.
-        """
+        """What one of the recorders that MMRazor runs holds, by an entry of a mapping."""
         recorder = self.recorders[entry['recorder']]
         try:
             return recorder.get_record_data(entry.get('record_idx') or 0, entry.get('data_idx'))
         except AssertionError as error:
-            raise ValueError(
-                f'recorder {entry["recorder"]!r}: {error}. It did not fire as often as the mapping says.'
-            ) from error
+            why = f'{error}. It did not fire as often as the mapping says.'
+            raise ValueError(f'recorder {entry["recorder"]!r}: {why}') from error
 
     def clear(self) -> None:
         """Let go of what was recorded, so that no activation outlives its step."""

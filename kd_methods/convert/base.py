@@ -20,19 +20,12 @@ LISTED = 5  # names or values that a message gives as examples
 
 @dataclass
 class Outcome:
-    """What became of the files of a conversion.
-
-    Attributes:
-        written (int): Files that were converted.
-        kept (int): Files that were there already, whole and not older than their source.
-        failed (dict[Path, str]): Source -> a sentence that names it and says why it could not be converted.
-        notes (list[str]): Further lines for the user.
-    """
+    """What became of the files of a conversion."""
 
     written: int = 0
-    kept: int = 0
-    failed: dict[Path, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    kept: int = 0  # files that were there already, whole and not older than their source
+    failed: dict[Path, str] = field(default_factory=dict)  # source -> why, in a sentence that names it
+    notes: list[str] = field(default_factory=list)  # further lines for the user
 
     def __add__(self, other: 'Outcome') -> 'Outcome':
         failed, notes = {**self.failed, **other.failed}, self.notes + other.notes
@@ -55,34 +48,35 @@ class Outcome:
         return '\n'.join(lines)
 
 
+_Convert = Callable[[Path, Path], str | None]
+
+
 def convert_files(
-    convert: Callable[[Path, Path], str | None],
+    convert: _Convert,
     pairs: Sequence[tuple[Path, Path]],
     title: str,
     workers: int | None = None,
     overwrite: bool = False,
     channels: int = 1,
 ) -> Outcome:
-    """Convert each source to its target, in several processes.
+    """Convert each source to its target, a PNG file of 1 or 3 channels, in several processes.
 
-    Targets are PNG files. One that is whole, of the right kind and not older than its source is left alone,
-    so that a second run converts what a first one could not; targets are written whole or not at all.
+    A target that is whole, of the right kind and not older than its source is left alone, so that a second
+    run converts what a first one could not.
 
     Args:
-        convert (Callable): Takes a source and a target and writes the target
-            (:func:`kd_methods.utils.files.save_png`). A ``ValueError`` or ``OSError`` of it fails this file
-            alone; its text names the file. Returns a note for the user, or None.
+        convert (Callable): Writes a target, given source and target. Its ``ValueError`` or ``OSError`` fails
+            this file alone. Returns a note for the user, or None.
         pairs (Sequence): (source, target) of each file.
         title (str): Title of the progress bar.
         workers (int | None): Processes. Defaults to None, the number of cores.
         overwrite (bool): Convert all files anew. Defaults to False.
-        channels (int): Of the targets: 1 for labels, 3 for images. Defaults to 1.
+        channels (int): 1 for labels, 3 for images. Defaults to 1.
     """
     outcome = Outcome()
     todo = [pair for pair in pairs if overwrite or not _is_done(*pair, channels)]
     outcome.kept = len(pairs) - len(todo)
-    # The results come first: zip then asks for one more than there are, which completes the bar and ends the
-    # processes.
+    # Results first: zip asks for one more than there are, which completes the bar and ends the processes.
     results = run_parallel(partial(_convert_one, convert), todo, workers, title if todo else None)
     for (note, reason), (source, _) in zip(results, todo):
         outcome.notes += [note] if note else []
@@ -100,9 +94,7 @@ def _is_done(source: Path, target: Path, channels: int) -> bool:
         return False
 
 
-def _convert_one(
-    convert: Callable[[Path, Path], str | None], pair: tuple[Path, Path]
-) -> tuple[str | None, str | None]:
+def _convert_one(convert: _Convert, pair: tuple[Path, Path]) -> tuple[str | None, str | None]:
     """The note of a conversion, and why it failed."""
     try:
         return convert(*pair), None
@@ -117,16 +109,10 @@ def naming(path: Path, error: Exception) -> str:
 
 
 def check_folder(argument: str, folder: str | Path, needed: Sequence[str]) -> Path:
-    """The folder that a user names, if it is the right one and not its parent or a part of it.
-
-    Args:
-        argument (str): Name of the argument, for the message.
-        folder (str | Path): The folder.
-        needed (Sequence[str]): Files and folders that it holds, the most telling one first.
+    """The folder that a user names in an argument, if it is the right one and not its parent or a part of it.
 
     Raises:
-        FileNotFoundError: It does not exist or lacks one of them; the message says what it holds and which
-            folder was meant, if one nearby has them all.
+        FileNotFoundError: It does not exist or lacks one of ``needed``, of which the most telling come first.
         ValueError: One of them is a symbolic link that leads out of it.
     """
     folder, cure = Path(folder), '--help says where the files come from and how they lie'
@@ -136,20 +122,13 @@ def check_folder(argument: str, folder: str | Path, needed: Sequence[str]) -> Pa
         check_inside(argument, folder, (folder / name for name in needed))
         return folder
     names = sorted(path.name for path in folder.glob('*') if not path.name.startswith('.'))
-    meant = folder_meant(folder, needed)
-    raise FileNotFoundError(
-        f'{argument}: {str(folder)!r} has no {" and no ".join(missing)}, it holds '
-        f'{first_few(names, LISTED) or "nothing"}. {f"Did you mean {str(meant)!r}?" if meant else cure}'
-    )
+    meant, holds = folder_meant(folder, needed), first_few(names, LISTED) or 'nothing'
+    text = f'{argument}: {str(folder)!r} has no {" and no ".join(missing)}, it holds {holds}'
+    raise FileNotFoundError(f'{text}. {f"Did you mean {str(meant)!r}?" if meant else cure}')
 
 
 def read_file(path: Path, kind: str, read: Callable[[Path], Any]) -> Any:
-    """What ``read`` makes of a file.
-
-    Args:
-        path (Path): The file.
-        kind (str): What it should be, for the message: 'an image'.
-        read (Callable): Takes the path; any error of it means that the file is broken.
+    """What ``read`` makes of a file, which should be a ``kind``: 'an image'.
 
     Raises:
         FileNotFoundError, ValueError: There is no such file, or it is broken or truncated.
@@ -165,11 +144,7 @@ def read_file(path: Path, kind: str, read: Callable[[Path], Any]) -> Any:
 
 
 def read_names(path: Path) -> list[str]:
-    """The lines of a split list, without blank ones.
-
-    Raises:
-        FileNotFoundError, ValueError: There is no such file, it is empty, or no text in UTF-8.
-    """
+    """The lines of a split list, without blank ones; raises where there are none."""
     # With or without the mark that editors on Windows put in front.
     text = read_file(path, 'text in UTF-8', lambda path: path.read_text(encoding='utf-8-sig'))
     names = [line.strip() for line in text.splitlines() if line.strip()]
@@ -179,12 +154,7 @@ def read_names(path: Path) -> list[str]:
 
 
 def read_mat(path: Path, name: str) -> np.ndarray:
-    """A variable of a MATLAB file.
-
-    Raises:
-        FileNotFoundError, ValueError: There is no such file, it is broken or truncated, or does not hold the
-            variable.
-    """
+    """A variable of a MATLAB file; raises FileNotFoundError or ValueError where it cannot be read."""
     import scipy.io
 
     content = read_file(path, 'a MATLAB file', lambda path: scipy.io.loadmat(path, variable_names=[name]))
@@ -218,37 +188,17 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def check_image(path: Path, size: tuple[int, int], decode: bool = True) -> None:
-    """Check that there is an image of the height and width of its labels.
-
-    Args:
-        path (Path): The image.
-        size (tuple[int, int]): Height and width of its labels.
-        decode (bool): Read all of it, so that a truncated one is noticed, and not only its header. Defaults
-            to True.
-
-    Raises:
-        FileNotFoundError, ValueError: There is none, it is broken or truncated, or it has another size.
-    """
+    """Raise unless there is an image of its labels' height and width; with ``decode``, one that is whole."""
     height, width = image_size(path)
     if (height, width) != tuple(size):
-        raise ValueError(
-            f'{path}: the image is {height} x {width} (height x width), its labels are {size[0]} x {size[1]}'
-        )
+        text = f'the image is {height} x {width} (height x width)'
+        raise ValueError(f'{path}: {text}, its labels are {size[0]} x {size[1]}')
     if decode:
         _read_image(path, lambda image: image.load())
 
 
 def translate(labels: np.ndarray, table: np.ndarray, path: Path, expected: str) -> np.ndarray:
-    """Number labels anew.
-
-    Args:
-        labels (np.ndarray): H x W whole numbers.
-        table (np.ndarray): New label of each label from 0; -1 where there is no such label.
-        path (Path): Where they are from, for the message.
-        expected (str): What the file should hold, for the message.
-
-    Returns:
-        np.ndarray: H x W, uint8.
+    """Number labels (H x W whole numbers) anew, as uint8: ``table`` has -1 where there is no such label.
 
     Raises:
         ValueError: They are no label map, or one holds other labels.

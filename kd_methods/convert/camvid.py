@@ -9,15 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from kd_methods.convert.base import (
-    Outcome,
-    check_folder,
-    check_image,
-    convert_files,
-    image_size,
-    read_colours,
-    read_names,
-)
+from kd_methods.convert import base
 from kd_methods.convert.inside import check_inside
 from kd_methods.datasets.camvid import CamVidDataset
 from kd_methods.utils.files import exclusive_folder, save_png, write_file
@@ -78,14 +70,8 @@ _KNOWN, _CLASS = np.array(_PAIRS).T  # codes in rising order, and the class of e
 
 
 def classes_of(colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Classes of a colour-coded label image.
-
-    Args:
-        colours (np.ndarray): H x W x 3, red, green and blue.
-
-    Returns:
-        tuple: H x W classes from 0 to 10, 11 where it is void or the colour is no label's; and where the
-            colour is a label's.
+    """Classes of a colour-coded label image (H x W x 3): 0 to 10, 11 where it is void or the colour is no
+    label's; and where the colour is a label's.
     """
     codes = _codes(colours)
     places = np.searchsorted(_KNOWN, codes).clip(max=len(_KNOWN) - 1)
@@ -94,11 +80,7 @@ def classes_of(colours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def split_of(name: str) -> str:
-    """The usual split of CamVid's frames, by the name of one.
-
-    Raises:
-        ValueError: It belongs to none of the four sequences.
-    """
+    """The usual split of CamVid's frames, by the name of one; raises where it is of none of the sequences."""
     sequence, _, frame = name.partition('_')
     if sequence == 'Seq05VD' or sequence == '0001TP' and frame >= '008550':
         return 'test'
@@ -106,18 +88,17 @@ def split_of(name: str) -> str:
         return 'val'
     if sequence in ('0001TP', '0006R0', '0016E5'):
         return 'train'
-    raise ValueError(
-        f'{name}.png belongs to none of the sequences 0001TP, 0006R0, 0016E5 and Seq05VD, of which the '
-        'usual split is made. Move it away, or name a split of your own with --splits'
-    )
+    text = f'{name}.png belongs to none of the sequences 0001TP, 0006R0, 0016E5 and Seq05VD'
+    cure = 'Move it away, or name a split of your own with --splits'
+    raise ValueError(f'{text}, of which the usual split is made. {cure}')
 
 
 def _read_splits(folder: str | Path) -> dict[str, list[str]]:
     """Names of each split, from lists of names or of files as in the lists of the 11-class release."""
-    folder = check_folder('splits', folder, [f'{split}.txt' for split in OFFICIAL])
+    folder = base.check_folder('splits', folder, [f'{split}.txt' for split in OFFICIAL])
     splits, seen = {}, {}
     for split in OFFICIAL:
-        names = [Path(line.split()[0]).stem for line in read_names(folder / f'{split}.txt')]
+        names = [Path(line.split()[0]).stem for line in base.read_names(folder / f'{split}.txt')]
         splits[split] = list(dict.fromkeys(names))
         for name in splits[split]:
             if seen.setdefault(name, split) != split:
@@ -126,19 +107,18 @@ def _read_splits(folder: str | Path) -> dict[str, list[str]]:
 
 
 def _convert_image(source: Path, target: Path, size: tuple[int, int]) -> None:
-    save_png(target, cv2.resize(read_colours(source), size, interpolation=cv2.INTER_AREA))
+    save_png(target, cv2.resize(base.read_colours(source), size, interpolation=cv2.INTER_AREA))
 
 
 def _convert_label(source: Path, target: Path, images: Path, size: tuple[int, int]) -> str | None:
-    colours = read_colours(source)
-    check_image(images / f'{_name(source)}.png', colours.shape[:2], decode=False)  # its own conversion does
+    colours = base.read_colours(source)
+    image = images / f'{_name(source)}.png'
+    base.check_image(image, colours.shape[:2], decode=False)  # its own conversion does
     labels, known = classes_of(colours)
     others, note = known.size - np.count_nonzero(known), None
     if others:
-        example = tuple(colours[~known][0].tolist())
-        note = (
-            f"{source}: {others} of {known.size} pixels have colours that are no label's, such as {example}"
-        )
+        text = f"{others} of {known.size} pixels have colours that are no label's"
+        note = f'{source}: {text}, such as {tuple(colours[~known][0].tolist())}'
         if others > UNKNOWN * known.size:
             raise ValueError(f'{note}. Expected the colours of label_colors.txt, as {LABELS} has them')
         note += '; they become void'
@@ -157,9 +137,8 @@ def convert_camvid(
     size: tuple[int, int] = SIZE,
     workers: int | None = None,
     overwrite: bool = False,
-) -> Outcome:
-    """Write ``{train,val,test}/NAME.png``, ``{train,val,test}annot/NAME.png`` and ``{train,val,test}.txt``
-    under ``out``.
+) -> base.Outcome:
+    """Write ``{train,val,test}/NAME.png``, ``{train,val,test}annot/NAME.png`` and ``{train,val,test}.txt``.
 
     Images are made smaller by averaging over areas, labels by nearest neighbour. The lists are written last
     and name the images that are there, each with its label.
@@ -180,15 +159,13 @@ def convert_camvid(
     size = tuple(size)
     if min(size) < 1:
         raise ValueError(f'size: got {size[0]} {size[1]}, expected a width and a height of 1 or more')
-    source, out = check_folder('source', source, [IMAGES, LABELS]), Path(out)
+    source, out = base.check_folder('source', source, [IMAGES, LABELS]), Path(out)
     there = {path.stem for path in (source / IMAGES).glob('[!.]*.png')}
     labelled = {_name(path) for path in (source / LABELS).glob('[!.]*_L.png')}
     if not there & labelled:
-        raise ValueError(
-            f'source: {source} has no image {IMAGES}/NAME.png with a label {LABELS}/NAME_L.png. Unpack both '
-            'archives again; --help says how'
-        )
-    outcome, images, labels = Outcome(), [], []
+        text = f'source: {source} has no image {IMAGES}/NAME.png with a label {LABELS}/NAME_L.png'
+        raise ValueError(f'{text}. Unpack both archives again; --help says how')
+    outcome, images, labels = base.Outcome(), [], []
     names = sorted(there | labelled)
     wanted = _read_splits(splits) if splits is not None else _usual_splits(source, names, outcome)
     for split, name in ((split, name) for split, names in wanted.items() for name in names):
@@ -207,8 +184,8 @@ def convert_camvid(
     with exclusive_folder(out):
         if not overwrite:
             _check_sizes([target for _, target in images + labels], size)
-        outcome += convert_files(to_image, images, 'images', workers, overwrite, channels=3)
-        outcome += convert_files(to_label, labels, 'labels', workers, overwrite)
+        outcome += base.convert_files(to_image, images, 'images', workers, overwrite, channels=3)
+        outcome += base.convert_files(to_label, labels, 'labels', workers, overwrite)
 
         sources = zip((image for image, _ in images), (label for label, _ in labels))
         done = {image.stem for image, label in sources if not {image, label} & outcome.failed.keys()}
@@ -223,7 +200,7 @@ def convert_camvid(
     return outcome
 
 
-def _usual_splits(source: Path, names: list[str], outcome: Outcome) -> dict[str, list[str]]:
+def _usual_splits(source: Path, names: list[str], outcome: base.Outcome) -> dict[str, list[str]]:
     """Names of each split; those that belong to none are failures."""
     found: dict[str, list[str]] = {split: [] for split in OFFICIAL}
     for name in names:
@@ -238,11 +215,9 @@ def _check_sizes(targets: list[Path], size: tuple[int, int]) -> None:
     """Raise where an earlier conversion left files of another size: they would be kept among new ones."""
     for target in targets:
         try:
-            height, width = image_size(target)
+            height, width = base.image_size(target)
         except (FileNotFoundError, ValueError):  # none there, or a broken one, which is written anew
             continue
         if (width, height) != size:
-            raise ValueError(
-                f'out: {target} is {width} x {height} pixels, asked for {size[0]} x {size[1]} (width x '
-                'height): pass another --out, or --overwrite to convert everything anew'
-            )
+            found = f'{target} is {width} x {height} pixels, asked for {size[0]} x {size[1]} (width x height)'
+            raise ValueError(f'out: {found}: pass another --out, or --overwrite to convert everything anew')

@@ -10,14 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from kd_methods.convert.base import (
-    Outcome,
-    check_folder,
-    convert_files,
-    read_file,
-    read_label_image,
-    translate,
-)
+from kd_methods.convert import base
 from kd_methods.convert.inside import check_inside, check_names
 from kd_methods.datasets.cityscapes_labels import BY_NAME, IGNORED, LABELS
 from kd_methods.utils.files import exclusive_folder, save_png
@@ -31,26 +24,19 @@ for _label in LABELS:
 
 
 def draw_train_ids(path: Path) -> np.ndarray:
-    """The label image of a file of polygons, pixel by pixel that of the data set's own scripts.
+    """The label image of a file of polygons, as the data set's own scripts draw it; H x W uint8, 255 ignored.
 
     Later objects are drawn over earlier ones. An unknown label 'NAMEgroup' is a group of NAME.
-
-    Returns:
-        np.ndarray: H x W, uint8: a class from 0 to 18, or 255, which is ignored.
-
-    Raises:
-        ValueError: The file is truncated, or holds something else than the polygons of Cityscapes.
     """
-    content = read_file(path, 'a JSON file', lambda path: json.loads(path.read_text(encoding='utf-8')))
+    content = base.read_file(path, 'a JSON file', lambda path: json.loads(path.read_text(encoding='utf-8')))
     try:
         size = int(content['imgWidth']), int(content['imgHeight'])
         kept = [thing for thing in content['objects'] if not thing.get('deleted', 0)]
         objects = [(str(thing['label']), [(x, y) for x, y, *_ in thing['polygon']]) for thing in kept]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(
-            f'{path} is no file of polygons as Cityscapes has them, with imgWidth, imgHeight and objects of '
-            f'a label and a polygon each ({type(error).__name__}: {error})'
-        ) from error
+        form = 'imgWidth, imgHeight and objects of a label and a polygon each'
+        text = f'{path} is no file of polygons as Cityscapes has them, with {form}'
+        raise ValueError(f'{text} ({type(error).__name__}: {error})') from error
     if min(size) < 1:
         raise ValueError(f'{path}: imgWidth x imgHeight is {size[0]} x {size[1]}')
     image = Image.new('L', size, IGNORED)
@@ -58,8 +44,8 @@ def draw_train_ids(path: Path) -> np.ndarray:
     for name, polygon in objects:
         label = BY_NAME.get(name) or BY_NAME.get(name.removesuffix('group'))
         if label is None:
-            names = ', '.join(BY_NAME)
-            raise ValueError(f'{path}: no label of Cityscapes is called {name!r}. They are {names}')
+            text = f'no label of Cityscapes is called {name!r}. They are {", ".join(BY_NAME)}'
+            raise ValueError(f'{path}: {text}')
         if label.id < 0:
             continue
         try:
@@ -73,13 +59,14 @@ def _convert(source: Path, target: Path) -> None:
     if source.name.endswith(_POLYGONS):
         labels = draw_train_ids(source)
     else:
-        labels = translate(read_label_image(source), TRAIN_ID_OF_ID, source, 'label ids from 0 to 33')
+        ids = base.read_label_image(source)
+        labels = base.translate(ids, TRAIN_ID_OF_ID, source, 'label ids from 0 to 33')
     save_png(target, labels)
 
 
 def convert_cityscapes(
     root: str | Path, annotations: str = 'gtFine', workers: int | None = None, overwrite: bool = False
-) -> Outcome:
+) -> base.Outcome:
     """Write ``*_labelTrainIds.png`` beside the official annotations of each image.
 
     They are drawn from ``*_polygons.json``, or translated from ``*_labelIds.png`` for an image without
@@ -95,18 +82,17 @@ def convert_cityscapes(
         FileNotFoundError: ``root`` is another folder, or holds nothing to convert.
     """
     check_names(Path('--annotations'), [annotations])
-    root = check_folder('ROOT', root, [annotations])
+    root = base.check_folder('ROOT', root, [annotations])
     folder = root / annotations
     sources = {}
     for kind in (_IDS, _POLYGONS):  # polygons, found last, replace the label ids of the same image
         for path in sorted(folder.glob(f'*/*/[!.]*_{kind}')):
             sources[path.with_name(path.name.removesuffix(kind) + _TRAIN_IDS)] = path
     if not sources:
-        raise FileNotFoundError(
-            f'ROOT: no SPLIT/CITY/*_{_POLYGONS} (nor *_{_IDS}) below {str(folder)!r}, such as '
-            f'train/aachen/aachen_000000_000019_{annotations}_{_POLYGONS}. --help says where they come from'
-        )
+        example = f'train/aachen/aachen_000000_000019_{annotations}_{_POLYGONS}'
+        text = f'ROOT: no SPLIT/CITY/*_{_POLYGONS} (nor *_{_IDS}) below {str(folder)!r}, such as {example}'
+        raise FileNotFoundError(f'{text}. --help says where they come from')
     pairs = [(source, target) for target, source in sorted(sources.items())]
     check_inside('ROOT', root, [path for pair in pairs for path in pair])
     with exclusive_folder(root):
-        return convert_files(_convert, pairs, f'{annotations} to train ids', workers, overwrite)
+        return base.convert_files(_convert, pairs, f'{annotations} to train ids', workers, overwrite)

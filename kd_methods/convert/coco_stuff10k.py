@@ -8,16 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kd_methods.convert.base import (
-    Outcome,
-    check_folder,
-    check_image,
-    convert_files,
-    naming,
-    read_mat,
-    read_names,
-    translate,
-)
+from kd_methods.convert import base
 from kd_methods.convert.inside import check_inside, check_names
 from kd_methods.utils.files import exclusive_folder, link_or_copy, save_png
 
@@ -31,13 +22,6 @@ _present = [label for label in range(LABELS + 1) if label not in ABSENT]
 TRAIN_ID_OF_LABEL[_present] = range(len(_present))
 
 
-def _read_list(path: Path) -> list[str]:
-    """Names of a split, each once; unofficial lists have them with the suffix of the image."""
-    names = list(dict.fromkeys(line.removesuffix('.jpg') for line in read_names(path)))
-    check_names(path, names)
-    return names
-
-
 def _image_of(source: Path) -> Path:
     return source.parents[1] / f'images/{source.stem}.jpg'
 
@@ -45,17 +29,17 @@ def _image_of(source: Path) -> Path:
 def _convert(source: Path, target: Path) -> None:
     absent = ', '.join(map(str, ABSENT))
     expected = f'labels from 0 to {LABELS} without {absent} (v1.0 numbers them otherwise: get v1.1)'
-    labels = translate(read_mat(source, 'S'), TRAIN_ID_OF_LABEL, source, expected)
-    check_image(_image_of(source), labels.shape)
+    labels = base.translate(base.read_mat(source, 'S'), TRAIN_ID_OF_LABEL, source, expected)
+    base.check_image(_image_of(source), labels.shape)
     save_png(target, labels)
 
 
-def convert_coco_stuff10k(root: str | Path, workers: int | None = None, overwrite: bool = False) -> Outcome:
-    """Write ``annotations/{train,test}2014/*_labelTrainIds.png`` and link the images into
-    ``images/{train,test}2014``.
+def convert_coco_stuff10k(
+    root: str | Path, workers: int | None = None, overwrite: bool = False
+) -> base.Outcome:
+    """Write ``annotations/{train,test}2014/*_labelTrainIds.png``; link images into ``images/{...}2014``.
 
-    An image is put there when its labels are there, since the loader takes every image of the folder. What an
-    earlier run has put there stays.
+    An image is linked when its labels are there, since the loader takes every image of the folder.
 
     Args:
         root (str | Path): Folder of the data set, with images, annotations and imageLists.
@@ -66,21 +50,23 @@ def convert_coco_stuff10k(root: str | Path, workers: int | None = None, overwrit
         FileNotFoundError, ValueError: ``root`` is another folder, or a list of a split names nothing.
     """
     lists = [f'imageLists/{split}.txt' for split in SPLITS]
-    root = check_folder('ROOT', root, [*lists, 'annotations', 'images'])
+    root = base.check_folder('ROOT', root, [*lists, 'annotations', 'images'])
     folder, pairs = root / 'annotations', []
     for split in SPLITS:
-        names = _read_list(root / f'imageLists/{split}.txt')
+        lines = base.read_names(root / f'imageLists/{split}.txt')
+        names = dict.fromkeys(line.removesuffix('.jpg') for line in lines)  # which unofficial lists have
+        check_names(root / f'imageLists/{split}.txt', names)
         pairs += [(folder / f'{n}.mat', folder / f'{split}2014/{n}_labelTrainIds.png') for n in names]
     images = [(image := _image_of(s), image.parent / target.parent.name / image.name) for s, target in pairs]
     check_inside('ROOT', root, [path for pair in pairs + images for path in pair])
     with exclusive_folder(root):
-        outcome = convert_files(_convert, pairs, 'labels to PNG', workers, overwrite)
+        outcome = base.convert_files(_convert, pairs, 'labels to PNG', workers, overwrite)
         for (source, _), (image, placed) in zip(pairs, images):
             try:
                 if source not in outcome.failed:
                     _place(image, placed)
             except OSError as error:
-                outcome.failed[image] = naming(image, error)
+                outcome.failed[image] = base.naming(image, error)
     if len(pairs) != FULL:
         outcome.notes.append(f'{len(pairs)} images are in the lists (the full data has {FULL})')
     return outcome

@@ -40,22 +40,15 @@ def classes_of(out: str | Path) -> tuple[str, ...]:
 
 
 def _read(path: Path) -> dict:
-    """The content of an annotation file.
-
-    Raises:
-        ValueError: It is truncated, or no annotation file of objects.
-    """
+    """The content of an annotation file of objects."""
     content = read_file(path, 'a JSON file', lambda path: json.loads(path.read_bytes()))
     for name, keys in _NEEDED.items():
         entries = content.get(name) if isinstance(content, dict) else None
-        whole = isinstance(entries, list) and all(
-            isinstance(e, dict) and e.keys() >= {*keys} for e in entries
-        )
-        if not whole:
-            raise ValueError(
-                f"source: {path} has no list {name!r} whose entries have {' and '.join(keys)}, as COCO's "
-                'annotations of objects do. Unpack annotations_trainval2017.zip again'
-            )
+        entries = entries if isinstance(entries, list) else [None]
+        if not all(isinstance(entry, dict) and entry.keys() >= {*keys} for entry in entries):
+            text = f"source: {path} has no list {name!r} whose entries have {' and '.join(keys)}, as COCO's"
+            cure = 'Unpack annotations_trainval2017.zip again'
+            raise ValueError(f'{text} annotations of objects do. {cure}')
     check_names(path, (image['file_name'] for image in content['images']))
     return content
 
@@ -63,16 +56,7 @@ def _read(path: Path) -> dict:
 def choose(content: dict, count: int, seed: int, classes: Sequence[str] | None = None) -> dict:
     """Annotations of some of the images, drawn among those with an object that is no crowd.
 
-    With the same seed, a larger subset contains a smaller one.
-
-    Args:
-        content (dict): Annotations as COCO has them.
-        count (int): Number of images.
-        seed (int): Seed of the draw.
-        classes (Sequence[str] | None): Categories that are kept. Defaults to None, all.
-
-    Raises:
-        ValueError: There are fewer images.
+    With the same seed, a larger subset contains a smaller one. Raises a ValueError where there are fewer.
     """
     categories = [c for c in content['categories'] if classes is None or c['name'] in classes]
     kept = {category['id'] for category in categories}
@@ -107,10 +91,8 @@ def _choose_split(source: Path, split: str, count: int, seed: int, classes: Sequ
     check_inside('source', source, files)
     absent = [str(file) for file in files if not file.is_file() or not file.stat().st_size]
     if absent:
-        raise FileNotFoundError(
-            f'source: {len(absent)} of the {count} chosen {split} images are missing or empty: '
-            f'{first_few(absent, LISTED)}. Unpack {split}2017.zip again'
-        )
+        text = f'source: {len(absent)} of the {count} chosen {split} images are missing or empty'
+        raise FileNotFoundError(f'{text}: {first_few(absent, LISTED)}. Unpack {split}2017.zip again')
     return chosen
 
 
@@ -123,20 +105,17 @@ def write_subset(
     seed: int = 0,
     overwrite: bool = False,
 ) -> bool:
-    """Write ``{train,val}2017/*.jpg`` and ``annotations/instances_{train,val}2017.json`` of some images, and
-    a record.
+    """Write ``{train,val}2017/*.jpg`` and ``annotations/instances_{train,val}2017.json`` of some images.
 
-    Images are hard links, or copies where there can be none. The annotations are written when all images are
-    there, the record last; a directory that was left unfinished is written anew, a complete one of the same
-    subset is left alone.
+    Images are hard links, or copies where there can be none. A directory that was left unfinished is written
+    anew, a complete one of the same subset is left alone.
 
     Args:
         source (str | Path): COCO 2017, which stays as it is.
         out (str | Path): Directory of the subset.
         train (int): Number of training images. Defaults to 1000.
         val (int): Number of validation images. Defaults to 200.
-        classes (Sequence[str] | None): Categories that are kept. Defaults to None, all, so that models of
-            COCO fit.
+        classes (Sequence[str] | None): Categories that are kept. Defaults to None, all: models of COCO fit.
         seed (int): Seed of the draw. Defaults to 0.
         overwrite (bool): Replace another subset. Defaults to False.
 

@@ -4,6 +4,7 @@ mmseg's ``nyu.py`` sorts another archive, for the estimation of depth, which has
 """
 
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -56,17 +57,14 @@ def _what_is(path: Path) -> str:
 def _open_hdf5(argument: str, path: Path) -> h5py.File:
     size = path.stat().st_size
     if not h5py.is_hdf5(path):
-        raise ValueError(
-            f'{argument}: {str(path)!r} is no MATLAB v7.3 (HDF5) file, as the official '
-            f'nyu_depth_v2_labeled.mat is, but {_what_is(path)} ({size} bytes)'
-        )
+        text = 'no MATLAB v7.3 (HDF5) file, as the official nyu_depth_v2_labeled.mat is'
+        raise ValueError(f'{argument}: {str(path)!r} is {text}, but {_what_is(path)} ({size} bytes)')
     try:
         return h5py.File(path, 'r')
     except OSError as error:
-        raise ValueError(
-            f'{argument}: {str(path)!r} cannot be opened: {error}. A download that stopped early? It has '
-            f'{size} bytes, the official nyu_depth_v2_labeled.mat about 2.8 GB. Get it again'
-        ) from error
+        text = f'{argument}: {str(path)!r} cannot be opened: {error}. A download that stopped early? It has'
+        official = 'the official nyu_depth_v2_labeled.mat about 2.8 GB'
+        raise ValueError(f'{text} {size} bytes, {official}. Get it again') from error
 
 
 def _read_integers(argument: str, path: Path, name: str) -> np.ndarray:
@@ -101,10 +99,8 @@ def read_classes(path: str | Path) -> np.ndarray:
     """Label of the 40 classes for each fine label; 0, unlabelled, stays so."""
     to_40 = _read_integers('classes', Path(path), 'mapClass')
     if to_40.min() < 0 or to_40.max() > len(CLASSES):
-        raise ValueError(
-            f'classes: mapClass of {str(path)!r} holds {to_40.min()} to {to_40.max()}, expected classes '
-            f'from 1 to {len(CLASSES)} (0 for none). Is this the mapping to 40 classes?'
-        )
+        text = f'classes: mapClass of {str(path)!r} holds {to_40.min()} to {to_40.max()}, expected classes'
+        raise ValueError(f'{text} from 1 to {len(CLASSES)} (0 for none). Is this the mapping to 40 classes?')
     return np.concatenate([[0], to_40]).astype(np.uint8)
 
 
@@ -172,17 +168,15 @@ def convert_nyuv2(
 ) -> bool:
     """Write ``{images,depths,labels40,labels13}/{train,test}/NNNNN.png`` and a record under ``out``.
 
-    NNNNN is the number of the image in the official file, from 1; it is read image by image. The folders
-    appear when all images are written; what a stopped run has left is written anew. A complete directory of
-    the same files (``mat`` is told by its size) is left alone.
+    NNNNN is the number of the image in the official file, from 1. The folders appear when all images are
+    written. A complete directory of the same files (``mat`` is told by its size) is left alone.
 
     Args:
         mat (str | Path): nyu_depth_v2_labeled.mat.
         classes (str | Path): classMapping40.mat.
         splits (str | Path): splits.mat.
         out (str | Path): Directory of the data set.
-        raw_depth (bool): Depth as the sensor measured it, with holes, in place of the filled-in one. Defaults
-            to False.
+        raw_depth (bool): Depth as measured, with holes, in place of the filled-in one. Defaults to False.
         overwrite (bool): Replace a conversion of other files. Defaults to False.
         log (Callable): Takes lines on the progress. Defaults to print.
 
@@ -213,28 +207,16 @@ def convert_nyuv2(
             if counts != OFFICIAL:
                 form = '{train} train and {test} test images; the full data set has'.format(**counts)
                 log(f'note: {form} {OFFICIAL["train"]} and {OFFICIAL["test"]}')
-            _write_images(data, numbers, to_40, depths, out / PART, log)
+            shutil.rmtree(out / PART, ignore_errors=True)
+            for folder, split in itertools.product(FOLDERS, INDICES):
+                (out / PART / folder / split).mkdir(parents=True)
+            split_of = {int(number): split for split in INDICES for number in numbers[split]}
+            for number in sorted(split_of):  # in the order of the file
+                _write_image(data, number, to_40, depths, out / PART, split_of[number])
+                if number % 100 == 0:
+                    log(f'{number} of {len(split_of)} images')
             _move_out(out, record)
     return True
-
-
-def _write_images(
-    data: Any,
-    numbers: dict[str, np.ndarray],
-    to_40: np.ndarray,
-    depths: str,
-    part: Path,
-    log: Callable[[str], Any],
-) -> None:
-    shutil.rmtree(part, ignore_errors=True)
-    for folder in FOLDERS:
-        for split in INDICES:
-            (part / folder / split).mkdir(parents=True)
-    split_of = {int(number): split for split in INDICES for number in numbers[split]}
-    for number in sorted(split_of):  # in the order of the file
-        _write_image(data, number, to_40, depths, part, split_of[number])
-        if number % 100 == 0:
-            log(f'{number} of {len(split_of)} images')
 
 
 def _move_out(out: Path, record: dict) -> None:

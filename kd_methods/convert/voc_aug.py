@@ -9,17 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from kd_methods.convert.base import (
-    Outcome,
-    check_folder,
-    check_image,
-    convert_files,
-    image_size,
-    read_label_image,
-    read_mat,
-    read_names,
-    translate,
-)
+from kd_methods.convert import base
 from kd_methods.convert.inside import check_inside, check_names
 from kd_methods.datasets.palettes import voc_palette
 from kd_methods.utils.files import exclusive_folder, save_png, write_file
@@ -33,30 +23,24 @@ _SAME[_KNOWN] = _KNOWN
 
 
 def read_sbd(path: Path) -> np.ndarray:
-    """The label map of a file in ``dataset/cls`` of SBD.
-
-    Raises:
-        FileNotFoundError, ValueError: There is no such file, it is broken or truncated, or holds something
-            else.
-    """
-    content = read_mat(path, 'GTcls')
+    """The label map of a file in ``dataset/cls`` of SBD."""
+    content = base.read_mat(path, 'GTcls')
     if 'Segmentation' not in (content.dtype.names or ()) or content.size != 1:
-        raise ValueError(
-            f'{path}: GTcls holds {content.dtype.names or content.dtype}, expected Segmentation. The files '
-            'of dataset/cls are needed, not those of dataset/inst'
-        )
+        text = f'{path}: GTcls holds {content.dtype.names or content.dtype}, expected Segmentation'
+        raise ValueError(f'{text}. The files of dataset/cls are needed, not those of dataset/inst')
     return np.asarray(content['Segmentation'].item())
 
 
 def _convert(source: Path, target: Path) -> None:
-    labels = read_sbd(source) if source.suffix == '.mat' else read_label_image(source)
-    save_png(target, translate(labels, _SAME, source, 'labels from 0 to 20, and 255'), voc_palette())
+    labels = read_sbd(source) if source.suffix == '.mat' else base.read_label_image(source)
+    save_png(target, base.translate(labels, _SAME, source, 'labels from 0 to 20, and 255'), voc_palette())
 
 
 def _check_pair(voc: Path, name: str) -> str | None:
     """What is wrong with the image of a label map; read to its end in every run, in some 1.3 ms an image."""
     try:
-        check_image(voc / f'JPEGImages/{name}.jpg', image_size(voc / f'SegmentationClassAug/{name}.png'))
+        size = base.image_size(voc / f'SegmentationClassAug/{name}.png')
+        base.check_image(voc / f'JPEGImages/{name}.jpg', size)
     except (ValueError, FileNotFoundError) as error:
         return str(error)
     return None
@@ -64,13 +48,12 @@ def _check_pair(voc: Path, name: str) -> str | None:
 
 def convert_voc_aug(
     devkit: str | Path, sbd: str | Path, workers: int | None = None, overwrite: bool = False
-) -> Outcome:
+) -> base.Outcome:
     """Write ``VOC2012/SegmentationClassAug/*.png`` and the lists ``aug.txt`` and ``trainaug.txt``.
 
     ``trainaug`` names the images of VOC's train and of SBD without those of VOC's val, ``aug`` those among
     them that are not in VOC's train; only what has its label map and its image is listed. All of SBD is
-    converted; images of ``trainaug`` that are not in SBD get VOC's own labels, so that one folder has them
-    all.
+    converted; images of ``trainaug`` that are not in SBD get VOC's own labels.
 
     Args:
         devkit (str | Path): VOCdevkit, which holds VOC2012.
@@ -82,8 +65,9 @@ def convert_voc_aug(
         FileNotFoundError, ValueError: One of the folders is another one, or a list of a split names nothing.
     """
     lists, own = 'VOC2012/ImageSets/Segmentation', ('VOC2012/JPEGImages', 'VOC2012/SegmentationClass')
-    devkit = check_folder('VOCDEVKIT', devkit, [f'{lists}/train.txt', f'{lists}/val.txt', *own])
-    dataset = check_folder('SBD', sbd, ['dataset/cls', 'dataset/train.txt', 'dataset/val.txt']) / 'dataset'
+    devkit = base.check_folder('VOCDEVKIT', devkit, [f'{lists}/train.txt', f'{lists}/val.txt', *own])
+    sbd = base.check_folder('SBD', sbd, ['dataset/cls', 'dataset/train.txt', 'dataset/val.txt'])
+    dataset = sbd / 'dataset'
     voc = devkit / 'VOC2012'
     train, val = (_read_list(devkit / lists / f'{split}.txt') for split in ('train', 'val'))
     extra = {name for split in ('train', 'val') for name in _read_list(dataset / f'{split}.txt')}
@@ -97,7 +81,7 @@ def convert_voc_aug(
     check_inside('VOCDEVKIT', devkit, [*images, *written, *(sources[name] for name in train - extra)])
     check_inside('SBD', dataset, (sources[name] for name in extra))
     with exclusive_folder(voc):
-        outcome = convert_files(_convert, pairs, 'SBD to PNG', workers, overwrite)
+        outcome = base.convert_files(_convert, pairs, 'SBD to PNG', workers, overwrite)
 
         there = [name for name in listed if sources[name] not in outcome.failed]
         problems = run_parallel(partial(_check_pair, voc), there, workers, 'check of images')
@@ -115,7 +99,7 @@ def convert_voc_aug(
 
 
 def _read_list(path: Path) -> set[str]:
-    names = set(read_names(path))
+    names = set(base.read_names(path))
     check_names(path, names)
     return names
 

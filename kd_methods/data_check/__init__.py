@@ -1,4 +1,1 @@
-"""Whether the data fits the config.
-
-:mod:`.page` reads all of it; :func:`.look.check_datasets` takes a quick look before a run.
-"""
+"""Whether the data fits the config: :mod:`.page` reads all of it, :func:`.look.check_datasets` a little."""

@@ -40,58 +40,33 @@ _KINDS = {
 
 @dataclass
 class Finding:
-    """A sentence that names the config key, the files, what was expected and the cure.
-
-    Attributes:
-        text (str): The sentence.
-        level (str): ``STOPS``, ``WRONG`` or ``NOTE``.
-        missing (bool): It is about files that are not there. Defaults to False.
-    """
+    """A sentence that names the config key, the files, what was expected and the cure."""
 
     text: str
-    level: str
-    missing: bool = False
+    level: str  # STOPS, WRONG or NOTE
+    missing: bool = False  # it is about files that are not there
 
 
 @dataclass
 class EntryReport:
-    """What was seen of one data set.
-
-    Attributes:
-        entry (Entry): Its place in the config.
-        scope (str | None): Registry scope of the config.
-        budget (ScanBudget): How much is read.
-        unit (str): What is counted for each class: 'pixels' or 'objects'; '' if nothing is.
-        classes (tuple[str]): Names of its classes.
-        used (int): How many classes the data uses, as far as it was read.
-        images (list[str]): Paths of its images.
-        labels (int | None): Label files, or images with annotations; None where none are read.
-        x (int | None): Files of X; None where none are read.
-        looked (int): Samples that were read.
-        sampled (bool): There are more, and they were not read on purpose.
-        sizes (Counter): Number of images of each (height, width).
-        counts (np.ndarray | None): Pixels or objects of each class.
-        with_class (np.ndarray | None): Images that contain each class.
-        findings (list[Finding]): Sentences about it.
-        same_as (str): Key of a data set that is the same and stands for it. Defaults to ''.
-    """
+    """What was seen of one data set."""
 
     entry: Entry
-    scope: str | None = None
+    scope: str | None = None  # of the registries
     budget: ScanBudget = field(default_factory=ScanBudget)
-    unit: str = ''
+    unit: str = ''  # what is counted for each class: 'pixels' or 'objects'; '' if nothing is
     classes: tuple[str, ...] = ()
-    used: int = 0
+    used: int = 0  # classes that the data uses, as far as it was read
     images: list[str] = field(default_factory=list)
-    labels: int | None = None
-    x: int | None = None
-    looked: int = 0
-    sampled: bool = False
-    sizes: Counter = field(default_factory=Counter)
-    counts: np.ndarray | None = None
-    with_class: np.ndarray | None = None
+    labels: int | None = None  # label files, or images with annotations; None where none are read
+    x: int | None = None  # files of X; None where none are read
+    looked: int = 0  # samples that were read
+    sampled: bool = False  # there are more, and they were not read on purpose
+    sizes: Counter = field(default_factory=Counter)  # images of each (height, width)
+    counts: np.ndarray | None = None  # pixels or objects of each class
+    with_class: np.ndarray | None = None  # images that contain each class
     findings: list[Finding] = field(default_factory=list)
-    same_as: str = ''
+    same_as: str = ''  # key of a data set that is the same and stands for it
 
     @cached_property
     def info(self) -> PipelineInfo:
@@ -139,15 +114,10 @@ class EntryReport:
 
 @dataclass
 class DataReport:
-    """What was seen of a config's data.
-
-    Attributes:
-        entries (list[EntryReport]): Of each data set.
-        others (list[Finding]): Sentences about more than one data set.
-    """
+    """What was seen of a config's data."""
 
     entries: list[EntryReport] = field(default_factory=list)
-    others: list[Finding] = field(default_factory=list)
+    others: list[Finding] = field(default_factory=list)  # about more than one data set
 
     @property
     def findings(self) -> list[Finding]:

@@ -18,20 +18,12 @@ IGNORED = 255  # where no ignore_index is given, in mmseg
 
 
 class Head(NamedTuple):
-    """A head that classifies.
+    """A head that classifies."""
 
-    Attributes:
-        key (str): Of its number of classes: ``'model.decode_head.num_classes'``.
-        classes (int): That number.
-        cfg (dict): The head's config.
-        unit (str): What it classifies: 'pixels' or 'objects'.
-        teacher (bool): It is the teacher's.
-    """
-
-    key: str
+    key: str  # of its number of classes: 'model.decode_head.num_classes'
     classes: int
     cfg: dict
-    unit: str
+    unit: str  # what it classifies: 'pixels' or 'objects'
     teacher: bool = False
 
     @property
@@ -47,12 +39,7 @@ class Head(NamedTuple):
 
 
 def heads_of(cfg: Config, teacher: bool = True) -> list[Head]:
-    """The heads of a config's network, or of its student and teacher.
-
-    Args:
-        cfg (Config): A plain config or one of a distillation.
-        teacher (bool): Also the teacher's heads. Defaults to True.
-    """
+    """The heads of a config's network, or of its student and teacher."""
     model = cfg.get('model') or {}
     if not is_distillation(cfg):
         return list(_heads(model, 'model'))
@@ -79,11 +66,8 @@ def _heads(model: dict, key: str, teacher: bool = False) -> Iterator[Head]:
 
 
 def ignored_by(cfg: Config, split: str, heads: Sequence[Head]) -> int | None:
-    """The label that all readers of the labels of a split ignore; None where they do not agree.
-
-    In training the readers are the student's heads, else the metrics. mmseg's data sets have an
-    ``ignore_index`` too, which neither asks.
-    """
+    """The label that the student's heads (in training) or the metrics ignore; None where they disagree."""
+    # mmseg's data sets have an ignore_index too, which neither asks.
     values = {head.ignored for head in heads}
     if split != 'train':
         metrics = [m for m in as_list(cfg.get(f'{split}_evaluator')) if kind_of(m).endswith('IoUMetric')]
@@ -93,12 +77,7 @@ def ignored_by(cfg: Config, split: str, heads: Sequence[Head]) -> int | None:
 
 
 def judge_heads(heads: Sequence[Head], reports: Sequence[EntryReport]) -> list[Finding]:
-    """Compare the heads with the classes that data sets share.
-
-    Args:
-        heads (Sequence[Head]): Of the networks.
-        reports (Sequence[EntryReport]): Of the data sets.
-    """
+    """Compare the heads with the classes that data sets share."""
     findings, keys, count = [], [report.entry.key for report in reports], len(reports[0].classes)
     have = f'{" and ".join(keys)} ({reports[0].entry.name}) {"has" if len(keys) == 1 else "have"}'
     used = max(report.used for report in reports)
@@ -110,10 +89,8 @@ def judge_heads(heads: Sequence[Head], reports: Sequence[EntryReport]) -> list[F
         text = f'{" and ".join(f"{head.key}={head.classes}" for head in others)}, but {have} {count} classes'
         options = ' '.join(f'{head.key}={count}' for head in others)
         level = STOPS if any(head.classes < used for head in others) else WRONG
-        cure = (
-            f'Set --cfg-options {options}; or, if the network is right, name its classes in '
-            f'{keys[0]}.metainfo=dict(classes=(...)).'
-        )
+        key = f'{keys[0]}.metainfo=dict(classes=(...))'
+        cure = f'Set --cfg-options {options}; or, if the network is right, name its classes in {key}.'
         if teacher:
             level, cure = NOTE, "Its features can teach; losses on the teacher's logits cannot."
         findings.append(Finding(f'{text}. {cure}', level))

@@ -29,8 +29,7 @@ def check_datasets(cfg: Config, *splits: str) -> None:
 
     Raises:
         FileNotFoundError: A folder, a list or a file of the data sets does not exist.
-        ValueError: Files cannot be read, or do not fit each other or the network; COCO's metric reads other
-            annotations than the data set that is tested.
+        ValueError: Files cannot be read, or do not fit each other, the network or COCO's metric.
     """
     check_paths(cfg, *splits)
     findings = look(cfg, splits, ScanBudget(limit=SAMPLES, workers=1, quick=True)).findings
@@ -44,13 +43,7 @@ def check_datasets(cfg: Config, *splits: str) -> None:
 
 
 def look(cfg: Config, splits: Sequence[str], budget: ScanBudget) -> DataReport:
-    """Look at the data sets of some splits.
-
-    Args:
-        cfg (Config): A run's config.
-        splits (Sequence[str]): Of 'train', 'val', 'test'.
-        budget (ScanBudget): How much is read.
-    """
+    """Look at the data sets of some of 'train', 'val', 'test'."""
     seen = DataReport()
     heads = heads_of(cfg, teacher=not budget.quick)
     for entries in (entries for split in splits for entries in entries_of(cfg, split)):

@@ -54,17 +54,16 @@ def look_at_coco(report: EntryReport) -> None:
         _check_annotations(report, path, content)
     except (AssertionError, LookupError, TypeError, ValueError, AttributeError) as error:
         text = f"{path!r} cannot be read, or is not of COCO's form ({type(error).__name__}: {error})"
-        report.say(STOPS, f'{text}. Copy or convert the annotations again. {hint_missing(entry, path)}.')
+        cure = f'Copy or convert the annotations again. {hint_missing(entry, path)}'
+        report.say(STOPS, f'{text}. {cure}.')
         return
     images = [dataset.get_data_info(i) for i in range(len(dataset))]
     report.images = [image['img_path'] for image in images]
     if not images:
         options = {name: entry.cfg.get(name) for name in ('filter_cfg', 'indices') if name in entry.cfg}
-        report.say(
-            STOPS,
-            f'no image of {path!r} is read: of {len(content["images"]):,}, {options} leave none. They need '
-            f'objects of a class; to read all images: --cfg-options {entry.key}.filter_cfg=None',
-        )
+        text = f'no image of {path!r} is read: of {len(content["images"]):,}, {options} leave none. They need'
+        cure = f'to read all images: --cfg-options {entry.key}.filter_cfg=None'
+        report.say(STOPS, f'{text} objects of a class; {cure}')
         return
     if 'annotations' in content:  # those of a test split are not public
         objects = [[box for box in image['instances'] if not box['ignore_flag']] for image in images]
@@ -80,25 +79,20 @@ def look_at_coco(report: EntryReport) -> None:
 
 
 def _check_categories(report: EntryReport, path: str, names: list[str]) -> None:
-    """Compare the categories of a file with the classes.
-
-    mmdet silently drops what is in one of the two alone, and numbers the rest in the order of the file.
-    """
+    """Compare the categories of a file with the classes."""
+    # mmdet silently drops what is in one of the two alone, and numbers the rest in the order of the file.
     shared = [name for name in names if name in report.classes]
     unnamed = [name for name in names if name not in report.classes]
     report.used = len(shared)
-    text = f'the categories of {path!r} are {first_few(names, 10)}'
-    text = f'{text}, the classes {first_few(report.classes, 10)}'
+    named, classes = first_few(names, 10), first_few(report.classes, 10)
+    text = f'the categories of {path!r} are {named}, the classes {classes}'
     cure = f'Name the categories as classes, in their order: {report.entry.key}.metainfo=dict(classes=(...)).'
     if not shared:
         level = STOPS if report.entry.split == 'train' else WRONG
         report.say(level, f'{text}: no category is a class, so no object is read. {cure}')
     elif shared != list(report.classes):
-        report.say(
-            WRONG,
-            f'{text}. mmdet numbers those in both, in the order of the file and without gaps, so that labels '
-            f'stand for other names. {cure}',
-        )
+        numbers = 'mmdet numbers those in both, in the order of the file and without gaps'
+        report.say(WRONG, f'{text}. {numbers}, so that labels stand for other names. {cure}')
     elif unnamed:
         report.say(NOTE, f'objects of categories that are no classes are left out: {first_few(unnamed, 10)}.')
 

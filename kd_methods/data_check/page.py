@@ -15,17 +15,14 @@ from kd_methods.utils.text import first_few
 def check_data(
     cfg: Config, title: str, splits: Sequence[str], limit: int | None = None, workers: int | None = None
 ) -> Report:
-    """Read the data sets of a config, and report. Nothing is written to disk.
+    """Read the data sets of a whole config, and report; the ``exit_code`` is 1 where something is wrong.
 
     Args:
         cfg (Config): A whole config.
         title (str): Its name.
         splits (Sequence[str]): Of 'train', 'val', 'test'; one that the config has no loader for is left out.
-        limit (int | None): Read that many samples of each data set, evenly spaced. Defaults to None, all.
+        limit (int | None): Samples of each data set that are read, evenly spaced. Defaults to None, all.
         workers (int | None): Processes. Defaults to None, the number of cores.
-
-    Returns:
-        Report: To be printed; its ``exit_code`` is 1 where something is wrong.
 
     Raises:
         ValueError: The config names no data set.

@@ -36,13 +36,7 @@ class Folders(dict):
 
 
 def pair(report: EntryReport, dataset: Any, samples: Sequence[Sample]) -> list[Sample]:
-    """The samples whose files are there; of the others, sentences.
-
-    Args:
-        report (EntryReport): Gets the sentences.
-        dataset (Any): The data set, built.
-        samples (Sequence[Sample]): What it lists.
-    """
+    """The samples whose files are there; the report gets sentences on the others."""
     folders, count = Folders(), len(samples)
     if not samples:
         report.say(STOPS, f'{report.entry.name} has no image: {_why_empty(report.entry, dataset)}')
@@ -56,9 +50,8 @@ def pair(report: EntryReport, dataset: Any, samples: Sequence[Sample]) -> list[S
     if alone:
         part, suffix = part_of(len(alone), count, 'images'), getattr(dataset, 'seg_map_suffix', None) or ''
         cure = _label_cure(report.entry, alone[0].label, suffix, folders, len(alone) == count)
-        text = f'{part} without a label file: {first_files([s.image or s.label for s in alone])}'
-        text = f'{text}. No {alone[0].label!r} (seg_map_suffix={suffix!r}). {cure}'
-        report.say(STOPS, text, missing=True)
+        files = f'{first_files([s.image or s.label for s in alone])}. No {alone[0].label!r}'
+        report.say(STOPS, f'{part} without a label file: {files} (seg_map_suffix={suffix!r}). {cure}', True)
     return [s for s in there if s.label is None or folders.has(s.label)]
 
 
@@ -85,22 +78,21 @@ def _why_empty(entry: Entry, dataset: Any) -> str:
     if listing and osp.isfile(listing):
         return f'the list {listing!r} is empty. {hint_missing(entry, listing)}.'
     folder = dataset.data_prefix.get('img_path', '')
-    names = sorted(name for _, _, files in os.walk(folder) for name in files)
-    others = [name for name in names if name.lower().endswith(_IMAGES)]
+    names = (name for _, _, files in os.walk(folder) for name in files)
+    others = sorted(name for name in names if name.lower().endswith(_IMAGES))
     text = f'no file in {folder!r} ends in {suffix!r} (img_suffix)'
     if not others:
         return f'{text}. {hint_missing(entry, folder)}.'
     kind = osp.splitext(others[0])[1]
-    count = sum(name.endswith(kind) for name in others)
-    text = f'{text}; {count:,} end in {kind!r}, such as {others[0]!r}. If those are the images'
-    return f'{text}: --cfg-options {entry.key}.img_suffix={kind}'
+    found = f'{sum(name.endswith(kind) for name in others):,} end in {kind!r}, such as {others[0]!r}'
+    return f'{text}; {found}. If those are the images: --cfg-options {entry.key}.img_suffix={kind}'
 
 
 def _image_cure(report: EntryReport, dataset: Any, missing: list[str], folders: Folders) -> str:
     other = folders.other_suffix(missing[0], getattr(dataset, 'img_suffix', None) or '')
     if other:
-        option = f'--cfg-options {report.entry.key}.img_suffix={other}'
-        return f'There are files of the same names with {other!r}: {option}'
+        there = f'There are files of the same names with {other!r}'
+        return f'{there}: --cfg-options {report.entry.key}.img_suffix={other}'
     hint, listing = hint_missing(report.entry, missing[0]), getattr(dataset, 'ann_file', '')
     if report.unit == 'objects':
         return f'{hint}; or name their folder: --cfg-options {report.entry.key}.data_prefix.img=DIR'
@@ -129,7 +121,5 @@ def _label_cure(entry: Entry, path: str, suffix: str, folders: Folders, all_miss
     names = sorted(name for name in folders[folder] if name.lower().endswith(_IMAGES))
     if names and all_missing:
         return f'That folder has other names, such as {names[0]}: set seg_map_suffix to how they end.'
-    return (
-        'Put the labels there; or list the images that have one, a name without suffix a line, and name '
-        f'that list as {entry.key}.ann_file.'
-    )
+    cure = f'a name without suffix a line, and name that list as {entry.key}.ann_file'
+    return f'Put the labels there; or list the images that have one, {cure}.'

@@ -14,14 +14,9 @@ from kd_methods.utils.files import check_path, folder_meant, is_local
 def check_paths(cfg: Config, *splits: str) -> None:
     """Check that the folders and lists of the data sets are there.
 
-    Args:
-        cfg (Config): A run's config.
-        *splits (str): Which of 'train', 'val', 'test' the run reads.
-
     Raises:
         FileNotFoundError: A folder or list file that the config names does not exist.
-        ValueError: A wrapper is given a path; COCO's metric reads other annotations than the data set that is
-            tested.
+        ValueError: A wrapper is given a path; COCO's metric reads other annotations than the data set.
     """
     for split in splits:
         for entries in entries_of(cfg, split):
@@ -32,17 +27,12 @@ def check_paths(cfg: Config, *splits: str) -> None:
 
 
 def missing_path(entry: Entry) -> Finding | None:
-    """The first folder or list of a data set that is not there, or one that is named where nothing reads it.
-
-    Files on another machine are taken to be there.
-    """
+    """The first folder or list that is not there, or named where nothing reads it; a remote one is there."""
     if entry.stray:
         option = f'{entry.key}.{entry.stray.rpartition(".")[2]}'
-        return Finding(
-            f'{entry.stray}: a wrapper of data sets takes no such argument. Set that of each data set '
-            f'inside: --cfg-options {option}=...',
-            STOPS,
-        )
+        cure = f'Set that of each data set inside: --cfg-options {option}=...'
+        text = f'{entry.stray}: a wrapper of data sets takes no such argument. {cure}'
+        return Finding(text, STOPS)
     if entry.remote:
         return None
     # A test split may come without labels.
@@ -50,9 +40,9 @@ def missing_path(entry: Entry) -> Finding | None:
     parts = [str(p) for p in (*folders, entry.cfg.get('ann_file')) if p and isinstance(p, (str, os.PathLike))]
     for path in (entry.path(part).rstrip('/') for part in ['', *parts]):
         if path and not osp.exists(path):
+            reader, cure = f'{entry.key}: {entry.cfg.get("type")}', _where_it_is(entry, path, parts)
             try:
-                reader = f'{entry.key}: {entry.cfg.get("type")}'
-                check_path(reader, path, _where_it_is(entry, path, parts), entry.root)
+                check_path(reader, path, cure, entry.root)
             except FileNotFoundError as error:
                 return Finding(str(error), STOPS, missing=True)
     return None
@@ -79,9 +69,7 @@ def other_annotations(cfg: Config, entries: list[Entry]) -> Finding | None:
         if kind_of(metric) != 'CocoMetric' or not given or not is_local(own_path + given):
             continue
         if osp.realpath(given) != osp.realpath(own_path):
-            return Finding(
-                f'{key}.ann_file: {given!r} is not what the data set reads, {own_path!r} ({entry.key}): AP '
-                f'would be that of other annotations. Set both: --cfg-options {key}.ann_file={own_path}',
-                STOPS,
-            )
+            text = f'{key}.ann_file: {given!r} is not what the data set reads, {own_path!r} ({entry.key})'
+            cure = f'Set both: --cfg-options {key}.ann_file={own_path}'
+            return Finding(f'{text}: AP would be that of other annotations. {cure}', STOPS)
     return None

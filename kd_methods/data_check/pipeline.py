@@ -13,27 +13,16 @@ _KNOWN = ('mmcv', 'mmseg', 'mmdet', 'mmengine', 'kd_methods')
 
 
 class PipelineInfo(NamedTuple):
-    """What is read, and how.
+    """What is read, and how."""
 
-    Attributes:
-        image (bool): Images are read as image files.
-        label (bool): Labels are read as mmseg's ``LoadAnnotations`` reads them, and keep their values.
-        x (bool): X is read.
-        skips (bool): Images that cannot be read are passed over.
-        resizes (bool): A transform behind the labels brings image and label to a size.
-        masks (bool): The masks of objects are read.
-        zero (bool | None): ``reduce_zero_label`` of the transform; None where it leaves that to the data set.
-        unknown (tuple[str]): Transforms for which images or labels are not looked at.
-    """
-
-    image: bool
-    label: bool
+    image: bool  # images are read as image files
+    label: bool  # labels are read as mmseg's LoadAnnotations reads them, and keep their values
     x: bool
-    skips: bool
-    resizes: bool
-    masks: bool
-    zero: bool | None
-    unknown: tuple[str, ...]
+    skips: bool  # images that cannot be read are passed over
+    resizes: bool  # a transform behind the labels brings image and label to a size
+    masks: bool  # the masks of objects are read
+    zero: bool | None  # reduce_zero_label of the transform; None where it leaves that to the data set
+    unknown: tuple[str, ...]  # transforms for which images or labels are not looked at
 
 
 def pipeline_info(entry: Entry, scope: str | None) -> PipelineInfo:

@@ -1,6 +1,4 @@
-"""What to do about data that is not as its loader reads it: a recipe for each data set that this project
-converts or ships.
-"""
+"""What to do about data that is not as its loader reads it: a recipe for each data set known here."""
 
 import os.path as osp
 from typing import NamedTuple
@@ -13,24 +11,16 @@ KINDS = ('_gtFine_', '_gtCoarse_')  # of Cityscapes' annotations
 
 
 class Recipe(NamedTuple):
-    """Where a data set is described, and what makes its labels.
+    """Where a data set is described, and what makes its labels."""
 
-    Attributes:
-        section (str): Of :data:`PAGE`.
-        command (str): Writes label files as the loader reads them; ``{root}`` is the data root, ``{devkit}``
-            the folder above, ``{kind}`` an option for other annotations. '' where the download holds them.
-        ending (str): End of the names of these label files, behind the last ``_``. Defaults to ''.
-        sources (tuple[str]): The same of the files that the command makes them of. Defaults to ().
-        anew (str): What makes the command write files that are there already. Defaults to its option.
-        own (str): A folder of labels that the download holds besides. Defaults to ''.
-    """
-
-    section: str
+    section: str  # of PAGE
+    # Writes label files as the loader reads them; {root} is the data root, {devkit} the folder above, {kind}
+    # an option for other annotations. '' where the download holds them.
     command: str = ''
-    ending: str = ''
-    sources: tuple[str, ...] = ()
-    anew: str = ' --overwrite writes them anew'
-    own: str = ''
+    ending: str = ''  # end of the names of these label files, behind the last '_'
+    sources: tuple[str, ...] = ()  # the same of the files that the command makes them of
+    anew: str = ' --overwrite writes them anew'  # what makes the command write files that are there already
+    own: str = ''  # a folder of labels that the download holds besides
 
 
 _CITY, _VOC = 'python tools/data/cityscapes.py {root}{kind}', 'python tools/data/voc_aug.py {devkit} SBD'
@@ -48,11 +38,8 @@ RECIPES = {
 
 
 def recipe_of(entry: Entry) -> Recipe | None:
-    """The recipe of a data set, or of the nearest base class; None where there is none.
-
-    Where mmseg and mmdet derive one class from another, it is another data set: NightDrivingDataset is not
-    Cityscapes.
-    """
+    """The recipe of a data set, or of the nearest base class; None where there is none."""
+    # Where mmseg and mmdet derive one class from another, it is another data set (NightDrivingDataset).
     stock = ('mmseg', 'mmdet')
     named = (name for name in owners(entry.cls) if name in RECIPES or name.split('.')[0] in stock)
     name = next(named, '')
@@ -62,12 +49,7 @@ def recipe_of(entry: Entry) -> Recipe | None:
 
 
 def hint_missing(entry: Entry, path: str = '') -> str:
-    """A sentence on where a missing file or folder comes from.
-
-    Args:
-        entry (Entry): The data set.
-        path (str): What is missing. Defaults to '', the whole data set.
-    """
+    """A sentence on where a missing file or folder, or without a path the whole data set, comes from."""
     if 'kd_methods.SceneDataset' in owners(entry.cls) or is_scenes_folder(entry.root):
         return f'Write the scenes first: {scenes_command(entry.root or "DIR")}'
     recipe = recipe_of(entry)
@@ -88,12 +70,7 @@ def command_of(entry: Entry) -> str:
 
 
 def hint_rebuild(entry: Entry, path: str) -> str:
-    """What to do about a label file that is not as it was written; '' where that is not known here.
-
-    Args:
-        entry (Entry): The data set.
-        path (str): The file.
-    """
+    """What to do about a label file that is not as it was written; '' where that is not known here."""
     recipe, command = recipe_of(entry), command_of(entry)
     if recipe is None:
         return ''

@@ -22,33 +22,20 @@ class Sample(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """What one sample holds.
+    """What one sample holds."""
 
-    Attributes:
-        size (tuple[int, int] | None): Height and width of the image; None where it cannot be read, or where
-            loaders may turn it, as its EXIF orientation says.
-        values (np.ndarray | None): Number of pixels of each of the values 0 to 255 of the label map.
-        problems (list[tuple[str, str, str]]): (kind, file, what was found in it).
-    """
-
-    size: tuple[int, int] | None
-    values: np.ndarray | None
-    problems: list[tuple[str, str, str]]
+    size: tuple[int, int] | None  # height and width; None where unreadable, or where EXIF may turn the image
+    values: np.ndarray | None  # number of pixels of each of the values 0 to 255 of the label map
+    problems: list[tuple[str, str, str]]  # (kind, file, what was found in it)
 
 
 @dataclass
 class ScanBudget:
-    """How much is read.
+    """How much is read."""
 
-    Attributes:
-        limit (int | None): Samples of each data set that are read; None for all.
-        workers (int | None): Processes; None for the number of cores.
-        quick (bool): Leave out what takes long, and data sets that do their listing themselves.
-    """
-
-    limit: int | None = None
-    workers: int | None = None
-    quick: bool = False
+    limit: int | None = None  # samples of each data set that are read; None for all
+    workers: int | None = None  # processes; None for the number of cores
+    quick: bool = False  # leave out what takes long, and data sets that do their listing themselves
 
     def choose(self, samples: list) -> list:
         """Evenly spaced samples, if there are more than the limit."""
@@ -58,12 +45,7 @@ class ScanBudget:
 
 
 def scan(sample: Sample, quick: bool = False) -> Seen:
-    """Read a sample and say what is wrong with it.
-
-    Args:
-        sample (Sample): Its files.
-        quick (bool): Of an image that is PNG, trust its checksums and do not decode it. Defaults to False.
-    """
+    """Read a sample and say what is wrong with it; with ``quick``, checksums of PNG images are trusted."""
     problems: list[tuple[str, str, str]] = []
 
     def attempt(kind: str, read: Callable, path: str | None, *args: Any) -> Any:
@@ -89,11 +71,11 @@ def _open(path: str, quick: bool = False) -> Image.Image:
     if not content:
         raise ValueError('the file is empty')
     image = Image.open(io.BytesIO(content))
-    png = image.format == 'PNG'
-    if png:  # by its checksums: decoding alone takes label maps with changed bytes, and files without an end
+    if image.format == 'PNG':
+        # By its checksums: decoding alone takes label maps with changed bytes, and files without an end.
         image.verify()
         image = Image.open(io.BytesIO(content))
-    if not (png and quick):
+    if not quick or image.format != 'PNG':
         image.load()
     return image
 

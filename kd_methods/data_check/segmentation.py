@@ -17,32 +17,17 @@ from kd_methods.utils.errors import is_own_error
 from kd_methods.utils.text import first_few
 
 _HIGHEST_ID = max(label.id for label in LABELS)  # of Cityscapes
-_BINARY = (
-    'In masks of 0 and 255, 255 has to become 1: write them anew as `mask // 255`, with the classes '
-    '(background, object)'
-)
+_BINARY = 'In masks of 0 and 255, 255 has to become 1: write `mask // 255`, with classes (background, object)'
 
 
 class Labels:
-    """How a data set numbers its classes, and what was seen of them.
-
-    Args:
-        count (int): Number of classes; 0 where the data set does not say.
-        zero (bool): ``reduce_zero_label``: 0 is ignored, classes begin at 1.
-        label_map (dict[int, int] | None): Values that stand for another one.
-        ignored (int | None): The value, after these two, that heads or metrics ignore.
-
-    Attributes:
-        raw (np.ndarray): Number of pixels of each value in the files.
-        pixels (np.ndarray): Number of pixels of each value after these two.
-        images (np.ndarray): Number of images with it.
-        beyond (list[tuple[str, str]]): Files with values that are neither a class nor ignored, and those.
-    """
+    """How a data set numbers its classes, and what was seen of them; ``count`` is 0 where it does not say."""
 
     def __init__(self, count: int, zero: bool, label_map: dict[int, int] | None, ignored: int | None) -> None:
         self.count, self.zero = count, zero
+        # Of each value: pixels in the files; pixels and images after ``zero`` and ``label_map``.
         self.raw, self.pixels, self.images = np.zeros((3, 256), np.int64)
-        self.beyond: list[tuple[str, str]] = []
+        self.beyond: list[tuple[str, str]] = []  # files with values neither a class nor ignored, and those
         self.meaning = meanings(zero, label_map)
         other = self.meaning >= count
         self.foreign = other & (self.meaning != ignored) & bool(count)
@@ -74,13 +59,7 @@ def meanings(zero: bool, label_map: dict[int, int] | None) -> np.ndarray:
 
 
 def look_at_segmentation(report: EntryReport, heads: list[Head], ignored: int | None) -> None:
-    """List a data set of mmseg, pair its files, read them and judge the labels.
-
-    Args:
-        report (EntryReport): Gets what is seen.
-        heads (list[Head]): Heads that are trained on labels.
-        ignored (int | None): The label that heads or metrics ignore; None where they do not agree.
-    """
+    """List a data set of mmseg, pair its files, read them and judge the labels."""
     entry, info, quick = report.entry, report.info, report.budget.quick
     if quick and not _lists_simply(entry.cls):
         return
@@ -100,11 +79,9 @@ def look_at_segmentation(report: EntryReport, heads: list[Head], ignored: int | 
     samples = [Sample(*(sample.get(key) if on else None for key, on in read.items())) for sample in infos]
     zero = getattr(dataset, 'reduce_zero_label', False)
     if info.label and info.zero not in (None, zero):
-        report.say(
-            STOPS,
-            f'LoadAnnotations of the pipeline has reduce_zero_label={info.zero}, {entry.name} has {zero}. '
-            'Give both the same: True where 0 is unlabelled and classes begin at 1.',
-        )
+        text = f'LoadAnnotations of the pipeline has reduce_zero_label={info.zero}, {entry.name} has {zero}'
+        cure = 'Give both the same: True where 0 is unlabelled and classes begin at 1'
+        report.say(STOPS, f'{text}. {cure}.')
     if info.label and not all(sample.get('seg_map_path') for sample in infos) and _lists_simply(entry.cls):
         text = f'LoadAnnotations of the pipeline reads labels, and {entry.name} names none. Set'
         report.say(STOPS, f'{text} --cfg-options {entry.key}.data_prefix.seg_map_path=DIR, or take it out.')
@@ -147,13 +124,11 @@ def _judge(report: EntryReport, labels: Labels, heads: Sequence[Head]) -> None:
     entry, raw = report.entry, np.flatnonzero(labels.raw).tolist()
     seen = np.flatnonzero(labels.pixels).tolist()
     if labels.beyond:
-        refused = any(head.refuses(label) for head in heads for label in seen)
-        report.say(
-            STOPS if refused and entry.split == 'train' else WRONG,
-            f'{report.part_read(len(labels.beyond), "label files")} with values that are no class: '
-            f'{first_files(labels.beyond)}. Expected: {labels.expected} ({entry.name}, '
-            f'reduce_zero_label={labels.zero}). {_why_beyond(entry, labels, raw)}.',
-        )
+        refused = entry.split == 'train' and any(head.refuses(label) for head in heads for label in seen)
+        files = f'{report.part_read(len(labels.beyond), "label files")} with values that are no class'
+        text = f'{files}: {first_files(labels.beyond)}. Expected: {labels.expected} ({entry.name}'
+        text = f'{text}, reduce_zero_label={labels.zero}). {_why_beyond(entry, labels, raw)}.'
+        report.say(STOPS if refused else WRONG, text)
     elif seen and labels.count and not report.used:
         binary = f' {_BINARY}.' if raw == [0, 255] else ''
         text = f'the files hold {first_few(raw, 10)} alone, which is ignored'
@@ -175,13 +150,10 @@ def _why_beyond(entry: Entry, labels: Labels, raw: list[int]) -> str:
         what = 'under the name of train ids' if path.endswith(recipe.ending) else 'not train ids'
         return f'These are ids, {what}. {hint_rebuild(entry, path)}'
     if not labels.zero and highest == count and 0 in raw:
-        return (
-            f'There are {count + 1} values for {count} classes. If 0 is unlabelled, set '
-            'reduce_zero_label=True, of the data set and of LoadAnnotations; if it is a class '
-            '(background), name it in metainfo.classes and add 1 to num_classes'
-        )
-    return hint_rebuild(entry, path) or (
-        f'Number the classes in the label files from {int(labels.zero)} on, without gaps, and name all of '
-        'them in metainfo.classes, with as many num_classes in the heads; pixels to ignore get the '
-        'ignore_index of all heads and metrics'
-    )
+        ignored = 'set reduce_zero_label=True, of the data set and of LoadAnnotations'
+        other = 'if it is a class (background), name it in metainfo.classes and add 1 to num_classes'
+        return f'There are {count + 1} values for {count} classes. If 0 is unlabelled, {ignored}; {other}'
+    text = f'Number the classes in the label files from {int(labels.zero)} on, without gaps'
+    text = f'{text}, and name all of them in metainfo.classes, with as many num_classes in the heads'
+    cure = f'{text}; pixels to ignore get the ignore_index of all heads and metrics'
+    return hint_rebuild(entry, path) or cure

@@ -45,16 +45,15 @@ class CamVidDataset(BaseSegDataset):
             val/   valannot/   val.txt
             test/  testannot/  test.txt
 
-    Label images hold ids 0-10 and 11 (or 255) for void, which becomes 255. A line of the split file
-    is either an image and its label image, ``/any/train/01.png /any/trainannot/01.png``, of which
-    the last folder and the name count, below ``data_root``; or a plain name, ``01`` or ``01.png``,
-    looked up in the folders of ``data_prefix``.
+    Label images hold ids 0-10 and 11 (or 255) for void, which becomes 255. A line of the split file is either
+    an image and its label image, ``/any/train/01.png /any/trainannot/01.png``, of which the last folder and
+    the name count, below ``data_root``; or a plain name, ``01`` or ``01.png``, below ``data_prefix``.
 
     Args:
         ann_file (str): Split file, below ``data_root`` if relative. Defaults to 'train.txt'.
         data_root (str): Folder of the data set. Defaults to 'data/camvid'.
-        data_prefix (dict, optional): Folders ``img_path`` and ``seg_map_path``, for split files
-            with plain names. Defaults to the split's name and the split's name + 'annot'.
+        data_prefix (dict, optional): Folders ``img_path`` and ``seg_map_path``, for split files with plain
+            names. Defaults to the split's name and the split's name + 'annot'.
         img_suffix (str): Suffix of images. Defaults to '.png'.
         seg_map_suffix (str): Suffix of label images. Defaults to '.png'.
         **kwargs: Further arguments of mmseg's ``BaseSegDataset``.
@@ -85,19 +84,13 @@ class CamVidDataset(BaseSegDataset):
         return {**(super().get_label_map(new_classes) or {}), _VOID: _IGNORE}
 
     def load_data_list(self) -> list[dict]:
-        """Read the split file and check that all its files exist.
-
-        Returns:
-            list[dict]: Data info of each image.
-        """
+        """Read the split file and check that all its files exist."""
         pairs = self._read_split()
         files = [path for pair in pairs for path in pair]
         missing = [path for path in files if not fileio.exists(path, backend_args=self.backend_args)]
         if missing:
-            raise FileNotFoundError(
-                f'CamVidDataset: {len(missing)} of the {len(files)} files that {self.ann_file!r} names are '
-                f'missing: {first_few(missing, 5)}. {_RELEASE}'
-            )
+            part = f'{len(missing)} of the {len(files)} files that {self.ann_file!r} names are missing'
+            raise FileNotFoundError(f'CamVidDataset: {part}: {first_few(missing, 5)}. {_RELEASE}')
         self._check_labels(pairs[0][1])
         shared = dict(label_map=self.label_map, reduce_zero_label=self.reduce_zero_label)
         return [dict(img_path=img, seg_map_path=label, seg_fields=[], **shared) for img, label in pairs]
@@ -121,15 +114,11 @@ class CamVidDataset(BaseSegDataset):
                 return osp.join(self.data_root, *img), osp.join(self.data_root, *seg_map)
         if len(names) == 1 and '/' not in names[0]:
             stem = names[0].removesuffix(self.img_suffix)
-            return (
-                osp.join(self.data_prefix['img_path'], stem + self.img_suffix),
-                osp.join(self.data_prefix['seg_map_path'], stem + self.seg_map_suffix),
-            )
-        raise ValueError(
-            f'CamVidDataset.ann_file: line {number} of {self.ann_file!r} is {line.strip()!r}; expected '
-            "'train/NAME.png trainannot/NAME.png' (an image and its label image, any prefix) or a plain "
-            "'NAME'."
-        )
+            image = osp.join(self.data_prefix['img_path'], stem + self.img_suffix)
+            return image, osp.join(self.data_prefix['seg_map_path'], stem + self.seg_map_suffix)
+        form = "'train/NAME.png trainannot/NAME.png' (an image and its label image, any prefix)"
+        text = f'CamVidDataset.ann_file: line {number} of {self.ann_file!r} is {line.strip()!r}'
+        raise ValueError(f"{text}; expected {form} or a plain 'NAME'.")
 
     def _check_labels(self, path: str) -> None:
         """Tell the other releases (colours, 32 classes) by the first label image."""

@@ -6,21 +6,13 @@ IGNORED = 255
 
 
 class Label(NamedTuple):
-    """A label of Cityscapes.
+    """A label of Cityscapes."""
 
-    Attributes:
-        name (str): Its name in ``*_polygons.json``.
-        id (int): Its value in ``*_labelIds.png``; polygons of a value below 0 are not drawn.
-        train_id (int): Its value in ``*_labelTrainIds.png``: a class from 0 to 18, or 255, which is ignored.
-        instances (bool): Whether its instances have numbers in ``*_instanceIds.png``.
-        colour (tuple[int, int, int]): Red, green and blue in ``*_color.png``.
-    """
-
-    name: str
-    id: int
-    train_id: int
-    instances: bool
-    colour: tuple[int, int, int]
+    name: str  # in *_polygons.json
+    id: int  # in *_labelIds.png; polygons of a value below 0 are not drawn
+    train_id: int  # in *_labelTrainIds.png: a class from 0 to 18, or 255, which is ignored
+    instances: bool  # whether its instances have numbers in *_instanceIds.png
+    colour: tuple[int, int, int]  # red, green and blue in *_color.png
 
 
 LABELS = (

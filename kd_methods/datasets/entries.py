@@ -1,8 +1,4 @@
-"""The data sets of a config: one walk through lists of dataloaders and wrappers of data sets.
-
-:func:`entries_of` gives each data set with its key, class and transforms; :func:`unwrap`,
-:func:`with_pipeline`, :func:`map_datasets` and :func:`steps_in` find or change one part.
-"""
+"""The data sets of a config: one walk through lists of dataloaders and wrappers of data sets."""
 
 import inspect
 import os.path as osp
@@ -21,25 +17,15 @@ _WHERE = ('data_root', 'data_prefix', 'ann_file')  # arguments that say where fi
 
 @dataclass
 class Entry:
-    """A data set without wrappers around it; a wrapper that says itself where files are counts as one.
+    """A data set without wrappers around it; a wrapper that says itself where files are counts as one."""
 
-    Attributes:
-        key (str): Its place in the config: ``'train_dataloader.dataset.datasets.1'``.
-        split (str): 'train', 'val' or 'test'.
-        cfg (dict): Its config.
-        cls (type | None): Its class; None where that is not registered.
-        steps (list[dict]): The transforms of its pipeline and of the wrappers around it, and those inside
-            other transforms.
-        stray (str): Key of a wrapper's argument that says where files are, and that the wrapper does not
-            take; '' without one.
-    """
-
-    key: str
-    split: str
+    key: str  # its place in the config: 'train_dataloader.dataset.datasets.1'
+    split: str  # 'train', 'val' or 'test'
     cfg: dict
-    cls: type | None
+    cls: type | None  # its class; None where that is not registered
+    # The transforms of its pipeline and of the wrappers around it, and those inside other transforms.
     steps: list[dict] = field(default_factory=list)
-    stray: str = ''
+    stray: str = ''  # key of an argument that says where files are, and that its wrapper does not take
 
     @property
     def name(self) -> str:
@@ -67,10 +53,8 @@ class Entry:
         """Whether the files are read through anything but the file system."""
         parts, names = (self.cfg, *self.steps), ('backend_args', 'file_client_args')
         paths = [self.root, self.cfg.get('ann_file'), *self.prefix.values()]
-        return not (
-            all(is_local('', part.get(name)) for part in parts for name in names)
-            and all(is_local(path) for path in paths if isinstance(path, str))
-        )
+        local = all(is_local('', part.get(name)) for part in parts for name in names)
+        return not local or not all(is_local(path) for path in paths if isinstance(path, str))
 
     def path(self, part: str) -> str:
         """A path of the config below the data root."""

@@ -39,7 +39,6 @@ MEMBERS_OF_13 = {name: tuple(members.split(', ')) for name, members in _MEMBERS.
 
 
 def _table_of_13() -> np.ndarray:
-    """Label of the 13 classes for each label of the 40; unlabelled stays so."""
     table = np.zeros(len(CLASSES) + 1, np.uint8)
     for label, members in enumerate(MEMBERS_OF_13.values(), 1):
         table[[CLASSES.index(name) + 1 for name in members]] = label
@@ -88,12 +87,8 @@ class NYUv2Dataset(RGBXDataset, BaseSegDataset):
     def __init__(
         self, img_suffix: str = '.png', seg_map_suffix: str = '.png', reduce_zero_label: bool = True, **kwargs
     ) -> None:
-        super().__init__(
-            img_suffix=img_suffix,
-            seg_map_suffix=seg_map_suffix,
-            reduce_zero_label=reduce_zero_label,
-            **kwargs,
-        )
+        suffixes = dict(img_suffix=img_suffix, seg_map_suffix=seg_map_suffix)
+        super().__init__(reduce_zero_label=reduce_zero_label, **suffixes, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """List the images and look at the first label image."""
@@ -102,10 +97,8 @@ class NYUv2Dataset(RGBXDataset, BaseSegDataset):
         check_folders(self, cure, 'img_path', 'x_path', 'seg_map_path')
         data_list = super().load_data_list()
         if not data_list:
-            raise FileNotFoundError(
-                f'{name}: no image *{self.img_suffix} in {self.data_prefix.get("img_path")!r} '
-                f'(data_root={self.data_root!r}, data_prefix.img_path). {cure}'
-            )
+            text = f'{name}: no image *{self.img_suffix} in {self.data_prefix.get("img_path")!r}'
+            raise FileNotFoundError(f'{text} (data_root={self.data_root!r}, data_prefix.img_path). {cure}')
         if data_list[0].get('seg_map_path'):
             self._check_labels(data_list[0]['seg_map_path'])
         return data_list
@@ -118,10 +111,8 @@ class NYUv2Dataset(RGBXDataset, BaseSegDataset):
         content = fileio.get(path, backend_args=self.backend_args)
         labels = mmcv.imfrombytes(content, flag='unchanged', backend='pillow')
         if labels.ndim != 2:
-            raise ValueError(
-                f'{name}: label image {path!r} has the shape {labels.shape}, expected height x width: '
-                'labels, not colours (data_prefix.seg_map_path)'
-            )
+            text = f'{name}: label image {path!r} has the shape {labels.shape}, expected height x width'
+            raise ValueError(f'{text}: labels, not colours (data_prefix.seg_map_path)')
         if self.reduce_zero_label:
             allowed, expected = {*range(count + 1)}, f'0 (unlabelled) and 1 to {count}'
         else:
@@ -129,10 +120,9 @@ class NYUv2Dataset(RGBXDataset, BaseSegDataset):
             expected = f'0 to {count - 1} and 255 (unlabelled; reduce_zero_label=False)'
         others = sorted(set(np.unique(labels).tolist()) - allowed)
         if others:
-            raise ValueError(
-                f'{name}: {path!r} holds the labels {others}, expected {expected}. tools/data/nyuv2.py '
-                f'writes those of {count} classes to labels{count}/ (data_prefix.seg_map_path)'
-            )
+            writes = f'tools/data/nyuv2.py writes those of {count} classes to labels{count}/'
+            text = f'{name}: {path!r} holds the labels {others}, expected {expected}'
+            raise ValueError(f'{text}. {writes} (data_prefix.seg_map_path)')
 
 
 @DATASETS.register_module()

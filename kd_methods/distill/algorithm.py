@@ -41,7 +41,7 @@ class FrozenTeacherDistill(BaseModel):
         architecture (dict | BaseModel): The student: ``dict(cfg_path=..., **overrides)`` or a model dict.
         teacher (dict | BaseModel): The teacher, likewise.
         distiller (dict): What is distilled and how: one of this package's distillers or MMRazor's.
-        teacher_ckpt (str | None): The teacher's weights: a file or http(s) address. Defaults to None, with a
+        teacher_ckpt (str | None): The teacher's weights: file or http(s) address. Defaults to None, with a
             warning.
         teacher_ckpt_trusted (bool): Allow this file to hold arbitrary Python objects. Defaults to False.
         teacher_precision (str): ``'same'``, ``'fp32'``, ``'bf16'`` or ``'fp16'``. Defaults to ``'same'``.
@@ -49,17 +49,15 @@ class FrozenTeacherDistill(BaseModel):
             images, ``'student'`` the student's input. Defaults to ``'own'``.
         inputs (dict | None): Which channels of the images each network sees, where these differ:
             ``dict(channels=dict(rgb=3, x=1), student='rgb', teacher=['rgb', 'x'])``, of which the last two
-            are the default (:class:`~kd_methods.distill.channels.ChannelLayout`). Defaults to None: both see
-            all.
+            are the default (:class:`~kd_methods.distill.channels.ChannelLayout`). Defaults to None.
         inherit (str | Sequence[str] | None): Parts that the student takes over from the teacher when weights
-            are initialised, such as ``('neck', 'bbox_head')``, or ``'all_but_backbone'``; they must have one
-            shape. Defaults to None.
+            are initialised, such as ``('neck', 'bbox_head')``, or ``'all_but_backbone'``. Defaults to None.
         calculate_student_loss (bool): Whether the task loss counts. Defaults to True.
         student_trainable (bool): False trains the distiller's own layers alone. Defaults to True.
         teacher_trainable (bool): Only False.
         teacher_norm_eval (bool): Only True.
-        dry_run_size (tuple[int, int]): Height and width in pixels of the dry run that finds the shapes.
-            Defaults to (128, 128).
+        dry_run_size (tuple[int, int]): Height and width of the dry run that finds the shapes. Defaults to
+            (128, 128).
         data_preprocessor (dict | nn.Module | None): The student's; defaults to the one of ``architecture``.
         init_cfg (dict | None): Initialisation. Defaults to None.
         module_inplace, teacher_module_inplace (bool): Taken for MMRazor's configs, without effect: in-place
@@ -92,9 +90,8 @@ class FrozenTeacherDistill(BaseModel):
         student = build_network(architecture, 'model.architecture')
         teacher_network = build_network(teacher, 'model.teacher')
         if teacher_network is student:
-            raise ValueError(
-                'model.teacher is the very network of model.architecture. Give a copy or its config.'
-            )
+            cure = 'Give a copy or its config.'
+            raise ValueError(f'model.teacher is the very network of model.architecture. {cure}')
         frozen = FrozenTeacher(teacher_network, teacher_precision)
         if data_preprocessor is None:
             data_preprocessor = student.data_preprocessor
@@ -124,9 +121,8 @@ class FrozenTeacherDistill(BaseModel):
         self.distiller = build_distiller(distiller, 'model.distiller')
         self._connect(dry_run_size)
         if not (student_trainable or any(p.requires_grad for p in self.distiller.parameters())):
-            raise ValueError(
-                'model.student_trainable=False leaves nothing to train: this distiller has no layers.'
-            )
+            nothing = 'leaves nothing to train: this distiller has no layers.'
+            raise ValueError(f'model.student_trainable=False {nothing}')
         self.tie = UnusedParameterTie()
         self._disconnected: set[str] = set()
 
@@ -149,9 +145,7 @@ class FrozenTeacherDistill(BaseModel):
         mode: str = 'tensor',
         teacher_inputs: Tensor | None = None,
     ) -> Any:
-        """Losses of a training step (``mode='loss'``), or what the student gives in ``'predict'`` and
-        ``'tensor'``.
-        """
+        """Losses of a training step (``mode='loss'``), or what the student gives in another mode."""
         if mode == 'loss':
             return self.loss(inputs, data_samples, teacher_inputs)
         return self.architecture(inputs, data_samples, mode=mode)
@@ -212,9 +206,7 @@ class FrozenTeacherDistill(BaseModel):
         return losses
 
     def finish(self, losses: dict[str, Any]) -> dict[str, Any]:
-        """Count a training step, and give each trainable parameter that its losses do not reach a gradient of
-        zero (:class:`~kd_methods.distill.unused_parameters.UnusedParameterTie`).
-        """
+        """Count a training step, and tie parameters that its losses do not reach (``UnusedParameterTie``)."""
         if self.training and torch.is_grad_enabled():
             kind = tuple(self.active_losses()), self.calculate_student_loss
             self.weights.advance()
@@ -237,9 +229,7 @@ class FrozenTeacherDistill(BaseModel):
         return [] if self.distillation_stopped else self.weights.active()
 
     def init_weights(self) -> None:
-        """Initialise the student (from parts of the teacher if it inherits) and the adapters; the teacher
-        without checkpoint.
-        """
+        """Initialise the student (also from the teacher), the adapters, and a teacher without checkpoint."""
         if not self.teacher_ckpt:
             self.teacher.model.init_weights()
             self.teacher.check_finite('model.teacher.init_cfg')
@@ -265,29 +255,21 @@ class FrozenTeacherDistill(BaseModel):
         if not taps and self.student_trainable and torch.is_grad_enabled():
             self._warn_disconnected(name)
         statistics = getattr(connection.losses[loss], 'stats', {})
-        return {
-            **self.weights.scale(name, value, task, taps),
-            **{statistic_name(name, key): figure for key, figure in statistics.items()},
-        }
+        logged = {statistic_name(name, key): figure for key, figure in statistics.items()}
+        return {**self.weights.scale(name, value, task, taps), **logged}
 
     def _warn_disconnected(self, name: str) -> None:
         """Say once that a loss reaches no trainable part of the student."""
         if name not in self._disconnected:
             self._disconnected.add(name)
-            print_log(
-                f'distill.{name}: no gradient can reach the student through its tap, so this loss teaches '
-                'it nothing: the tap lies in a frozen stage, or inside re-entrant activation checkpointing '
-                '(with_cp).',
-                logger='current',
-                level=logging.WARNING,
-            )
+            why = 'the tap lies in a frozen stage, or inside re-entrant activation checkpointing (with_cp).'
+            what = 'no gradient can reach the student through its tap, so this loss teaches it nothing'
+            print_log(f'distill.{name}: {what}: {why}', 'current', logging.WARNING)
 
     def _connect(self, size: tuple[int, int]) -> None:
         """Dry-run both networks, build the distillers on what was found, check them, and place the hooks."""
-        self.probes = (
-            probe_network(self.student, 'student', size),
-            probe_network(self.teacher.model, 'teacher', size),
-        )
+        networks = dict(student=self.student, teacher=self.teacher.model)
+        self.probes = tuple(probe_network(model, role, size) for role, model in networks.items())
         composed = isinstance(self.distiller, ComposedDistiller)
         self.connections: list[Connection] = []
         self.owners: dict[str, Connection] = {}
@@ -301,30 +283,24 @@ class FrozenTeacherDistill(BaseModel):
             check_shapes(connection)
             for loss in connection.losses.keys():
                 if prefix + loss in self.owners:
-                    raise ValueError(
-                        f'{key}: two distillers have a loss {loss!r}. Give model.distiller.distillers as a '
-                        'dict, whose keys tell them apart.'
-                    )
+                    cure = 'Give model.distiller.distillers as a dict, whose keys tell them apart.'
+                    raise ValueError(f'{key}: two distillers have a loss {loss!r}. {cure}')
                 self.owners[prefix + loss] = connection
             schedules.update({prefix + n: s for n, s in connection.schedules.items()})
             auto.update({prefix + n: a for n, a in connection.auto_weights.items()})
             self.connections.append(connection)
         if auto and not (self.calculate_student_loss and self.student_trainable):
-            raise ValueError(
-                f"model.distiller: loss_weight='auto' of {sorted(auto)} is measured against the task loss, "
-                'but calculate_student_loss=False or student_trainable=False. Give a number.'
-            )
+            what = f"loss_weight='auto' of {sorted(auto)} is measured against the task loss"
+            but = 'but calculate_student_loss=False or student_trainable=False. Give a number.'
+            raise ValueError(f'model.distiller: {what}, {but}')
         base = {n: fixed_weight(c.losses[n.removeprefix(c.name)]) for n, c in self.owners.items()}
         self.weights = LossWeights(base, schedules, auto)
         beyond = [text for connection in self.connections for text in connection.beyond()]
         if beyond:
             self.teacher.mode = 'loss'
-            warnings.warn(
-                "The teacher runs in mode='loss', heads, targets and losses included, at every step, because "
-                f"{', '.join(beyond)} is not reached by a plain forward (mode='tensor'). That can cost many "
-                'times the time of a forward.',
-                stacklevel=2,
-            )
+            what = "The teacher runs in mode='loss', heads, targets and losses included, at every step"
+            why = f"{', '.join(beyond)} is not reached by a plain forward (mode='tensor')"
+            warnings.warn(f'{what}, because {why}. That can cost many times a forward.', stacklevel=2)
         self.recorder = build_recorder(self.connections, 'student')
         self.teacher.recorder = build_recorder(self.connections, 'teacher', stop=not beyond)
 

@@ -19,8 +19,8 @@ class ChannelLayout:
     """The channels of a batch's images by name, and the names that student and teacher see.
 
     Args:
-        channels (dict[str, int]): How many channels each part has, in the order of the batch, e.g.
-            ``dict(rgb=3, x=1)``.
+        channels (dict[str, int]): Channels of each part, in the order of the batch, e.g. ``dict(rgb=3,
+            x=1)``.
         student (str | Sequence[str] | None): Parts for the student. Defaults to None: the first.
         teacher (str | Sequence[str] | None): Parts for the teacher. Defaults to None: all.
 
@@ -67,10 +67,9 @@ class ChannelLayout:
         for side, network in networks.items():
             takes = dry_run_input(network, (8, 8)).shape[1]
             if takes != self.count(side):
-                raise ValueError(
-                    f'{KEY} gives the {side} {self.count(side)} channels, {self.parts[side]} of '
-                    f'{self.channels}, but it takes {takes}. Correct {KEY}.channels or {KEY}.{side}'
-                )
+                gives = f'{self.count(side)} channels, {self.parts[side]} of {self.channels}'
+                but = f'but it takes {takes}. Correct {KEY}.channels or {KEY}.{side}'
+                raise ValueError(f'{KEY} gives the {side} {gives}, {but}')
 
     @property
     def image_alone(self) -> bool:
@@ -91,14 +90,7 @@ class ChannelLayout:
     ) -> Sequence[Tensor] | Tensor:
         """A network's channels of images C x H x W, or of a stacked batch.
 
-        Args:
-            inputs (Sequence[Tensor] | Tensor): The images.
-            side (str): ``'student'`` or ``'teacher'``.
-            given (bool): Images that have just the network's own channels pass as they are, as at test.
-                Defaults to False.
-
-        Raises:
-            ValueError: An image has another number of channels than the layout.
+        With ``given``, images that have just the network's own channels pass as they are, as at test.
         """
         if isinstance(inputs, Tensor) and inputs.dim() == 4:
             return torch.stack([self._select(image, side, given) for image in inputs])
@@ -108,57 +100,41 @@ class ChannelLayout:
         if len(image) != self.total:
             if given and len(image) == self.count(side):
                 return image
-            raise ValueError(
-                f'{KEY}: the images of the batch have {len(image)} channels, expected {self.total}: '
-                f'{self.channels}. Load all of them in train_pipeline (LoadXFromFile and PackRGBXInputs for '
-                'X)'
-            )
+            has = f'{len(image)} channels, expected {self.total}: {self.channels}'
+            cure = 'Load all of them in train_pipeline (LoadXFromFile and PackRGBXInputs for X)'
+            raise ValueError(f'{KEY}: the images of the batch have {has}. {cure}')
         parts = dict(zip(self.channels, image.split(list(self.channels.values()))))
         chosen = [parts[name] for name in self.parts[side]]
         return chosen[0] if len(chosen) == 1 else torch.cat(chosen)
 
 
 def without_x(node: Any) -> Any:
-    """A config, or a part of one, in which no data set reads X and no pipeline loads it (see
-    :mod:`kd_methods.rgbx`).
-
-    For a student that does not see X, although its teacher's pipelines read it.
-    """
+    """A config, or a part of one, without what reads or loads X (see :mod:`kd_methods.rgbx`)."""
     if isinstance(node, Mapping):
         if node.get('type') in _WITHOUT_X:
             kept = {key: value for key, value in node.items() if key not in ('type', 'fill')}
             return type(node)(type=_WITHOUT_X[node['type']], **kept)
         return type(node)({key: without_x(value) for key, value in node.items() if key != 'x_path'})
     if isinstance(node, (list, tuple)):
-        return type(node)(without_x(item) for item in node if not _loads_x(item))
+        kept = [n for n in node if not (isinstance(n, Mapping) and n.get('type') == 'LoadXFromFile')]
+        return type(node)(map(without_x, kept))
     return node
-
-
-def _loads_x(step: Any) -> bool:
-    return isinstance(step, Mapping) and step.get('type') == 'LoadXFromFile'
 
 
 def channel_layout(
     cfg: Any, student: BaseModel, teacher: BaseModel, teacher_preprocessor: str
 ) -> ChannelLayout | None:
-    """Read ``model.inputs`` and hold it against the two networks.
-
-    Raises:
-        ValueError: It does not fit them; or it is missing where they take different numbers of channels.
-    """
+    """Read ``model.inputs``; it must fit the networks, and be there where they take different channels."""
     layout = ChannelLayout.parse(cfg)
     if layout is not None:
         layout.check(dict(student=student, teacher=teacher))
         if teacher_preprocessor != 'own':
-            raise ValueError(
-                f"{KEY} gives the networks different channels: teacher_preprocessor must be 'own'"
-            )
+            must = "teacher_preprocessor must be 'own'"
+            raise ValueError(f'{KEY} gives the networks different channels: {must}')
         return layout
     student_takes, teacher_takes = (dry_run_input(network, (8, 8)).shape[1] for network in (student, teacher))
     if student_takes != teacher_takes:
-        raise ValueError(
-            f'{KEY} is missing: the student takes {student_takes} channels, the teacher {teacher_takes}. '
-            'Say which channels of the images each sees, e.g. inputs=dict(channels=dict(rgb=3, '
-            f'x={teacher_takes - 3}))'
-        )
+        what = f'the student takes {student_takes} channels, the teacher {teacher_takes}'
+        example = f'inputs=dict(channels=dict(rgb=3, x={teacher_takes - 3}))'
+        raise ValueError(f'{KEY} is missing: {what}. Say which channels each sees, e.g. {example}')
     return None

@@ -15,13 +15,7 @@ from kd_methods.networks.taps import check_source
 
 
 def check_names(connection: Connection) -> None:
-    """Check that recorders, mappings, losses and connectors name one another and places that exist.
-
-    Raises:
-        ValueError: A declared loss without mapping.
-        KeyError: A recorder of no module; a mapping of no loss; an argument that the loss does not take; one
-            that it needs and does not get; a recorder or connector that does not exist.
-    """
+    """Check that recorders, mappings, losses and connectors name one another and places that exist."""
     for side in SIDES:
         for name, recorder in connection.razor[side].recorders.items():
             kind = recorder_kind(recorder)
@@ -31,27 +25,19 @@ def check_names(connection: Connection) -> None:
     key = f'{connection.key}.loss_forward_mappings'
     unmapped = [name for name in connection.losses.keys() if name not in connection.mappings]
     if unmapped:
-        raise ValueError(
-            f'{key}: no mapping for {unmapped}, so these losses would never be computed. Map their '
-            'arguments, or remove them from distill_losses.'
-        )
+        cure = 'Map their arguments, or remove them from distill_losses.'
+        raise ValueError(f'{key}: no mapping for {unmapped}, so these losses would never be computed. {cure}')
     for name, mapping in connection.mappings.items():
         if name not in connection.losses:
-            raise KeyError(
-                f'{key}.{name}: there is no such loss; distill_losses has {sorted(connection.losses.keys())}.'
-            )
+            known = sorted(connection.losses.keys())
+            raise KeyError(f'{key}.{name}: there is no such loss; distill_losses has {known}.')
         _check_arguments(connection.losses[name], mapping, f'{key}.{name}')
         for argument, entry in mapping.items():
             _check_entry(connection, entry, f'{key}.{name}.{argument}')
 
 
 def check_shapes(connection: Connection) -> None:
-    """Try every adapter, and every loss without ground truth, on zeros of the shapes that the dry run found.
-
-    Raises:
-        ValueError: An adapter does not fit its tap, a loss does not take the shapes that it gets, or logits
-            differ in their number of classes; the message has the shapes of both networks.
-    """
+    """Try every adapter, and every loss without ground truth, on zeros of the shapes of the dry run."""
     key, distiller = connection.key, connection.distiller
     for name, mapping in connection.mappings.items():
         taps = {a: tap for a, tap in connection.taps[name].items() if tap.shape is not None}
@@ -68,10 +54,8 @@ def check_shapes(connection: Connection) -> None:
                 index = mapping[argument].get('connector_idx')
                 arguments[argument] = adapted if index is None else adapted[index]
         if len(arguments) == len(mapping):
-            message = (
-                f'{key}.distill_losses.{name} cannot be computed from what it is mapped to (adapters '
-                f'included). Shapes of the taps: {shapes}'
-            )
+            what = 'cannot be computed from what it is mapped to (adapters included)'
+            message = f'{key}.distill_losses.{name} {what}. Shapes of the taps: {shapes}'
             _try(connection.losses[name], message, **arguments)
 
 
@@ -84,20 +68,16 @@ def _check_arguments(loss: nn.Module, mapping: Mapping, where: str) -> None:
     missing = [argument for argument in needs if argument not in mapping]
     if extra or missing:
         problems = [f'takes no {extra}'] * bool(extra) + [f'needs {missing}'] * bool(missing)
-        raise KeyError(
-            f'{where}: {type(loss).__name__}.forward {" and ".join(problems)}; its arguments are {takes}, '
-            f'mapped are {sorted(mapping)}.'
-        )
+        has = f'its arguments are {takes}, mapped are {sorted(mapping)}.'
+        raise KeyError(f'{where}: {type(loss).__name__}.forward {" and ".join(problems)}; {has}')
 
 
 def _check_entry(connection: Connection, entry: Mapping, where: str) -> None:
     if 'from_data' in entry:
         return
     if not isinstance(entry.get('from_student'), bool) or 'recorder' not in entry:
-        raise KeyError(
-            f"{where}: give recorder=... and from_student=True or False, or from_data='gt_sem_seg' for "
-            f'ground truth; got {dict(entry)}.'
-        )
+        other = f"or from_data='gt_sem_seg' for ground truth; got {dict(entry)}."
+        raise KeyError(f'{where}: give recorder=... and from_student=True or False, {other}')
     side = side_of(entry)
     known = connection.recorder_names(side)
     if entry['recorder'] not in known:
@@ -115,12 +95,11 @@ def _check_classes(connection: Connection, loss: str) -> None:
         if is_classifier and isinstance(tap.shape, tuple) and len(tap.shape) == 4:
             classes[side_of(entry)] = tap.channels
     if len(set(classes.values())) > 1:
-        raise ValueError(
-            f'{connection.key}.loss_forward_mappings.{loss}: the logits of the student have '
-            f'{classes["student"]} classes (model.architecture decode_head.num_classes), those of the '
-            f'teacher {classes["teacher"]} (model.teacher decode_head.num_classes). Take a teacher of the '
-            'same classes, or a method on features, which need not agree.'
-        )
+        student = f'{classes["student"]} classes (model.architecture decode_head.num_classes)'
+        teacher = f'those of the teacher {classes["teacher"]} (model.teacher decode_head.num_classes)'
+        cure = 'Take a teacher of the same classes, or a method on features, which need not agree.'
+        where = f'{connection.key}.loss_forward_mappings.{loss}'
+        raise ValueError(f'{where}: the logits of the student have {student}, {teacher}. {cure}')
 
 
 def _zeros(shape: Shape) -> Any:

@@ -45,16 +45,14 @@ class Connection:
 
     Args:
         name (str): Prefix of its losses' names, ``''`` or ``'name.'``.
-        distiller (nn.Module): A :class:`~kd_methods.distill.distiller.MethodDistiller`, which is prepared
-            here, or one of MMRazor.
+        distiller (nn.Module): A :class:`MethodDistiller`, which is prepared here, or one of MMRazor.
         student (Probe): Dry run of the student.
         teacher (Probe): Dry run of the teacher.
         key (str): Config key, for messages.
 
     Attributes:
         losses (nn.ModuleDict): Its losses, by name without the prefix.
-        taps (dict[str, dict[str, Tap]]): By loss and argument, what is read of a module. MMRazor's module
-            recorders are taps like others.
+        taps (dict[str, dict[str, Tap]]): By loss and argument, what is read of a module.
     """
 
     def __init__(self, name: str, distiller: nn.Module, student: Probe, teacher: Probe, key: str) -> None:
@@ -67,12 +65,10 @@ class Connection:
         self.mappings: dict[str, dict[str, dict]] = distiller.loss_forward_mappings
         self.schedules = parse_schedules(distiller, key)
         self.auto_weights = getattr(distiller, 'auto_weights', {})
-        self.razor = {
-            side: RazorRecorders(
-                getattr(distiller, f'{side}_recorders'), distiller.deliveries, side == 'student'
-            )
-            for side in SIDES
-        }
+        self.razor: dict[str, RazorRecorders] = {}
+        for side in SIDES:
+            manager = getattr(distiller, f'{side}_recorders')
+            self.razor[side] = RazorRecorders(manager, distiller.deliveries, side == 'student')
         self.taps: dict[str, dict[str, Tap]] = {}
 
     def connect(self) -> None:
@@ -89,12 +85,8 @@ class Connection:
     def places(self, side: str) -> dict[Place, set[int] | None]:
         """Which calls of which modules of a network have to be recorded; None: all."""
         taps = list(self._own_taps(side).values())
-        taps += [
-            self.taps[loss][a]
-            for loss in self.taps
-            for a in self.recorded(loss, side)
-            if a in self.taps[loss]
-        ]
+        for loss, read in self.taps.items():
+            taps += [read[argument] for argument in self.recorded(loss, side) if argument in read]
         places: dict[Place, set[int] | None] = {}
         for tap in taps:
             places.setdefault(tap.place, set()).add(tap.record_idx)
@@ -102,9 +94,7 @@ class Connection:
         return {**places, **dict.fromkeys(self.razor[side].modules.values())}
 
     def beyond(self) -> list[str]:
-        """What reads something of the teacher that a plain forward (``mode='tensor'``) does not come to, or
-        that no dry run can tell.
-        """
+        """What reads of the teacher what no plain forward (``mode='tensor'``) is known to come to."""
         firings = self.probes['teacher'].firings
         razor = self.razor['teacher']
         found = [f'delivery {name!r}' for name in self.distiller.deliveries.deliveries]
@@ -120,22 +110,16 @@ class Connection:
         ]
 
     def compute(self, names: Iterable[str], step: StepRecords) -> dict[str, Tensor]:
-        """Some of the losses, their own weights included, by name without the prefix. A distiller that
-        computes in another way gives all that it has.
-        """
+        """Some losses, weighted, by name without prefix; all, of a distiller that computes in its own way."""
         if computes_alone(self.distiller):
             for side in SIDES:
                 self.razor[side].fill(getattr(step, side))
             return self.distiller.compute_distill_losses()
-        return {
-            name: self.losses[name](**{a: self.read(name, a, step) for a in self.mappings[name]})
-            for name in names
-        }
+        given = {name: {a: self.read(name, a, step) for a in self.mappings[name]} for name in names}
+        return {name: self.losses[name](**arguments) for name, arguments in given.items()}
 
     def read(self, loss: str, argument: str, step: StepRecords) -> Any:
-        """The value of an argument of a loss: a record, adapted if a connector is named, or a part of the
-        batch.
-        """
+        """The value of an argument of a loss: a record, adapted by its connector, or a part of the batch."""
         entry = self.mappings[loss][argument]
         if 'from_data' in entry:
             return ground_truth(step.data, entry['from_data'])
@@ -148,9 +132,8 @@ class Connection:
         """What an argument of a loss reads of a network, before any adapter."""
         entry = self.mappings[loss][argument]
         tap = self.taps[loss].get(argument)
-        return (
-            self.razor[side_of(entry)].read(entry) if tap is None else tap.read(getattr(step, side_of(entry)))
-        )
+        side = side_of(entry)
+        return self.razor[side].read(entry) if tap is None else tap.read(getattr(step, side))
 
     def recorded(self, loss: str, side: str) -> list[str]:
         """The arguments of a loss that read one of the networks."""
@@ -202,22 +185,14 @@ class Connection:
             shape = firings[call].outputs if kind == OUTPUTS else firings[call].inputs
         if index is not None and isinstance(shape, list):
             if not -len(shape) <= index < len(shape):
-                raise ValueError(
-                    f'recorder {name!r}: data_idx={index} is out of range, {source!r} of the {probe.name} '
-                    f'returns {len(shape)} tensors.'
-                )
+                has = f'{source!r} of the {probe.name} returns {len(shape)} tensors.'
+                raise ValueError(f'recorder {name!r}: data_idx={index} is out of range, {has}')
             shape = shape[index]
         return Tap(name, kind, source, call, index, shape, len(firings))
 
 
 def build_recorder(connections: Iterable[Connection], side: str, stop: bool = False) -> CallRecorder:
-    """A recorder of all that the distillers read of one network.
-
-    Args:
-        connections (Iterable[Connection]): The distillers.
-        side (str): ``'student'`` or ``'teacher'``.
-        stop (bool): End each pass after the last call that the dry run came to. Defaults to False.
-    """
+    """A recorder of all that the distillers read of one network; ``stop`` ends each pass after the last."""
     connections = list(connections)
     probe = connections[0].probes[side]
     places: dict[Place, set[int] | None] = {}
@@ -248,18 +223,15 @@ def recording(connections: Iterable[Connection], side: str, recorder: CallRecord
 def ground_truth(data: dict[str, Any], name: str) -> Any:
     """A part of the batch by name: ``inputs``, or a field of its data samples.
 
-    Pixel maps come as one tensor N x H x W (a single channel is dropped) or N x C x H x W, anything else as a
-    list.
+    Pixel maps come as one tensor, N x H x W (a single channel is dropped) or N x C x H x W; others as a list.
     """
     if name == 'inputs':
         return data['inputs']
     values = []
     for sample in data.get('data_samples') or []:
         if name not in sample:
-            raise KeyError(
-                f'from_data={name!r}: the data samples of this batch have {sorted(sample.keys())}. Load it '
-                'in the training pipeline (LoadAnnotations) and keep it (PackSegInputs / PackDetInputs).'
-            )
+            cure = 'Load it in train_pipeline (LoadAnnotations) and keep it (PackSegInputs / PackDetInputs).'
+            raise KeyError(f'from_data={name!r}: the data samples have {sorted(sample.keys())}. {cure}')
         values.append(sample.get(name))
     if values and all(isinstance(value, PixelData) for value in values):
         maps = torch.stack([value.data for value in values])

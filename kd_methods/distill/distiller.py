@@ -36,8 +36,8 @@ class MethodDistiller(BaseModule):
                 preds_T=dict(recorder='logits', from_student=False))),
             loss_schedules=dict(loss_kd=dict(warmup=500)))
 
-    A method subclasses it, gives its taps to ``super().__init__`` and overrides :meth:`configure`, which runs
-    once both networks are known:
+    A method gives its taps to ``super().__init__`` and overrides :meth:`configure`, which knows both
+    networks:
 
     .. code-block:: python
 
@@ -133,36 +133,26 @@ class MethodDistiller(BaseModule):
         """
         head = decode_head(self.student_network)
         if not hasattr(head, 'num_classes'):
-            raise ValueError(
-                f'distiller: {type(self).__name__} needs a segmentor with a decode_head, the student is a '
-                f'{type(self.student_network).__name__}.'
-            )
+            why = f'the student is a {type(self.student_network).__name__}.'
+            raise ValueError(f'distiller: {type(self).__name__} needs a segmentor with a decode_head, {why}')
         return head.num_classes
 
     def check_channels(self, name: str, tap: str, side: str, given: int | None) -> int:
-        """Channels of a tap; a size given in the config that disagrees is an error with both networks'
-        shapes.
-        """
+        """Channels of a tap, which a number given in the config must agree with."""
         found = getattr(self, f'{side}_taps')[tap].channels
         if given is not None and given != found:
-            raise ValueError(
-                f'distiller.{name}={given}, but tap {tap!r} of the {side} has {found} channels. Tap shapes: '
-                f'{self.describe_taps()}. Leave {name} out: it is found by itself.'
-            )
+            shapes = f'Tap shapes: {self.describe_taps()}. Leave {name} out: it is found by itself.'
+            but = f'but tap {tap!r} of the {side} has {found} channels'
+            raise ValueError(f'distiller.{name}={given}, {but}. {shapes}')
         return found
 
     def describe_taps(self) -> str:
         """All taps with the shapes of both networks, in one line."""
-        return '; '.join(
-            f'{name}: student {format_shape(self.student_taps[name].shape)}, teacher '
-            f'{format_shape(self.teacher_taps[name].shape)}'
-            for name in self.student_taps
-        )
+        pairs = ((name, tap.shape, self.teacher_taps[name].shape) for name, tap in self.student_taps.items())
+        return '; '.join(f'{n}: student {format_shape(s)}, teacher {format_shape(t)}' for n, s, t in pairs)
 
     def prepare(self, student: Probe, teacher: Probe, key: str = 'distiller') -> None:
-        """Resolve the taps in both networks and build recorders, adapters and losses. The algorithm calls
-        this once.
-        """
+        """Resolve the taps in both networks, and build adapters and losses; the algorithm calls this once."""
         for name, pair in self.taps.items():
             self.student_taps[name] = resolve_tap(
                 student, pair['student'], self._tap_key(key, name, 'student')
@@ -229,16 +219,12 @@ class ComposedDistiller(BaseModule):
 
 
 def build_distiller(cfg: dict, key: str = 'distiller') -> nn.Module:
-    """Build a distiller from its config; MMRazor's assertions about it become errors that name the config
-    key.
-    """
+    """Build a distiller; MMRazor's assertions about its config become errors that name the key."""
     if isinstance(cfg, nn.Module):
         return cfg
     if not isinstance(cfg, Mapping) or 'type' not in cfg:
-        raise TypeError(
-            f'{key}: expected a dict with a type (I2CKDDistiller, MethodDistiller, '
-            f'mmrazor.ConfigurableDistiller, ...), got {cfg!r}.'
-        )
+        types = 'I2CKDDistiller, MethodDistiller, mmrazor.ConfigurableDistiller, ...'
+        raise TypeError(f'{key}: expected a dict with a type ({types}), got {cfg!r}.')
     cfg = copy.deepcopy(cfg)
     auto = {}
     with mmrazor_scope():
@@ -256,9 +242,7 @@ def build_distiller(cfg: dict, key: str = 'distiller') -> nn.Module:
 
 
 def mmrazor_scope() -> contextlib.AbstractContextManager:
-    """Look types up as MMRazor's, then as the root registry's, where this project's are: no prefix is needed
-    for either.
-    """
+    """Look types up as MMRazor's, then as the root registry's, where this project's are."""
     return MODELS.switch_scope_and_registry('mmrazor')
 
 

@@ -16,17 +16,7 @@ def parts_to_inherit(
 ) -> list[str]:
     """Read which parts the student takes over, and check that they fit, before anything is trained.
 
-    Args:
-        inherit (str | Sequence[str] | None): Names of parts, e.g. ``('neck', 'bbox_head')``, or module paths;
-            ``'all_but_backbone'`` for every other part of the student that has weights; None for none.
-        student (nn.Module): The student.
-        teacher (nn.Module): The teacher.
-        key (str): Config key, for messages. Defaults to ``'model.inherit'``.
-
-    Raises:
-        TypeError: It is no name and no list of names.
-        KeyError: One of the networks has no such part.
-        ValueError: A part of the student is not shaped as the teacher's.
+    ``'all_but_backbone'`` stands for every other part of the student that has weights.
     """
     if inherit is None:
         return []
@@ -41,10 +31,8 @@ def parts_to_inherit(
     for name in inherit:
         for side, network in (('student', student), ('teacher', teacher)):
             if not name or name not in dict(network.named_modules()):
-                raise KeyError(
-                    f'{key}: the {side} ({type(network).__name__}) has no part {name!r}. It has '
-                    f'{[n for n, _ in network.named_children()]}'
-                )
+                has = f'It has {[n for n, _ in network.named_children()]}'
+                raise KeyError(f'{key}: the {side} ({type(network).__name__}) has no part {name!r}. {has}')
         _check_shapes(name, student, teacher, key)
     return list(inherit)
 
@@ -59,17 +47,11 @@ def inherit_parts(names: Sequence[str], student: nn.Module, teacher: nn.Module) 
 
 
 def _check_shapes(name: str, student: nn.Module, teacher: nn.Module, key: str) -> None:
-    own, given = (
-        {k: tuple(v.shape) for k, v in network.get_submodule(name).state_dict().items()}
-        for network in (student, teacher)
-    )
-    differing = [
-        f'{name}.{k}: student {own.get(k, "-")}, teacher {given.get(k, "-")}'
-        for k in dict.fromkeys([*own, *given])
-        if own.get(k) != given.get(k)
-    ]
-    if differing:
-        raise ValueError(
-            f"{key}: {name!r} of the student is not shaped as the teacher's: {first_few(differing)}. Inherit "
-            'only parts of one shape: necks of equal width, heads of equal width and classes'
-        )
+    states = (network.get_submodule(name).state_dict() for network in (student, teacher))
+    own, given = ({k: tuple(v.shape) for k, v in state.items()} for state in states)
+    names = [k for k in dict.fromkeys([*own, *given]) if own.get(k) != given.get(k)]
+    if names:
+        pairs = [f'{name}.{k}: student {own.get(k, "-")}, teacher {given.get(k, "-")}' for k in names]
+        what = f"{name!r} of the student is not shaped as the teacher's: {first_few(pairs)}"
+        cure = 'Inherit only parts of one shape: necks of equal width, heads of equal width and classes'
+        raise ValueError(f'{key}: {what}. {cure}')

@@ -14,33 +14,20 @@ NO_CHANGES: Mapping = MappingProxyType({})
 
 
 def check_weight(key: str, weight: Any) -> None:
-    """Raise unless a loss's weight is a number of 0 or more, or one that finds itself.
-
-    Raises:
-        TypeError: It is neither.
-        ValueError: It is below 0, or no finite number.
-    """
+    """Raise unless a loss's weight is a finite number of 0 or more, or one that finds itself."""
     if isinstance(weight, (int, float)) and not isinstance(weight, bool):
         Option.read(NonNegative).check(key, 'the weight', weight)
     elif not (weight == 'auto' or isinstance(weight, Mapping)):
-        raise TypeError(
-            f"{key}: the weight must be a number, 'auto' or dict(type='auto', ...). Got: {weight!r}"
-        )
+        form = "a number, 'auto' or dict(type='auto', ...)"
+        raise TypeError(f'{key}: the weight must be {form}. Got: {weight!r}')
 
 
 def check_unknown(
     distiller: type, unknown: Mapping[str, Any], loss: type | None = None, without: Iterable[str] = ()
 ) -> None:
-    """Raise if a distiller was given keywords that it does not take.
+    """Raise a KeyError if a distiller was given keywords that it does not take.
 
-    Args:
-        distiller (type): Its class.
-        unknown (Mapping[str, Any]): What its constructor got as ``**keywords``.
-        loss (type | None): A loss whose options it takes too. Defaults to None.
-        without (Iterable[str]): Options of the loss that it does not take. Defaults to ().
-
-    Raises:
-        KeyError: It was; the message lists what it takes.
+    ``loss`` is one whose options it takes too, except those of ``without``.
     """
     known = {n for n, p in inspect.signature(distiller).parameters.items() if p.kind is not p.VAR_KEYWORD}
     if loss is not None:
@@ -83,16 +70,12 @@ def parse_losses(distiller: type, **given: tuple[Any, type]) -> list[dict | None
     Args:
         distiller (type): Its class.
         **given (tuple[Any, type]): Argument and class of each loss by name, for :func:`parse_loss`.
-
-    Raises:
-        ValueError: All of them are None, or as of :func:`parse_loss`.
     """
     parsed = [parse_loss(f'distiller.{name}', cfg, loss) for name, (cfg, loss) in given.items()]
     if all(cfg is None for cfg in parsed):
         off = ' and '.join(f'{name}=None' for name in given)
-        raise ValueError(
-            f'distiller: {off} leave {distiller.__name__} nothing to distil. Give one of them a dict'
-        )
+        nothing = f'leave {distiller.__name__} nothing to distil. Give one of them a dict'
+        raise ValueError(f'distiller: {off} {nothing}')
     return parsed
 
 

@@ -22,8 +22,7 @@ class LossSchedule:
         begin (int): First iteration with the loss. Defaults to 0.
         warmup (int): Iterations over which the factor rises linearly from 0 to 1. Defaults to 0.
         end (int | None): First iteration without the loss; None for never. Defaults to None.
-        decay (str): ``'none'``, ``'linear'`` or ``'cosine'``: the way from 1 to 0 at ``end``. Defaults to
-            ``'none'``.
+        decay (str): ``'none'``, ``'linear'`` or ``'cosine'``, from 1 to 0 at ``end``. Defaults to ``'none'``.
         decay_begin (int | None): First iteration of the decay. Defaults to the end of the warm-up.
     """
 
@@ -109,9 +108,7 @@ class AutoWeight(nn.Module):
         if not 0 < ratio < math.inf or iters < 1 or iters != int(iters):
             problem = f'ratio must be > 0 and iters >= 1, got {ratio}, {iters}.'
             raise ValueError(f"loss_weight=dict(type='auto', ...): {problem}")
-        self.ratio = ratio
-        self.iters = iters
-        self.count = 0
+        self.ratio, self.iters, self.count = ratio, iters, 0
         self.register_buffer('norms', torch.zeros(2))  # of the task, of the loss
         # Gradients of a mean over pixels would be rounded to 0 at a float16 tap.
         self.register_buffer('scales', torch.full((2,), 2.0**16))
@@ -119,11 +116,7 @@ class AutoWeight(nn.Module):
 
     @staticmethod
     def parse(weight: Any, key: str) -> 'dict | None':
-        """Arguments of an ``AutoWeight`` from ``'auto'`` or its dict; None for a weight that is given.
-
-        Raises:
-            ValueError: Another string or dict.
-        """
+        """Arguments of an ``AutoWeight`` from ``'auto'`` or its dict; None for a weight that is given."""
         if not isinstance(weight, (str, Mapping)):
             return None
         if isinstance(weight, str) and weight != 'auto':
@@ -187,12 +180,10 @@ class LossWeights(nn.Module):
         self, base: dict[str, float], schedules: dict[str, LossSchedule], auto: dict[str, AutoWeight]
     ) -> None:
         super().__init__()
-        self.base = base
-        self.schedules = schedules
+        self.base, self.schedules = base, schedules
         self.auto = nn.ModuleDict({_key(name): module for name, module in auto.items()})
         self.step = 0
-        # The counter is kept on the host, since reading it from the device would stall every step; the buffer
-        # is for resume.
+        # Counted on the host: reading from the device would stall every step. The buffer is for resume.
         self.register_buffer('iteration', torch.zeros((), dtype=torch.long))
 
     def active(self) -> list[str]:
@@ -241,9 +232,7 @@ class LossWeights(nn.Module):
 
 
 def statistic_name(loss: str, statistic: str) -> str:
-    """Name of a logged figure about a loss; without the word "loss", which mmengine would add to the
-    objective.
-    """
+    """Name of a logged figure, without "loss", as mmengine would add that to the objective."""
     return f'{loss.replace("loss_", "").replace("loss", "")}_{statistic}'.strip('_')
 
 
@@ -254,9 +243,7 @@ def fixed_weight(loss: nn.Module) -> float:
 
 
 def split_auto_weight(weight: Any, count: int, key: str = 'loss_weight') -> Any:
-    """A weight for one of ``count`` losses of a kind: of one that finds itself an equal part of its ratio,
-    else as it is.
-    """
+    """The weight of one of ``count`` losses: one that finds itself gets its part of the ratio."""
     options = AutoWeight.parse(weight, key)
     if options is None:
         return weight
@@ -272,13 +259,7 @@ def sum_losses(losses: dict[str, Any]) -> Tensor:
 def gradient_norm(loss: Tensor | None, tensors: list[Tensor], scale: Tensor | float = 1.0) -> Tensor | None:
     """Norm of a loss's gradient at some tensors; None where none of them leads to it.
 
-    Args:
-        loss (Tensor | None): The loss, scalar.
-        tensors (list[Tensor]): Tensors with a gradient.
-        scale (Tensor | float): Factor during the way back, against rounding to 0 in float16. Defaults to 1.0.
-
-    Raises:
-        ValueError: The way leads through re-entrant activation checkpointing.
+    ``scale`` multiplies gradients on their way back, against rounding to 0 in float16.
     """
     if loss is None or not loss.requires_grad or not tensors:
         return None
@@ -287,10 +268,9 @@ def gradient_norm(loss: Tensor | None, tensors: list[Tensor], scale: Tensor | fl
     except RuntimeError as error:
         if 'checkpoint' not in str(error).lower():
             raise
-        raise ValueError(
-            "loss_weight='auto' cannot measure gradients through activation checkpointing that is "
-            're-entrant. Set with_cp=False in the student, tap a later place, or give a number.'
-        ) from error
+        what = 'cannot measure gradients through activation checkpointing that is re-entrant'
+        cure = 'Set with_cp=False in the student, tap a later place, or give a number.'
+        raise ValueError(f"loss_weight='auto' {what}. {cure}") from error
     squares = [g.detach().float().pow(2).sum() for g in grads if g is not None]
     return torch.stack(squares).sum().sqrt() / scale if squares else None
 

@@ -30,9 +30,7 @@ class PairedPreprocessor(BaseDataPreprocessor):
 
     def __init__(self, student: nn.Module, teacher: nn.Module, layout: ChannelLayout | None = None) -> None:
         super().__init__()
-        self.student = student
-        self.teacher = teacher
-        self.layout = layout
+        self.student, self.teacher, self.layout = student, teacher, layout
 
     def forward(self, data: Any, training: bool = False) -> Any:
         """Preprocess a batch as the dataloader gives it."""
@@ -44,12 +42,12 @@ class PairedPreprocessor(BaseDataPreprocessor):
         result: dict = self.student(self._of('student', data), training)
         teacher_inputs = self.teacher(teacher_data, training)['inputs']
         if teacher_inputs.shape[-2:] != result['inputs'].shape[-2:]:
-            raise ValueError(
-                f'teacher.data_preprocessor pads this batch to {tuple(teacher_inputs.shape[-2:])}, the '
-                f"student's to {tuple(result['inputs'].shape[-2:])}, so their pixels would not correspond. "
-                'Give both the same size and size_divisor, e.g. teacher=dict(cfg_path=..., '
-                "data_preprocessor=dict(size=...)), or set teacher_preprocessor='student'."
-            )
+            own, other = (tuple(x.shape[-2:]) for x in (result['inputs'], teacher_inputs))
+            what = f"{other}, the student's to {own}, so their pixels would not correspond"
+            example = 'teacher=dict(cfg_path=..., data_preprocessor=dict(size=...))'
+            cure = f'Give both the same size and size_divisor, e.g. {example}'
+            cure += ", or set teacher_preprocessor='student'."
+            raise ValueError(f'teacher.data_preprocessor pads this batch to {what}. {cure}')
         result['teacher_inputs'] = teacher_inputs
         return result
 
@@ -62,37 +60,24 @@ class PairedPreprocessor(BaseDataPreprocessor):
 def pair_preprocessors(
     student: nn.Module | None, teacher: nn.Module | None, layout: ChannelLayout | None = None
 ) -> nn.Module | None:
-    """The preprocessor for a pair of networks: the student's alone where the teacher's would make the same of
-    an image.
-
-    With a layout it is always a pair.
-
-    Raises:
-        ValueError: They differ and the student's also augments whole batches at random, which cannot be
-            repeated for the teacher; or they pad to different fixed sizes.
-    """
+    """A preprocessor for both: the student's alone where the teacher's does the same, without layout."""
     if layout is not None and any(type(p) in (BaseDataPreprocessor, type(None)) for p in (student, teacher)):
-        raise ValueError(
-            'model.inputs: each network normalises its own channels, so architecture and teacher both need '
-            'a data_preprocessor in their configs'
-        )
+        why = 'so architecture and teacher both need a data_preprocessor in their configs'
+        raise ValueError(f'model.inputs: each network normalises its own channels, {why}')
     if layout is None:
         nothing = teacher is None or student is None or type(teacher) is BaseDataPreprocessor
         if nothing or same_preprocessing(student, teacher):
             return student
     if getattr(student, 'batch_augments', None) or getattr(teacher, 'batch_augments', None):
-        raise ValueError(
-            "teacher.data_preprocessor differs from the student's and one of them has batch_augments, "
-            "which would change the two networks' images differently. Remove batch_augments, or set "
-            "teacher_preprocessor='student' if the teacher may see the student's normalisation."
-        )
+        what = "which would change the two networks' images differently. Remove batch_augments, or set"
+        cure = "teacher_preprocessor='student' if the teacher may see the student's normalisation."
+        both = "teacher.data_preprocessor differs from the student's and one of them has batch_augments"
+        raise ValueError(f'{both}, {what} {cure}')
     sizes = getattr(student, 'size', None), getattr(teacher, 'size', None)
     if sizes[0] is not None and sizes[1] is not None and tuple(sizes[0]) != tuple(sizes[1]):
-        raise ValueError(
-            f"teacher.data_preprocessor.size is {tuple(sizes[1])}, the student's {tuple(sizes[0])}: their "
-            'pixels would not correspond. Set teacher=dict(cfg_path=..., '
-            f'data_preprocessor=dict(size={sizes[0]})).'
-        )
+        what = f"{tuple(sizes[1])}, the student's {tuple(sizes[0])}: their pixels would not correspond"
+        cure = f'Set teacher=dict(cfg_path=..., data_preprocessor=dict(size={sizes[0]})).'
+        raise ValueError(f'teacher.data_preprocessor.size is {what}. {cure}')
     return PairedPreprocessor(student, teacher, layout)
 
 

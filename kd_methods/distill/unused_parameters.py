@@ -2,9 +2,8 @@
 
 Distributed training with ``find_unused_parameters=False``, the fast way, waits for a gradient of each
 parameter. A parameter may have none at a step: an adapter whose loss is scheduled off, an auxiliary head
-while the task loss is not used. Such parameters are tied to the objective with a gradient of exactly zero:
-they stand still but for what the optimizer does without a gradient (weight decay, what is left of momentum),
-on one process as on many.
+while the task loss is not used. It is tied to the objective with a gradient of exactly zero: it stands still
+but for weight decay and what is left of momentum, on one process as on many.
 """
 
 from collections.abc import Hashable, Iterable
@@ -36,8 +35,7 @@ class UnusedParameterTie:
         Args:
             losses (dict): Losses by name, as mmengine sums them up: those with "loss" in their name.
             module (nn.Module): Whose parameters count.
-            kind (Hashable): Names the set of losses that are in play; steps of one kind reach the same
-                parameters.
+            kind (Hashable): Names the losses in play; steps of one kind reach the same parameters.
         """
         terms = {name: value for name, value in losses.items() if 'loss' in name}
         if kind not in self._unused:
@@ -80,13 +78,9 @@ def _unreached(roots: Iterable[Tensor], module: nn.Module) -> list[str]:
             reached.add(id(node.variable))
         opaque |= 'Checkpoint' in type(node).__name__
         stack += [fn for fn, _ in node.next_functions if fn is not None]
-    # Re-entrant activation checkpointing hides the parameters inside it; those outside the student are seen
-    # all the same.
-    return [
-        name
-        for name, p in module.named_parameters()
-        if p.requires_grad and id(p) not in reached and not (opaque and name.startswith(STUDENT_PREFIX))
-    ]
+    # Re-entrant checkpointing hides the parameters inside it; those outside the student are seen.
+    left = [n for n, p in module.named_parameters() if p.requires_grad and id(p) not in reached]
+    return [name for name in left if not (opaque and name.startswith(STUDENT_PREFIX))]
 
 
 def _tensors(values: Iterable[Any]) -> list[Tensor]:

@@ -16,11 +16,7 @@ from kd_methods.utils.report import table
 
 
 def band_width(size: Sequence[int], dilation_ratio: float = 0.02) -> int:
-    """Width of the band in pixels: a share of the image diagonal, rounded, at least 1.
-
-    Args:
-        size (Sequence[int]): Height and width of the image in pixels.
-        dilation_ratio (float): Share of the diagonal. Defaults to 0.02.
+    """Width of the band in pixels: a share of the diagonal of an image (H, W), rounded, at least 1.
 
     Example:
         >>> band_width((1024, 2048)), band_width((16, 16))
@@ -35,14 +31,10 @@ def near_other_label(label: Tensor, known: Tensor, num_labels: int, width: int) 
     The distance is the chessboard's: a window of ``2 * width + 1`` pixels a side. The frame of the image is
     no label. A window holds another label iff its largest or its smallest label is not that of its centre.
 
-    Args:
-        label (Tensor): Integers in ``[0, num_labels)``.
-        known (Tensor): Which pixels have a label, bool. The others get False.
-        num_labels (int): Number of labels.
-        width (int): Distance in pixels, at least 1.
-
     Shape:
-        - label, known, output: (H, W).
+        - label: (H, W), integers in ``[0, num_labels)``.
+        - known: (H, W), bool: which pixels have a label. The others get False.
+        - output: (H, W), bool.
 
     Example:
         >>> label = torch.tensor([[0, 0, 0, 1, 1]])
@@ -67,17 +59,10 @@ def boundary_counts(
     As in mmseg's IoUMetric, a label that is neither a class nor ``ignore_index`` is a known pixel of no
     class, where every prediction is wrong.
 
-    Args:
-        pred (Tensor): Predicted classes.
-        label (Tensor): True classes.
-        num_classes (int): Number of classes K.
-        width (int): Width of the band in pixels.
-        ignore_index (int): Label of pixels that count nowhere. Defaults to 255.
-
     Shape:
-        - pred, label: (H, W).
+        - pred, label: (H, W), classes.
         - output: (2, 3, K), int64: for boundary IoU and for the trimap, the pixels of intersection,
-          prediction and label.
+          prediction and label, of K = ``num_classes``.
 
     Example:
         >>> label = torch.tensor([[0, 0, 0, 0, 1, 1, 1, 1]])
@@ -166,15 +151,13 @@ class BoundaryIoUMetric(BaseMetric):
     rule='greater')``.
 
     Args:
-        width (int, optional): ``d`` in pixels of the label map. None: by ``dilation_ratio``. Defaults to
-            None.
+        width (int, optional): ``d`` in pixels of the label map. Defaults to None: by ``dilation_ratio``.
         dilation_ratio (float): ``d`` as a share of the diagonal of each image, in (0, 1]; unused where
             ``width`` is given. Defaults to 0.02.
         ignore_index (int): Label of pixels that count nowhere; that of the data set. Defaults to 255.
         nan_to_num (float, optional): IoU, in [0, 1], of classes that do not occur, which then enter the mean,
             as in IoUMetric. Defaults to None.
-        collect_device (str): Where results of several ranks are brought together, 'cpu' or 'gpu'. Defaults to
-            'cpu'.
+        collect_device (str): Where results of several ranks meet, 'cpu' or 'gpu'. Defaults to 'cpu'.
         prefix (str, optional): Put before the names, ``prefix/mBIoU``. Defaults to None.
 
     Raises:
@@ -196,10 +179,9 @@ class BoundaryIoUMetric(BaseMetric):
         prefix: str | None = None,
     ) -> None:
         if not 0 < dilation_ratio <= 1:
-            raise ValueError(
-                'BoundaryIoUMetric: dilation_ratio is a share of the image diagonal and must be in (0, 1]. '
-                f'Got: {dilation_ratio}; for a number of pixels use `width`'
-            )
+            rule = 'dilation_ratio is a share of the image diagonal and must be in (0, 1]'
+            got = f'Got: {dilation_ratio}; for a number of pixels use `width`'
+            raise ValueError(f'BoundaryIoUMetric: {rule}. {got}')
         super().__init__(collect_device=collect_device, prefix=prefix)
         self.width = width
         self.dilation_ratio = dilation_ratio
@@ -209,34 +191,23 @@ class BoundaryIoUMetric(BaseMetric):
     def process(self, data_batch: dict, data_samples: Sequence[dict]) -> None:
         """Count the pixels of a batch: a small tensor for each image.
 
-        Args:
-            data_batch (dict): Not used.
-            data_samples (Sequence[dict]): With ``pred_sem_seg`` and ``gt_sem_seg``, both 1 x H x W.
+        Shape:
+            - ``pred_sem_seg`` and ``gt_sem_seg`` of each sample: (1, H, W).
         """
         num_classes = len(self._classes())
         for sample in data_samples:
             pred, label = (_label_map(sample, key) for key in ('pred_sem_seg', 'gt_sem_seg'))
             if pred.shape != label.shape:
-                sizes = (
-                    f'pred_sem_seg {tuple(pred.shape)}, gt_sem_seg {tuple(label.shape)} in {_name(sample)}'
-                )
-                raise ValueError(
-                    f'BoundaryIoUMetric: prediction and label must have one size. Got: {sizes}; no transform '
-                    'that changes the size may follow LoadAnnotations in the test pipeline'
-                )
+                sizes = f'pred_sem_seg {tuple(pred.shape)}, gt_sem_seg {tuple(label.shape)}'
+                rule = f'prediction and label must have one size. Got: {sizes} in {_name(sample)}'
+                cure = 'no transform that changes the size may follow LoadAnnotations in the test pipeline'
+                raise ValueError(f'BoundaryIoUMetric: {rule}; {cure}')
             width = self.width or band_width(label.shape, self.dilation_ratio)
             counts = boundary_counts(pred, label.to(pred.device), num_classes, width, self.ignore_index)
             self.results.append(counts.cpu())
 
     def compute_metrics(self, results: list[Tensor]) -> dict[str, float]:
-        """The figures of all images.
-
-        Args:
-            results (list[Tensor]): What :func:`boundary_counts` returns, for each image.
-
-        Returns:
-            dict[str, float]: ``mBIoU`` and ``trimap_mIoU``, in percent.
-        """
+        """``mBIoU`` and ``trimap_mIoU`` in percent, from the :func:`boundary_counts` of each image."""
         classes = self._classes()
         counts = sum(results, torch.zeros(2, 3, len(classes), dtype=torch.int64)).double()
         hit, pred, label = counts.unbind(1)

@@ -1,5 +1,4 @@
-"""The config of a trained student as stock mmseg / mmdet read it: merged, without any type of this
-package."""
+"""The config of a trained student as stock mmseg / mmdet read it: merged, without types of this package."""
 
 import inspect
 from functools import partial
@@ -17,23 +16,9 @@ from kd_methods.export.student_config import student_config
 from kd_methods.networks.config import clear_pretrained
 
 #: Top-level keys of a config that matter for a trained model; the rest is about training.
-KEPT_KEYS = (
-    'default_scope',
-    'custom_imports',
-    'model',
-    'test_pipeline',
-    'test_dataloader',
-    'test_cfg',
-    'test_evaluator',
-    'tta_pipeline',
-    'tta_model',
-    'default_hooks',
-    'env_cfg',
-    'vis_backends',
-    'visualizer',
-    'log_processor',
-    'log_level',
-)
+KEPT_KEYS = ('default_scope', 'custom_imports', 'model', 'test_pipeline', 'test_dataloader', 'test_cfg')
+KEPT_KEYS += ('test_evaluator', 'tta_pipeline', 'tta_model', 'default_hooks', 'env_cfg', 'vis_backends')
+KEPT_KEYS += ('visualizer', 'log_processor', 'log_level')
 
 
 class NotPlain(TypeError):
@@ -81,9 +66,8 @@ def plain_config(cfg: Config) -> Config:
     rest, only what a trained model needs is kept (:data:`KEPT_KEYS`). Data sets of this package
     become the stock data set they derive from, with the same classes, palette and file names.
 
-    A student that is itself made of types of this package (an RGB-X segmentor, say) cannot do
-    without it: then the config imports it with ``custom_imports``, and the log says which types
-    these are.
+    A student that is itself made of types of this package (an RGB-X segmentor, say) cannot do without it:
+    then the config imports it with ``custom_imports``, and the log says which types these are.
 
     Args:
         cfg (Config): A distillation config or a plain one.
@@ -119,10 +103,8 @@ def plain_config(cfg: Config) -> Config:
     left = sorted(_types_in(plain) & ours)
     if left:
         imports.append('kd_methods')
-        print_log(
-            f'The exported config needs kd_methods to be installed, because it uses {", ".join(left)}.',
-            logger='current',
-        )
+        why = f'because it uses {", ".join(left)}.'
+        print_log(f'The exported config needs kd_methods to be installed, {why}', logger='current')
     if imports:
         plain['custom_imports'] = dict(imports=imports, allow_failed_imports=False)
     return Config(plain)
@@ -130,11 +112,8 @@ def plain_config(cfg: Config) -> Config:
 
 def _own_types() -> set[str]:
     """Names that this package has registered in mmengine's root registries."""
-    names = set()
-    for registry in vars(mmengine.registry).values():
-        if isinstance(registry, Registry):
-            names |= {name for name, cls in registry.module_dict.items() if _is_ours(cls)}
-    return names
+    registries = [r for r in vars(mmengine.registry).values() if isinstance(r, Registry)]
+    return {name for r in registries for name, cls in r.module_dict.items() if _is_ours(cls)}
 
 
 def _is_ours(cls: Any) -> bool:
@@ -142,8 +121,7 @@ def _is_ours(cls: Any) -> bool:
 
 
 def _names_for_classes(node: Any) -> Any:
-    """A deep copy with plain dicts, in which a type given as a class (mmengine's Python-style
-    configs) is its name."""
+    """A deep copy with plain dicts; a type given as a class (Python-style configs) becomes its name."""
     if isinstance(node, dict):
         return {k: _names_for_classes(v) for k, v in node.items()}
     if isinstance(node, (list, tuple)):
@@ -194,15 +172,8 @@ def _stock_metrics(evaluator: Any, ours: set[str]) -> Any:
 def stock_dataset(cfg: dict) -> dict | None:
     """The stock data set that reads the same files as one of this package.
 
-    That is its nearest base class from elsewhere, given this class's defaults and meta information
-    explicitly.
-
-    Args:
-        cfg (dict): Config of a data set of this package.
-
-    Returns:
-        dict | None: None where the base class cannot do it: it lacks an argument that the config
-        sets, or a part of the classes was selected (which needs the names of all of them).
+    That is its nearest base class from elsewhere, with this class's defaults and meta information. None where
+    that lacks an argument of the config, or a part of the classes was selected (which needs all names).
     """
     cls = DATASETS.get(cfg['type'])
     lineage = inspect.getmro(cls)

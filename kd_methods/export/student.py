@@ -13,13 +13,7 @@ from mmengine.registry import DATASETS, DefaultScope
 
 from kd_methods.datasets.entries import unwrap
 from kd_methods.export.plain_config import plain_config, plain_metainfo
-from kd_methods.networks.checkpoint import (
-    extract_state_dict,
-    load_strict,
-    safe_load,
-    student_state_dict,
-    with_versions,
-)
+from kd_methods.networks import checkpoint as files
 from kd_methods.networks.config import build_network, load_config
 from kd_methods.utils.files import write_file
 
@@ -37,24 +31,20 @@ CONFIG_HEADERS = dict(
 def student_checkpoint(checkpoint: dict, cfg: Config | None = None, cfg_text: str | None = None) -> dict:
     """The student's part of a full checkpoint, in tensors and plain Python values only.
 
-    Weights are taken as the checkpoint has them: where an EMA is kept, mmengine's checkpoints hold
-    its weights under ``state_dict``.
+    Where an EMA is kept, mmengine's checkpoints hold its weights under ``state_dict``.
 
     Args:
-        checkpoint (dict): A full checkpoint of a distillation run, or one of a plain run (all of
-            whose weights are kept).
-        cfg (Config, optional): Plain config of the student. Its text is put into ``meta``, where
-            mmdet's and mmseg's inferencers look for it, and its data set serves where the
-            checkpoint names no classes.
-        cfg_text (str, optional): The text of ``cfg``, if it was made before: formatting takes a
-            while.
+        checkpoint (dict): A full checkpoint of a distillation run, or of a plain one, which is kept whole.
+        cfg (Config, optional): Plain config of the student. Its text is put into ``meta``, where mmdet's and
+            mmseg's inferencers look for it, and its data set serves where the checkpoint names no classes.
+        cfg_text (str, optional): The text of ``cfg``, if it was made before: formatting takes a while.
 
     Returns:
         dict: ``state_dict`` and ``meta`` (``dataset_meta``, versions, ``epoch`` and ``iter``).
     """
-    state = student_state_dict(extract_state_dict(checkpoint))
+    state = files.student_state_dict(files.extract_state_dict(checkpoint))
     weights = OrderedDict((name, _alone(value)) for name, value in state.items())
-    weights = with_versions(weights, state)
+    weights = files.with_versions(weights, state)
     given = checkpoint.get('meta') or {}
     meta = dict(mmengine_version=mmengine_version)
     package = (cfg.get('default_scope') if cfg is not None else None) or 'mmseg'
@@ -101,12 +91,10 @@ def export_student(
     """Write the student of a checkpoint and its plain config.
 
     Args:
-        cfg (str | Path | Config): The config that the checkpoint was trained with: of a
-            distillation run or a plain one.
+        cfg (str | Path | Config): The config of the run that wrote the checkpoint, distillation or plain.
         checkpoint (str | Path | dict): A full checkpoint or a student-only one.
         out (str | Path): File for the weights.
-        config_out (str | Path, optional): File for the config. Defaults to ``out`` with the suffix
-            ``.py``.
+        config_out (str | Path, optional): File for the config. Defaults to ``out`` with the suffix ``.py``.
         trusted (bool): Unpickle everything that the checkpoint holds. Defaults to False.
 
     Returns:
@@ -117,16 +105,15 @@ def export_student(
     """
     cfg = cfg if isinstance(cfg, Config) else load_config(cfg, key='config')
     source = '' if isinstance(checkpoint, dict) else checkpoint
-    full = checkpoint if isinstance(checkpoint, dict) else safe_load(checkpoint, trusted=trusted)
+    full = checkpoint if isinstance(checkpoint, dict) else files.safe_load(checkpoint, trusted=trusted)
     config_out = str(config_out or Path(out).with_suffix('.py'))
     plain = plain_config(cfg)
     text = plain.pretty_text
     student = student_checkpoint(full, plain, text)
-    with DefaultScope.overwrite_default_scope(
-        plain.get('default_scope')
-    ):  # the config's own, whatever ran before
+    # In the config's own scope, whatever ran before.
+    with DefaultScope.overwrite_default_scope(plain.get('default_scope')):
         network = build_network(plain.model, key='model')
-    load_strict(network, student['state_dict'], what='student', path=source)
+    files.load_strict(network, student['state_dict'], what='student', path=source)
     write_file(to_bytes(student), out)
     write_file(config_text(plain, text, config_out, str(out)), config_out)
     return str(out), config_out
@@ -137,9 +124,8 @@ def _alone(value: torch.Tensor) -> torch.Tensor:
     if not isinstance(value, torch.Tensor):
         return value
     value = value.detach().cpu()
-    if value.untyped_storage().nbytes() > value.numel() * value.element_size():
-        value = value.clone()
-    return value
+    larger = value.untyped_storage().nbytes() > value.numel() * value.element_size()
+    return value.clone() if larger else value
 
 
 def _metainfo_of_config(cfg: Config) -> dict:

@@ -24,17 +24,14 @@ def student_config(cfg: Config) -> Config:
         model['_scope_'] = cfg.default_scope
     cfg.model = model
     val_loop = (cfg.get('val_cfg') or {}).get('type', '')
-    if isinstance(val_loop, str) and val_loop.split('.')[-1] in (
-        'SingleTeacherDistillValLoop',
-        'SelfDistillValLoop',
-    ):
+    loops = ('SingleTeacherDistillValLoop', 'SelfDistillValLoop')
+    if isinstance(val_loop, str) and val_loop.split('.')[-1] in loops:
         cfg.val_cfg = dict(type='ValLoop')
     if layout is not None and layout.image_alone:
         for key in ('val_dataloader', 'test_dataloader', 'test_pipeline', 'tta_pipeline'):
             if cfg.get(key) is not None:
                 cfg[key] = without_x(cfg[key])
     if cfg.get('custom_hooks'):
-        cfg.custom_hooks = [
-            h for h in cfg.custom_hooks if str(h.get('type', '')).split('.')[-1] != 'StopDistillHook'
-        ]
+        names = [str(hook.get('type', '')).split('.')[-1] for hook in cfg.custom_hooks]
+        cfg.custom_hooks = [h for h, name in zip(cfg.custom_hooks, names) if name != 'StopDistillHook']
     return cfg

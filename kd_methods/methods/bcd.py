@@ -36,13 +36,10 @@ def boundary_loss(
     gamma: NonNegative = 1.0,
     valid: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The maths of :class:`BoundaryDistillLoss`, which explains the arguments, without its loss weight.
+    """The maths of :class:`BoundaryDistillLoss`, without its loss weight: the loss and detached statistics.
 
     Args:
         valid (Tensor, optional): Which pixels count, (N, h, w) of any size, bool. Defaults to None: all.
-
-    Returns:
-        tuple[Tensor, dict[str, Tensor]]: The loss and its statistics (detached scalars).
 
     Example:
         >>> feature = torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]).view(1, 2, 1, 3)
@@ -53,14 +50,12 @@ def boundary_loss(
         (0.3333, 0.0)
     """
     if not feats_S or len(feats_S) != len(feats_T):
-        raise ValueError(
-            'BoundaryDistillLoss: give as many maps of the student as of the teacher, one or more. Got: '
-            f'{len(feats_S)}, {len(feats_T)}'
-        )
+        got = f'one or more. Got: {len(feats_S)}, {len(feats_T)}'
+        raise ValueError(f'BoundaryDistillLoss: give as many maps of the student as of the teacher, {got}')
     maps: tuple[list, list] = ([], [])
     counted, pair_terms = [], []
     for level, pair in enumerate(zip(feats_S, feats_T)):
-        *pair, counts = _on_one_grid('BoundaryDistillLoss', *pair, valid, level=level)
+        *pair, counts = _on_one_grid(f'BoundaryDistillLoss: feat_{{}}_{level}', *pair, valid)
         # d_ij to the eight neighbours and which of these count, (N, 8, h, w); then b^l, (N, 1, h, w).
         (d_S, near), (d_T, _) = (neighbour_distances(x, counts) for x in pair)
         for kind, d in zip(maps, (d_S, d_T)):
@@ -97,13 +92,12 @@ def context_loss(
         >>> context_loss(feature, feature).item()
         0.0
     """
-    *pair, counts = _on_one_grid('ContextDistillLoss', feat_S, feat_T, valid, most=tokens)
+    *pair, counts = _on_one_grid('ContextDistillLoss: feat_{}', feat_S, feat_T, valid, tokens)
     grid = pair[0].shape[2:]
     if grid[0] * grid[1] < 2:
-        raise ValueError(
-            'ContextDistillLoss: the maps share a single place, which has no other to relate to. Tap an '
-            f'earlier stage. Got: feat_S {tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}'
-        )
+        got = f'feat_S {tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}'
+        why = f'the maps share a single place, with no other to relate to. Tap an earlier stage. Got: {got}'
+        raise ValueError(f'ContextDistillLoss: {why}')
     counts = None if counts is None else counts.flatten(1)
     x_S, x_T = (x.flatten(2).mT for x in pair)  # (N, n, C)
     if relation == 'softmax':
@@ -125,21 +119,14 @@ def _cosine_distance(x_S: Tensor, x_T: Tensor, valid: Tensor | None) -> Tensor:
 
 
 def _on_one_grid(
-    where: str,
-    feat_S: Tensor,
-    feat_T: Tensor,
-    valid: Tensor | None,
-    level: int | None = None,
-    most: int | None = None,
+    names: str, feat_S: Tensor, feat_T: Tensor, valid: Tensor | None, most: int | None = None
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Both maps on one grid, in full precision, the teacher's without gradient, and which places count."""
     for side, x in (('S', feat_S), ('T', feat_T)):
-        name = f'{where}: feat_{side}' + ('' if level is None else f'_{level}')
+        name = names.format(side)
         if isinstance(x, Tensor) and x.dim() == 3:
-            raise ValueError(
-                f'{name} must be a map N x C x H x W; tokens N x L x C do not say where they lie. Tap a '
-                f'place that returns maps. Got: {tuple(x.shape)}'
-            )
+            why = 'tokens N x L x C do not say where they lie. Tap a place that returns maps.'
+            raise ValueError(f'{name} must be a map N x C x H x W; {why} Got: {tuple(x.shape)}')
         check_feature(x, feat_S, name)
     grid = common_grid(feat_S.shape[2:], feat_T.shape[2:], most)
     x_S, seen_S = pool_valid(full_precision(feat_S), grid, valid)
@@ -160,24 +147,20 @@ class BoundaryDistillLoss(ValidOnlyLoss, function=boundary_loss, loss_weight=10.
     .. math:: L_B = \mathrm{mean}_i (B_{T,i} - B_{S,i})^2 + w\; \mathrm{mean}_l\, \mathrm{mean}_i\,
               (1 + \gamma\, b^l_{T,i})\, \mathrm{mean}_{j} (s^l_{T,ij} - s^l_{S,ij})^2
 
-    on the finest grid among the levels. No parameter, no adapter, no label: widths of student and teacher
-    need not agree.
+    on the finest grid among the levels. No parameter, adapter or label: the widths need not agree.
 
-    Zhang et al. arXiv 2401.13174: boundaries from the hierarchical maps of the backbone, without annotation
-    of boundaries. A third party's account: through the semantic affinity of pixel pairs. Its equations were
-    not available to us: the operators here, the distances and the weights are ours. Neighbours outside of the
-    image do not count.
+    Zhang et al. arXiv 2401.13174: boundaries from the hierarchical maps of the backbone, without annotation.
+    A third party's account: through the semantic affinity of pixel pairs. Its equations were not available to
+    us: operators, distances and weights are ours. Neighbours outside of the image do not count.
 
     Args:
         boundary (str): ``'affinity'`` as above, or ``'mean'``: the mean of d over the neighbours instead of
             the maximum. Defaults to 'affinity'.
-        pair_weight (float): w of the term of single pairs. Defaults to 0.0.
-        gamma (float): :math:`\gamma`, how much more the pairs at the teacher's boundaries count there; no
-            effect where ``pair_weight`` is 0. Defaults to 1.0.
+        pair_weight (float): w of the term of single pairs; 0: without it and gamma. Defaults to 0.0.
+        gamma (float): :math:`\gamma`, how much more pairs at the teacher's boundaries count. Defaults to 1.0.
         valid_only (bool): Leave ignored labels, or the padding of images, out of neighbours and mean; the
             forward then needs ``label``, or ``img_shape`` and ``inputs``. Defaults to False.
-        ignore_index (int, optional): Label to ignore with ``valid_only``, besides negative ones. Defaults to
-            255.
+        ignore_index (int, optional): Label to ignore then, besides negative ones. Defaults to 255.
         loss_weight (float): Factor of the loss, the paper's alpha. Defaults to 10.0.
 
     Attributes:
@@ -185,8 +168,7 @@ class BoundaryDistillLoss(ValidOnlyLoss, function=boundary_loss, loss_weight=10.
 
     Shape:
         - feat_S_0, feat_T_0, feat_S_1, ...: (N, C, H, W), one pair a level; sizes and channels may differ.
-        - label: (N, h, w) or (N, 1, h, w), integers; inputs: (N, 3, H_in, W_in), of which only the size is
-          read.
+        - label: (N, h, w) or (N, 1, h, w), integers; inputs: (N, 3, H_in, W_in), for its size alone.
         - output: scalar.
 
     Raises:
@@ -211,13 +193,10 @@ class BoundaryDistillLoss(ValidOnlyLoss, function=boundary_loss, loss_weight=10.
         count = len(levels) // 2
         names = [[f'feat_{side}_{i}' for i in range(count)] for side in 'ST']
         if not count or {*levels} != {*names[0], *names[1]}:
-            raise ValueError(
-                'BoundaryDistillLoss: give pairs of maps feat_S_0, feat_T_0, feat_S_1, feat_T_1, ... Got: '
-                f'{sorted(levels)}'
-            )
+            pairs = 'feat_S_0, feat_T_0, feat_S_1, feat_T_1, ...'
+            raise ValueError(f'BoundaryDistillLoss: give pairs of maps {pairs} Got: {sorted(levels)}')
         feats = ([levels[name] for name in side] for side in names)
-        valid = self.valid(label, img_shape, inputs)
-        loss, self.stats = self.function(*feats, **self.options, valid=valid)
+        loss, self.stats = self.function(*feats, **self.options, valid=self.valid(label, img_shape, inputs))
         return self.loss_weight * loss
 
 
@@ -225,28 +204,26 @@ class BoundaryDistillLoss(ValidOnlyLoss, function=boundary_loss, loss_weight=10.
 class ContextDistillLoss(ValidOnlyLoss, function=context_loss):
     r"""Context distillation: relations between all places of a map, teacher's against student's.
 
-    Both maps are pooled to the coarser of their two grids, which gives n unit vectors :math:`\varphi_i` for
-    each image:
+    Both maps are pooled to the coarser of their grids: n unit vectors :math:`\varphi_i` for each image,
 
     .. math:: R = \mathrm{softmax}_{rows} (\langle \varphi_i, \varphi_j \rangle / \tau), \qquad
               L_C = \frac1n \sum_i KL(R_{T,i} \| R_{S,i})
 
     averaged over images. R is n x n whatever the channels, so there is no adapter.
 
-    Zhang et al. arXiv 2401.13174: context is transferred by self-relations. Equations, tap and temperature
-    were not available to us: they are ours.
+    Zhang et al. arXiv 2401.13174: context by self-relations. Its equations were not available to us; tap and
+    temperature are ours.
 
     Args:
         tokens (int, optional): Most places of the grid; finer maps are pooled. None: every place, in memory
             that goes with n and time that goes with its square
             (:func:`~kd_methods.ops.relations.relation_kl`). Defaults to 2048.
-        relation (str): ``'softmax'`` as above, or ``'gram'``: the mean squared difference of the cosines
-            themselves. Defaults to 'softmax'.
+        relation (str): ``'softmax'``, or ``'gram'``: mean squared difference of cosines. Defaults to
+            'softmax'.
         tau (float): Temperature of ``'softmax'``; no effect on ``'gram'``. Defaults to 0.1.
         valid_only (bool): Leave ignored labels, or the padding of images, out of rows and columns; the
             forward then needs ``label``, or ``img_shape`` and ``inputs``. Defaults to False.
-        ignore_index (int, optional): Label to ignore with ``valid_only``, besides negative ones. Defaults to
-            255.
+        ignore_index (int, optional): Label to ignore then, besides negative ones. Defaults to 255.
         loss_weight (float): Factor of the loss, the paper's beta. Defaults to 1.0.
 
     Shape:
@@ -277,24 +254,20 @@ class ContextDistillLoss(ValidOnlyLoss, function=context_loss):
 
 @MODELS.register_module()
 class BCDDistiller(MethodDistiller):
-    """BCD: :class:`BoundaryDistillLoss` between all maps of two backbones, :class:`ContextDistillLoss`
-    between their last ones.
+    """BCD: boundaries between all maps of two backbones, context between their last ones.
 
-    Segmentors and detectors, CNNs and transformers alike, of any widths. Nothing of it is left in the
-    exported student.
+    For segmentors and detectors, CNNs and transformers of any widths. The exported student has nothing of it.
 
     Args:
         features (str | Sequence[str], optional): Taps of the boundaries, in both networks. Defaults to None:
             every map that the backbones return.
-        student_features (str | Sequence[str], optional): Taps of the student where they differ. Defaults to
-            None.
-        teacher_features (str | Sequence[str], optional): Taps of the teacher where they differ. Defaults to
-            None.
+        student_features (str | Sequence[str], optional): The student's where they differ. Defaults to None.
+        teacher_features (str | Sequence[str], optional): The teacher's where they differ. Defaults to None.
         context_features (str | dict, optional): Tap of the context, or ``dict(student=..., teacher=...)``.
             Defaults to None: ``'backbone.-1'``, the last map.
         boundary (dict, optional): Arguments of :class:`BoundaryDistillLoss`, and a ``schedule``
-            (:class:`~kd_methods.distill.loss_weights.LossSchedule`); the weight may be ``'auto'``. None: no
-            such loss. Defaults to {}.
+            (:class:`~kd_methods.distill.loss_weights.LossSchedule`); its weight may be ``'auto'``. None:
+            without it. Defaults to {}.
         context (dict, optional): Likewise of :class:`ContextDistillLoss`. Defaults to {}.
         init_cfg (dict, optional): Initialisation. Defaults to None.
 
@@ -317,21 +290,16 @@ class BCDDistiller(MethodDistiller):
         check_unknown(type(self), unknown)
         given = dict(features=features, student_features=student_features, teacher_features=teacher_features)
         check_features('distiller', **given)
-        self.boundary, self.context = parse_losses(
-            type(self), boundary=(boundary, BoundaryDistillLoss), context=(context, ContextDistillLoss)
-        )
+        losses = dict(boundary=(boundary, BoundaryDistillLoss), context=(context, ContextDistillLoss))
+        self.boundary, self.context = parse_losses(type(self), **losses)
         if self.boundary is None and any(given.values()):
-            raise ValueError(
-                'distiller: features are taps of the boundaries, but boundary=None. Leave them out; the '
-                'tap of the context is context_features'
-            )
+            cure = 'Leave them out; the tap of the context is context_features'
+            raise ValueError(f'distiller: features are taps of the boundaries, but boundary=None. {cure}')
         if self.context is None and context_features is not None:
-            raise ValueError(
-                'distiller: context_features is the tap of the context, but context=None. Leave it out'
-            )
-        taps = {}
-        if self.context is not None:
-            taps['context'] = 'backbone.-1' if context_features is None else context_features
+            why = 'is the tap of the context, but context=None. Leave it out'
+            raise ValueError(f'distiller: context_features {why}')
+        tap = 'backbone.-1' if context_features is None else context_features
+        taps = {} if self.context is None else dict(context=tap)
         super().__init__(taps=taps, init_cfg=init_cfg)
         self.features = dict(student=student_features or features, teacher=teacher_features or features)
 

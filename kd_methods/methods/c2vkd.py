@@ -36,8 +36,7 @@ def patch_loss(feat_S: Tensor, feat_T: Tensor, gram_scale: GramScale = 'none') -
 
     The C-vector of each position is scaled to length 1, then its own mean is taken off: these are the rows of
     X, and :math:`M = X X^\top` (``gram_scale='none'``) or :math:`X X^\top / (C - 1)` (``'channel'``). Pairs
-    of positions of two images count like pairs of one. Matrices of (N H W)^2 are built only where they are
-    smaller than C x C.
+    of two images count like pairs of one. Matrices are (N H W)^2 or C x C, whichever is smaller.
 
     Shape:
         - feat_S, feat_T: (N, C, H, W), of one shape; output: scalar.
@@ -48,10 +47,8 @@ def patch_loss(feat_S: Tensor, feat_T: Tensor, gram_scale: GramScale = 'none') -
         0.0
     """
     if feat_S.dim() != 4 or feat_S.shape != feat_T.shape:
-        raise ValueError(
-            'patch_loss: feat_S and feat_T must be N x C x H x W, of one shape. Got: '
-            f'{tuple(feat_S.shape)}, {tuple(feat_T.shape)}'
-        )
+        got = f'{tuple(feat_S.shape)}, {tuple(feat_T.shape)}'
+        raise ValueError(f'patch_loss: feat_S and feat_T must be N x C x H x W, of one shape. Got: {got}')
     rows_S, rows_T = (_relation_rows(x) for x in (feat_S, feat_T.detach()))
     # mean (M_S - M_T)^2 = |X_S X_S' - X_T X_T'|^2 / (N H W)^2, and M has its divisor C - 1 squared.
     n, channels = rows_S.shape
@@ -77,10 +74,7 @@ def pdd_loss(
     resolution: Resolution = 'label',
     ignore_index: int | None = 255,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The maths of :class:`PDDLoss`, which explains the arguments, without its loss weight.
-
-    Returns:
-        tuple[Tensor, dict[str, Tensor]]: The loss and its statistics (detached scalars).
+    """The maths of :class:`PDDLoss`, without its loss weight: the loss and detached statistics.
 
     Example:
         >>> logits, label = torch.zeros(1, 2, 1, 1), torch.zeros(1, 1, 1, dtype=torch.long)
@@ -121,10 +115,9 @@ class VLFDLoss(OptionLoss):
     bilinear interpolation to its grid.
 
     Zheng et al. arXiv 2310.07265. Terms and weights follow public code, where means over elements and a
-    factor 1/(C-1) leave little of the terms; that form is ``reduction='element', gram_scale='channel'``. Our
-    choices: ``'position'`` and ``'none'``, which do without these divisors, as defaults, and ``pool='gap'``,
-    since the weights of the published language pool are not available. ``'gap'`` is a fixed random
-    projection: there is nothing linguistic in it.
+    factor 1/(C-1) leave little of the terms (``reduction='element', gram_scale='channel'``). Our choices: the
+    defaults ``'position'`` and ``'none'``, without these divisors, and ``pool='gap'``, since the weights of
+    the published language pool are not available: a fixed random projection, with nothing linguistic in it.
 
     Args:
         student_channels (int): Channels of the student's map.
@@ -136,22 +129,19 @@ class VLFDLoss(OptionLoss):
             over them too. Defaults to 'position'.
         gram_scale (str): ``'none'``, or ``'channel'``: relations are divided by C - 1. Defaults to 'none'.
         pool (str, optional): The teacher's pool. ``'gap'``: global average pool and a fixed orthogonal
-            projection; ``'attention'``: the attention pool of a CLIP ResNet, from ``pool_file``; None: no
-            pooled term. Defaults to 'gap'.
-        pool_file (str, optional): Checkpoint with the attention pool, see
-            :class:`~kd_methods.methods.pools.AttentionPool`. Defaults to None.
+            projection; ``'attention'``: that of a CLIP ResNet, from ``pool_file``; None: no such term.
+            Defaults to 'gap'.
+        pool_file (str, optional): Checkpoint with the attention pool. Defaults to None.
         pool_channels (int, optional): Length of the pooled vector of ``'gap'``. Defaults to None: 512.
         pool_heads (int, optional): Heads of the attention pool. Defaults to None: one for 64 channels.
         pool_seed (int): Seed of the fixed projection. Defaults to 0.
         loss_weight (float): Factor of the whole. Defaults to 1.0.
 
     Attributes:
-        stats (dict[str, Tensor]): Of the last forward, detached: the terms that are on, without their
-            weights.
+        stats (dict[str, Tensor]): Of the last forward, detached: the terms that are on, unweighted.
 
     Shape:
-        - feat_S: (N, C_S, H, W); feat_T: (N, C_T, H', W').
-        - output: scalar.
+        - feat_S: (N, C_S, H, W); feat_T: (N, C_T, H', W'); output: scalar.
 
     Raises:
         FileNotFoundError: There is no ``pool_file``.
@@ -184,9 +174,8 @@ class VLFDLoss(OptionLoss):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.weights = {'global': global_weight, 'patch': patch_weight, 'linguistic': linguistic_weight}
-        if pool is None:
-            self.weights['linguistic'] = 0.0
+        linguistic = 0.0 if pool is None else linguistic_weight
+        self.weights = {'global': global_weight, 'patch': patch_weight, 'linguistic': linguistic}
         if not any(self.weights.values()):
             self.loss_weight = 0.0  # a loss without any term is never run
         self.reduction, self.gram_scale = reduction, gram_scale
@@ -200,10 +189,9 @@ class VLFDLoss(OptionLoss):
         widths = self.adapter.in_channels, self.adapter.out_channels
         for name, x, channels in zip(('feat_S', 'feat_T'), (feat_S, feat_T), widths):
             if x.dim() != 4 or x.shape[1] != channels or len(x) != len(feat_S):
-                raise ValueError(
-                    f'VLFDLoss: {name} must be N x {channels} x H x W, with one N for both. Got: feat_S '
-                    f'{tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}'
-                )
+                got = f'feat_S {tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}'
+                form = f'N x {channels} x H x W, with one N for both'
+                raise ValueError(f'VLFDLoss: {name} must be {form}. Got: {got}')
         feat_T = feat_T.detach()
         terms: dict[str, Tensor] = {}
         # The student's map in the teacher's channels and on its grid, (N, C_T, H', W').
@@ -240,8 +228,7 @@ class PDDLoss(OptionLoss, function=pdd_loss):
     Zheng et al. arXiv 2310.07265: label and teacher combined and split into target and non-target; the
     formula is a third party's account, read literally as reverse; alpha, beta and temperature follow public
     code. Our choices: forward as the default (the reverse gradient vanishes where the student is badly
-    wrong), the floor of 1e-6 under q_2 in the reverse form, the non-target term, the factor tau^2 and the
-    resolution.
+    wrong), the floor of 1e-6 under q_2 in reverse, the non-target term, the factor tau^2, the resolution.
 
     Args:
         alpha (float): Weight of the target part. Defaults to 0.5.
@@ -251,8 +238,7 @@ class PDDLoss(OptionLoss, function=pdd_loss):
         nckd_weight (float): Weight of the KL divergence between the distributions over the other classes, as
             in decoupled knowledge distillation (Zhao et al. CVPR 2022, arXiv 2203.08679). Defaults to 0.0.
         resolution (str): ``'label'``: both logits are brought to the label's size, bilinearly; ``'logits'``:
-            labels to the student's grid, nearest neighbour, for a fraction of time and memory. Defaults to
-            'label'.
+            labels to the student's grid, nearest neighbour, which is cheaper. Defaults to 'label'.
         ignore_index (int, optional): Label to ignore besides those outside [0, K). Defaults to 255.
         loss_weight (float): Factor of the loss. Defaults to 1.0.
 
@@ -261,8 +247,7 @@ class PDDLoss(OptionLoss, function=pdd_loss):
 
     Shape:
         - logits_S: (N, K, H, W); logits_T: (N, K, H', W'). K = 1: the logit of a sigmoid.
-        - label: (N, h, w) or (N, 1, h, w), integers.
-        - output: scalar.
+        - label: (N, h, w) or (N, 1, h, w), integers; output: scalar.
 
     Example:
         >>> loss = PDDLoss()
@@ -288,12 +273,10 @@ class C2VKDDistiller(MethodDistiller):
     """C2VKD: :class:`VLFDLoss` between two maps and :class:`PDDLoss` between the logits.
 
     The published setting has no other loss on the student (``calculate_student_loss=False`` of the algorithm)
-    and the divisors of public code (``vlfd=dict(reduction='element', gram_scale='channel')``); the defaults
-    here are ours.
+    and ``vlfd=dict(reduction='element', gram_scale='channel')``; the defaults here are ours.
 
     Args:
-        student_feature (str, optional): Tap of the student's map. Defaults to None: ``'backbone.-1'``, the
-            last stage.
+        student_feature (str, optional): Tap of the student's map. Defaults to None: ``'backbone.-1'``.
         teacher_feature (str, optional): Tap of the teacher's map; the output of its ASPP
             (``'decode_head.bottleneck'``) is the other published one. Defaults to None: ``'backbone.-1'``.
         vlfd (dict, optional): Arguments of :class:`VLFDLoss`, with a number or ``'auto'`` as ``loss_weight``,
@@ -318,14 +301,11 @@ class C2VKDDistiller(MethodDistiller):
         self.vlfd, self.pdd = parse_losses(type(self), vlfd=(vlfd, VLFDLoss), pdd=(pdd, PDDLoss))
         taps: dict[str, Any] = {}
         if self.vlfd is not None:
-            taps['feature'] = dict(
-                student=student_feature or LAST_STAGE, teacher=teacher_feature or LAST_STAGE
-            )
+            pair = student_feature or LAST_STAGE, teacher_feature or LAST_STAGE
+            taps['feature'] = dict(zip(('student', 'teacher'), pair))
         elif student_feature or teacher_feature:
-            raise ValueError(
-                'distiller: student_feature and teacher_feature are taps of VLFD, but vlfd=None. Leave '
-                'them out'
-            )
+            given = 'student_feature and teacher_feature are taps of VLFD'
+            raise ValueError(f'distiller: {given}, but vlfd=None. Leave them out')
         if self.pdd is not None:
             taps['logits'] = 'logits'
         super().__init__(taps=taps, init_cfg=init_cfg)
@@ -339,6 +319,5 @@ class C2VKDDistiller(MethodDistiller):
             maps = dict(feat_S=self.from_student('feature'), feat_T=self.from_teacher('feature'))
             add_parsed(self, 'loss_vlfd', VLFDLoss, cfg, **maps)
         if self.pdd is not None:
-            logits = dict(logits_S=self.from_student('logits'), logits_T=self.from_teacher('logits'))
-            label = dict(from_data='gt_sem_seg')
-            add_parsed(self, 'loss_pdd', PDDLoss, self.pdd, **logits, label=label)
+            maps = dict(logits_S=self.from_student('logits'), logits_T=self.from_teacher('logits'))
+            add_parsed(self, 'loss_pdd', PDDLoss, self.pdd, **maps, label=dict(from_data='gt_sem_seg'))

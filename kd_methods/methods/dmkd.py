@@ -24,7 +24,6 @@ from kd_methods.ops.vectors import check_feature
 from kd_methods.utils.options import Count, Positive, Share, checked
 
 Over = Literal['spatial', 'channel']
-BRANCHES = dict(both=('spatial', 'channel'), spatial=('spatial',), channel=('channel',))
 
 
 @checked
@@ -113,8 +112,7 @@ class DMKDLoss(OptionLoss, function=attention_mask, without=('over', 'ratio'), l
     r"""Dual masking: the teacher's map, rebuilt from what two masks leave of the student's.
 
     Attention of the teacher's map T hides places and channels of the student's map S. Each of the two is
-    rebuilt by a generation block G (3 x 3 convolution, ReLU, 3 x 3 convolution); what they make is mixed with
-    learned weights:
+    rebuilt by a generation block G (3 x 3 convolution, ReLU, 3 x 3 convolution), mixed with learned weights:
 
     .. math:: R_s = G_s(align(S) \odot M_s), \qquad R_c = G_c(align(S) \odot M_c), \qquad
               (a_s, a_c) = softmax(w)
@@ -127,8 +125,8 @@ class DMKDLoss(OptionLoss, function=attention_mask, without=('over', 'ratio'), l
     Yang et al. arXiv 2309.02719: two branches, masks by attention, the fusion of what they rebuild. Attention
     as in FGD (Yang et al. CVPR 2022, arXiv 2111.11837), block, scale and ratio as in MGD (Yang et al. ECCV
     2022, arXiv 2205.01529). Our choices: how attention becomes a mask (:func:`attention_mask`; the paper's
-    rule was not available to us), that the important places are hidden, and softmax as the form of the
-    fusion. ``branches='spatial', mask='random'`` is MGD, with an exact number of hidden places.
+    rule was not available to us), that important places are hidden, and the softmax of the fusion.
+    ``branches='spatial', mask='random'`` is MGD.
 
     Args:
         student_channels (int): Channels of the student's map.
@@ -137,9 +135,8 @@ class DMKDLoss(OptionLoss, function=attention_mask, without=('over', 'ratio'), l
         spatial_ratio (float): Share of places that is hidden. Two-stage detectors: 0.45. Defaults to 0.65.
         channel_ratio (float): Share of channels that is hidden. Two-stage detectors: 0.45. Defaults to 0.65.
         tau (float): Temperature of the attention. Defaults to 0.5.
-        mask (str): ``'important'``, ``'unimportant'`` or ``'random'``, see :func:`attention_mask`. Defaults
-            to 'important'.
-        select (str): ``'sample'`` or ``'top'``, likewise. Defaults to 'sample'.
+        mask (str): As for :func:`attention_mask`. Defaults to 'important'.
+        select (str): Likewise. Defaults to 'sample'.
         pad_aware (bool): Leave the padding of each image out of the error; the forward then needs
             ``img_shape`` and ``inputs``. Defaults to False.
         loss_weight (float): :math:`\alpha`. Two-stage detectors: 5e-7. Defaults to 2e-5.
@@ -149,9 +146,8 @@ class DMKDLoss(OptionLoss, function=attention_mask, without=('over', 'ratio'), l
         stats (dict[str, Tensor]): Of the last forward, detached: the share ``a_s`` of the spatial branch.
 
     Shape:
-        - feat_S: (N, C_S, H, W); feat_T: (N, C_T, H, W).
-        - inputs: (N, 3, H_in, W_in), of which only the size is read; img_shape: N pairs of height and width.
-        - output: scalar.
+        - feat_S: (N, C_S, H, W); feat_T: (N, C_T, H, W); output: scalar.
+        - inputs: (N, 3, H_in, W_in), for its size alone; img_shape: N pairs of height and width.
 
     Raises:
         TypeError: ``pad_aware`` is no bool.
@@ -179,9 +175,8 @@ class DMKDLoss(OptionLoss, function=attention_mask, without=('over', 'ratio'), l
     ) -> None:
         super().__init__(**options)
         ratios = dict(spatial=spatial_ratio, channel=channel_ratio)
-        self.ratios = {over: ratios[over] for over in BRANCHES[branches]}
-        self.pad_aware = pad_aware
-        self.channels = (student_channels, teacher_channels)
+        self.ratios = ratios if branches == 'both' else {branches: ratios[branches]}
+        self.pad_aware, self.channels = pad_aware, (student_channels, teacher_channels)
         same = student_channels == teacher_channels
         self.align = nn.Identity() if same else nn.Conv2d(student_channels, teacher_channels, 1)
         self.generation = nn.ModuleDict({over: _generation(teacher_channels) for over in self.ratios})
@@ -210,10 +205,8 @@ class DMKDLoss(OptionLoss, function=attention_mask, without=('over', 'ratio'), l
             error = fused - full_precision(feat_T)
             if self.pad_aware:
                 if img_shape is None or inputs is None:
-                    raise ValueError(
-                        'DMKDLoss: pad_aware=True needs img_shape and inputs. Map them: '
-                        "img_shape=dict(from_data='img_shape'), inputs=dict(from_data='inputs')"
-                    )
+                    cure = "Map them: img_shape=dict(from_data='img_shape'), inputs=dict(from_data='inputs')"
+                    raise ValueError(f'DMKDLoss: pad_aware=True needs img_shape and inputs. {cure}')
                 error = error.masked_fill(~valid_area(img_shape, inputs.shape[-2:], error), 0)
             # alpha / N of the squared norm, over the images alone.
             return self.loss_weight * error.square().sum() / len(error)
@@ -222,39 +215,32 @@ class DMKDLoss(OptionLoss, function=attention_mask, without=('over', 'ratio'), l
         for name, x, channels in zip(('feat_S', 'feat_T'), (feat_S, feat_T), self.channels):
             check_feature(x, feat_S, name)
             if x.shape[1] != channels:
-                raise ValueError(
-                    f'DMKDLoss: {name} has {x.shape[1]} channels, expected {channels}. Got: {tuple(x.shape)}'
-                )
+                has = f'{x.shape[1]} channels, expected {channels}. Got: {tuple(x.shape)}'
+                raise ValueError(f'DMKDLoss: {name} has {has}')
         if feat_S.shape[2:] != feat_T.shape[2:]:
-            raise ValueError(
-                'DMKDLoss: the maps must be of one size: tap levels of one stride. Got: feat_S '
-                f'{tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}'
-            )
+            got = f'feat_S {tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}'
+            raise ValueError(f'DMKDLoss: the maps must be of one size: tap levels of one stride. Got: {got}')
 
 
 def _generation(channels: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(channels, channels, 3, padding=1),
-        nn.ReLU(inplace=True),
-        nn.Conv2d(channels, channels, 3, padding=1),
-    )
+    first, second = (nn.Conv2d(channels, channels, 3, padding=1) for _ in range(2))
+    return nn.Sequential(first, nn.ReLU(inplace=True), second)
 
 
 @MODELS.register_module()
 class DMKDDistiller(MethodDistiller):
     """DMKD between the levels of two necks: one :class:`DMKDLoss` a level, each with the same weight.
 
-    Channels are found by themselves; the levels must agree in size. Nothing of it is left in the exported
-    student.
+    Channels are found by themselves; sizes must agree. The exported student has nothing of it.
 
     Args:
         features (Sequence[str], optional): Taps of both networks. Defaults to None: every level that the
-            necks return. For two-stage detectors take ``'neck.0'`` to ``'neck.3'``: their last level is the
-            one before it, subsampled.
+            necks return. For two-stage detectors ``'neck.0'`` to ``'neck.3'``: the last repeats the one
+            before.
         student_features (Sequence[str], optional): Taps of the student where they differ. Defaults to None.
         teacher_features (Sequence[str], optional): Taps of the teacher where they differ. Defaults to None.
-        loss_weight (float | str | dict): Weight of each level's loss, or ``'auto'``, whose ratio is shared
-            out equally among the levels. Defaults to 2e-5.
+        loss_weight (float | str | dict): Weight of each level's loss, or ``'auto'`` for all together.
+            Defaults to 2e-5.
         schedule (dict, optional): The losses over the iterations, see
             :class:`~kd_methods.distill.loss_weights.LossSchedule`. Defaults to None.
         init_cfg (dict, optional): Initialisation. Defaults to None.
@@ -290,11 +276,9 @@ class DMKDDistiller(MethodDistiller):
 
     def configure(self, student: dict[str, Tap], teacher: dict[str, Tap]) -> None:
         if any(student[name].shape[2:] != teacher[name].shape[2:] for name in student):
-            raise ValueError(
-                'distiller.features: the levels of student and teacher must be of one size. Tap shapes: '
-                f'{self.describe_taps()}. Name levels of equal strides with student_features and '
-                'teacher_features'
-            )
+            cure = 'Name levels of equal strides with student_features and teacher_features'
+            what = f'the levels must be of one size. Tap shapes: {self.describe_taps()}. {cure}'
+            raise ValueError(f'distiller.features: {what}')
         weight = split_auto_weight(self.options['loss_weight'], len(student), 'distiller.loss_weight')
         batch = ('img_shape', 'inputs') if self.options.get('pad_aware') else ()
         for i, tap in enumerate(student):

@@ -57,11 +57,9 @@ def triplet_loss(
         (0.5, 0.5)
     """
     pairs = _class_pairs(present)  # (N, K, K): anchors, other classes
-    if negatives != 'all':  # one other class for each anchor: (N, K, 1)
-        if negatives == 'hardest':
-            chosen = d_neg.masked_fill(~pairs, float('inf')).argmin(2, keepdim=True)
-        else:
-            chosen = torch.rand_like(d_neg).masked_fill(~pairs, -1).argmax(2, keepdim=True)
+    if negatives != 'all':  # one other class for each anchor, the least of `order`: (N, K, 1)
+        order = d_neg if negatives == 'hardest' else -torch.rand_like(d_neg)
+        chosen = order.masked_fill(~pairs, float('inf')).argmin(2, keepdim=True)
         d_neg, pairs = d_neg.gather(2, chosen), pairs.any(2, keepdim=True)
     # l(c, c') = max(0, d_pos - d_neg + m) of each triplet, of the shape of `pairs`.
     hinge = F.relu(d_pos.unsqueeze(2) - d_neg + margin)
@@ -92,14 +90,10 @@ def i2ckd_loss(
     project: Literal['prototypes', 'map'] = 'prototypes',
     ignore_index: int | None = 255,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The maths of :class:`I2CKDLoss`, which explains the arguments, without its loss weight.
+    """The maths of :class:`I2CKDLoss`, without its loss weight: the loss and detached statistics.
 
     Args:
-        weight (Tensor, optional): Projection from the student's channels to the teacher's, (C_T, C_S).
-            Defaults to None.
-
-    Returns:
-        tuple[Tensor, dict[str, Tensor]]: The loss and its statistics (detached scalars).
+        weight (Tensor, optional): Projection to the teacher's channels, (C_T, C_S). Defaults to None.
 
     Example:
         >>> feature, label = torch.randn(2, 8, 16, 16), torch.randint(0, 3, (2, 64, 64))
@@ -112,9 +106,9 @@ def i2ckd_loss(
     fits = (feat_T.shape[1], feat_S.shape[1])  # the shape of a weight between them
     if (fits[0] != fits[1]) if weight is None else (fits != tuple(weight.shape)):
         had = 'no projection' if weight is None else 'a projection {1} -> {0}'.format(*weight.shape)
+        cure = f'Set student_channels={fits[1]}, teacher_channels={fits[0]}'
         raise ValueError(
-            f'I2CKDLoss: feat_S has {fits[1]} channels and feat_T has {fits[0]}, with {had}. Set '
-            f'student_channels={fits[1]}, teacher_channels={fits[0]}'
+            f'I2CKDLoss: feat_S has {fits[1]} channels, feat_T has {fits[0]}, with {had}. {cure}'
         )
     pool = dict(scope=scope, min_pixels=min_pixels, ignore_index=ignore_index)
     prototypes = class_prototypes.unchecked  # p, (N, K, C), and which classes are present, (N, K)
@@ -149,39 +143,34 @@ def i2ckd_loss(
 class I2CKDLoss(OptionLoss, function=i2ckd_loss):
     r"""Triplet loss between the class prototypes of student and teacher.
 
-    A class's prototype is the mean of a feature map over the ground-truth pixels of the class. The student's
-    prototype is the anchor, the teacher's of the same class the positive, and the teacher's of the other
-    classes the negatives:
+    A class's prototype is the mean of a feature map over its ground-truth pixels. The student's prototype is
+    the anchor, the teacher's of the same class the positive, those of the other classes the negatives:
 
     .. math:: l(c, c') = \max(0, d(p^S_c, p^T_c) - d(p^S_c, p^T_{c'}) + m)
 
-    The loss is the mean of l over the ordered pairs of classes present in an image, then over the images that
-    have at least two.
+    The loss is the mean of l over ordered pairs of present classes, then over the images with at least two.
 
     Karine, Napoleon, Jridi. arXiv 2403.18490; Neurocomputing 649 (2025) 130791. Our choices, not to be read
     as the authors' settings: prototypes per image, the Euclidean distance, its unit, the margin, the mean
     over all pairs, the projection, and every default below.
 
     Args:
-        num_classes (int, optional): Number of classes K; the distiller takes it from the student. Defaults to
-            None.
+        num_classes (int, optional): Number of classes K; the distiller finds it. Defaults to None.
         student_channels (int, optional): Channels of the student's map. Defaults to None.
         teacher_channels (int, optional): Channels of the teacher's map. Where they differ from the student's,
             a 1x1 convolution without bias to them is learned. Defaults to None.
         distance (str): ``'euclidean'`` (not squared) or ``'cosine'``. Defaults to 'euclidean'.
-        unit (str): ``'teacher'`` divides distances by the median distance between the teacher's prototypes of
-            two classes in the batch: margin and loss do not depend on the scale of the maps. ``'absolute'``
-            leaves them: a margin well below the teacher's distances then soon ends the pull. Defaults to
-            'teacher'.
+        unit (str): ``'teacher'`` divides distances by the median distance between the teacher's prototypes in
+            the batch: margin and loss do not depend on the scale of the maps. ``'absolute'`` leaves them: a
+            margin well below the teacher's distances soon ends the pull. Defaults to 'teacher'.
         margin (float): Margin m, in that unit. Defaults to 1.0.
         normalize (bool): L2-normalise the prototypes; margins of 0.2-0.5 suit that. Defaults to False.
         negatives (str): ``'all'`` other present classes, the ``'hardest'`` (the teacher's prototype nearest
             to the anchor) or one at ``'random'``. Defaults to 'all'.
-        scope (str): Prototypes of each ``'image'`` or of the ``'batch'`` (of this process). Defaults to
-            'image'.
+        scope (str): Prototypes of each ``'image'`` or the ``'batch'`` (of this process). Defaults to 'image'.
         min_pixels (int): A class with fewer pixels on the feature grid is skipped. Defaults to 1.
-        project (str): Project the ``'prototypes'`` or the ``'map'``: the same function, since a mean and a
-            projection commute, but the map costs more. Defaults to 'prototypes'.
+        project (str): Project the ``'prototypes'`` or, at more cost, the ``'map'``: mean and projection
+            commute. Defaults to 'prototypes'.
         ignore_index (int, optional): Label to ignore besides those outside [0, K). Defaults to 255.
         loss_weight (float): Factor of the loss. Defaults to 1.0.
 
@@ -192,8 +181,7 @@ class I2CKDLoss(OptionLoss, function=i2ckd_loss):
 
     Shape:
         - feat_S: (N, C_S, H, W); feat_T: (N, C_T, H', W'), each on its own grid.
-        - label: (N, h, w) or (N, 1, h, w), integers, of any size.
-        - output: scalar.
+        - label: (N, h, w) or (N, 1, h, w), integers, of any size; output: scalar.
 
     Example:
         >>> loss = I2CKDLoss(num_classes=4, student_channels=8, teacher_channels=16)
@@ -215,10 +203,8 @@ class I2CKDLoss(OptionLoss, function=i2ckd_loss):
     ) -> None:
         super().__init__(**options)
         if (student_channels is None) != (teacher_channels is None):
-            raise ValueError(
-                'I2CKDLoss: student_channels and teacher_channels go together. Got: '
-                f'student_channels={student_channels}, teacher_channels={teacher_channels}'
-            )
+            got = f'student_channels={student_channels}, teacher_channels={teacher_channels}'
+            raise ValueError(f'I2CKDLoss: student_channels and teacher_channels go together. Got: {got}')
         self.num_classes = num_classes
         self.projection = None
         if student_channels != teacher_channels:
@@ -240,8 +226,8 @@ class I2CKDDistiller(MethodDistiller):
     The number of classes and both maps' channels come from the networks.
 
     Args:
-        feature (str): Tap of both networks. Our choice follows the line of work that the method builds on:
-            the decode head's map before dropout and classifier. Defaults to 'features'.
+        feature (str): Tap of both networks. Defaults to 'features': the decode head's map before dropout and
+            classifier, as in the work that the method builds on.
         student_feature (str, optional): Tap of the student where it differs. Defaults to None.
         teacher_feature (str, optional): Tap of the teacher where it differs. Defaults to None.
         logit_kd (float | str | dict, optional): Weight of an additional logit KD (KL divergence per pixel), a
@@ -250,8 +236,7 @@ class I2CKDDistiller(MethodDistiller):
         schedule (dict, optional): The loss over the iterations, see
             :class:`~kd_methods.distill.loss_weights.LossSchedule`. Defaults to None.
         init_cfg (dict, optional): Initialisation. Defaults to None.
-        **options: Options of :class:`I2CKDLoss`. ``student_channels`` and ``teacher_channels`` are only
-            checked.
+        **options: Options of :class:`I2CKDLoss`; those for channels are only checked.
 
     Example:
         >>> distiller = dict(type='I2CKDDistiller', margin=1.0, loss_weight='auto', schedule=dict(warmup=500))
@@ -278,9 +263,8 @@ class I2CKDDistiller(MethodDistiller):
         super().__init__(taps=taps, init_cfg=init_cfg)
 
     def configure(self, student: dict[str, Tap], teacher: dict[str, Tap]) -> None:
-        cfg = dict(self.options)
-        if cfg.get('num_classes') is None:
-            cfg['num_classes'] = self.num_classes()
+        given = self.options.get('num_classes')
+        cfg = dict(self.options, num_classes=self.num_classes() if given is None else given)
         for side in ('student', 'teacher'):
             name = f'{side}_channels'
             cfg[name] = self.check_channels(name, 'feature', side, cfg.get(name))

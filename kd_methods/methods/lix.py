@@ -43,10 +43,7 @@ def dwld_loss(
     resolution: Resolution = 'label',
     ignore_index: int | None = 255,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The maths of :class:`DWLDLoss`, which explains the arguments, without its loss weight.
-
-    Returns:
-        tuple[Tensor, dict[str, Tensor]]: The loss and its statistics (detached scalars).
+    """The maths of :class:`DWLDLoss`, without its loss weight: the loss and detached statistics.
 
     Example:
         >>> S, T = torch.zeros(1, 3, 1, 1), torch.tensor([2.0, 1.0, 0.0]).view(1, 3, 1, 1)
@@ -60,9 +57,8 @@ def dwld_loss(
             valid = valid & (z_T.argmax(1) == label if z_T.shape[1] > 1 else u_T > 0)
         # TCLD = KL(b_T || b_S) with b = (p_y, 1 - p_y), from log-odds; NCLD = KL(q_T || q_S); both (N, h, w).
         t, rest = u_T.sigmoid(), (-u_T).sigmoid()
-        target = t * (F.logsigmoid(u_T) - F.logsigmoid(u_S)) + rest * (
-            F.logsigmoid(-u_T) - F.logsigmoid(-u_S)
-        )
+        target = t * (F.logsigmoid(u_T) - F.logsigmoid(u_S))
+        target = target + rest * (F.logsigmoid(-u_T) - F.logsigmoid(-u_S))
         others = non_target_kl(z_S, z_T, label, valid, kappa if controller == 'logit' else 0.0)
         # a TCLD + b NCLD.
         if controller == 'dkd':
@@ -94,10 +90,8 @@ def arfd_loss(
     """
     grid = common_grid(feat_S.shape[2:], feat_T.shape[2:], max_tokens)
     if grid[0] * grid[1] < 4:
-        raise ValueError(
-            f'ARFDLoss: the maps share {grid[0]} x {grid[1]} places, and need 4 or more. Tap an earlier '
-            f'stage. Got: feat_S {tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}'
-        )
+        got = f'Tap an earlier stage. Got: feat_S {tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}'
+        raise ValueError(f'ARFDLoss: the maps share {grid[0]} x {grid[1]} places, and need 4 or more. {got}')
     with torch.autocast(feat_S.device.type, enabled=False):
         tokens = []
         for side, feature in (('student', feat_S), ('teacher', feat_T.detach())):
@@ -137,8 +131,7 @@ class DWLDLoss(OptionLoss, function=dwld_loss):
     ==========  ==============  =========================  ===========================================
 
     Guo et al. arXiv 2403.08215 argue that one fixed weight of NCLD cannot serve every pixel and weigh logit
-    by logit; the formula of their controller was not available to us. ``pixel`` and ``logit``, with gamma and
-    kappa, are ours.
+    by logit. Their controller's formula was not available to us: ``pixel`` and ``logit`` are ours.
 
     Args:
         controller (str): ``'kd'``, ``'dkd'``, ``'pixel'`` or ``'logit'``. Defaults to 'logit'.
@@ -148,23 +141,18 @@ class DWLDLoss(OptionLoss, function=dwld_loss):
         alpha (float): Weight of TCLD, of ``dkd``. Defaults to 1.0.
         beta (float): Weight of NCLD, of ``dkd``. Defaults to 1.0.
         tau (float): Temperature. Defaults to 1.0.
-        teacher_errors (str): ``'mask'`` leaves out pixels at which the teacher's class is not the label.
-            Defaults to 'keep'.
+        teacher_errors (str): ``'mask'`` leaves out pixels that the teacher gets wrong. Defaults to 'keep'.
         resolution (str): ``'label'``: both logits are brought to the label's size, bilinearly; ``'logits'``:
-            labels to the student's grid, nearest neighbour, for a fraction of time and memory. Defaults to
-            'label'.
+            labels to the student's grid, nearest neighbour, which is cheaper. Defaults to 'label'.
         ignore_index (int, optional): Label to ignore besides those outside [0, K). Defaults to 255.
         loss_weight (float): Factor of the loss. Defaults to 1.0.
 
     Attributes:
-        stats (dict[str, Tensor]): Of the last forward, detached: the means of ``tcld``, ``ncld`` (weighted by
-            class with ``logit``) and ``t``.
+        stats (dict[str, Tensor]): Of the last forward, detached: means of ``tcld``, ``ncld`` and ``t``.
 
     Shape:
-        - logits_S: (N, K, H, W); logits_T: (N, K, H', W'). K = 1: the logit of a sigmoid. With two classes
-          NCLD is 0.
-        - label: (N, h, w) or (N, 1, h, w), integers.
-        - output: scalar.
+        - logits_S: (N, K, H, W); logits_T: (N, K, H', W'). K = 1: the logit of a sigmoid.
+        - label: (N, h, w) or (N, 1, h, w), integers; output: scalar. With two classes NCLD is 0.
 
     Example:
         >>> loss = DWLDLoss()
@@ -195,12 +183,10 @@ class ARFDLoss(OptionLoss, function=arfd_loss):
     .. math:: \tilde X = W X, \qquad W_{ij} \propto e^{-\lVert x_i - x_j \rVert_2 / \sigma}, \qquad
               L = 1 - CKA(\tilde X_S, \tilde X_T)
 
-    averaged over images. CKA compares relations between places, so channels need not agree and there is no
-    adapter.
+    averaged over images. CKA compares relations between places: there is no adapter.
 
     Guo et al. arXiv 2403.08215: kernel regression and CKA; Laplace kernel and HSIC are a third party's
-    account. Our choices: how they are put together, the median distance as :math:`\sigma`, and the debiased
-    estimator of HSIC.
+    account. Our choices: how they combine, the median distance as :math:`\sigma`, the debiased HSIC.
 
     Args:
         recalibrate (str): ``'both'``, ``'teacher'``, ``'student'`` or ``'none'``. Defaults to 'both'.
@@ -212,8 +198,7 @@ class ARFDLoss(OptionLoss, function=arfd_loss):
 
     Shape:
         - feat_S: (N, C_S, H, W); feat_T: (N, C_T, H', W').
-        - output: scalar, from 0 to 2. Images on which either map does not vary (by a thousandth of its size)
-          count as 0.
+        - output: scalar, from 0 to 2. An image on which a map varies by less than 1/1000 of its size has 0.
 
     Raises:
         ValueError: The maps have fewer than 4 places in common; an unknown option.
@@ -234,18 +219,16 @@ class ARFDLoss(OptionLoss, function=arfd_loss):
 class LIXDistiller(MethodDistiller):
     """LIX: :class:`DWLDLoss` between the logits and :class:`ARFDLoss` between features of several stages.
 
-    The losses need no X: a teacher of RGB alone works too. With an RGB-X teacher the algorithm's ``inputs``
-    says which channels of the batch each network sees.
+    A teacher of RGB alone works too. With an RGB-X teacher ``inputs`` of the algorithm says who sees what.
 
     Args:
         student_features (str | Sequence[str], optional): Taps of the student's maps, one for a loss each.
             Defaults to None: ``'backbone.1'`` to ``'backbone.3'``.
         teacher_features (str | Sequence[str], optional): As many of the teacher's; for late fusion, take
-            ``'features'``, its only map of both. Defaults to None: likewise, which are the fused stages of an
-            intermediate-fusion teacher.
+            ``'features'``, its only map of both. Defaults to None: likewise, of fused stages.
         dwld (dict, optional): Arguments of :class:`DWLDLoss`, with a number or ``'auto'`` as ``loss_weight``,
             and a ``schedule``. None: without it. Defaults to ``{}``.
-        arfd (dict, optional): Likewise of :class:`ARFDLoss`; the weight is shared out equally among the maps.
+        arfd (dict, optional): Likewise of :class:`ARFDLoss`; its weight is shared out among the maps.
             Defaults to ``{}``.
         init_cfg (dict, optional): Initialisation. Defaults to None.
 
@@ -273,25 +256,20 @@ class LIXDistiller(MethodDistiller):
                 for given in (student_features, teacher_features)
             ]
             if not pairs[0] or len(pairs[0]) != len(pairs[1]):
-                raise ValueError(
-                    'distiller: student_features and teacher_features must name as many maps each, one or '
-                    f'more. Got: {pairs[0]}, {pairs[1]}'
-                )
+                must = 'student_features and teacher_features must name as many maps each, one or more'
+                raise ValueError(f'distiller: {must}. Got: {pairs[0]}, {pairs[1]}')
             taps.update({f'feature_{i}': dict(student=s, teacher=t) for i, (s, t) in enumerate(zip(*pairs))})
         elif student_features or teacher_features:
-            raise ValueError(
-                'distiller: student_features and teacher_features are taps of ARFD, but arfd=None. Leave '
-                'them out'
-            )
+            given = 'student_features and teacher_features are taps of ARFD'
+            raise ValueError(f'distiller: {given}, but arfd=None. Leave them out')
         if self.dwld is not None:
             taps['logits'] = 'logits'
         super().__init__(taps=taps, init_cfg=init_cfg)
 
     def configure(self, student: dict[str, Tap], teacher: dict[str, Tap]) -> None:
         if self.dwld is not None:
-            logits = dict(logits_S=self.from_student('logits'), logits_T=self.from_teacher('logits'))
-            label = dict(from_data='gt_sem_seg')
-            add_parsed(self, 'loss_dwld', DWLDLoss, self.dwld, **logits, label=label)
+            maps = dict(logits_S=self.from_student('logits'), logits_T=self.from_teacher('logits'))
+            add_parsed(self, 'loss_dwld', DWLDLoss, self.dwld, **maps, label=dict(from_data='gt_sem_seg'))
         if self.arfd is not None:
             maps = [tap for tap in student if tap != 'logits']
             weight = self.arfd.get('loss_weight', 1.0)

@@ -30,8 +30,7 @@ def parse_logit_kd(cfg: Any, key: str = 'distiller.logit_kd') -> dict | None:
 def add_logit_kd(distiller: MethodDistiller, loss_weight: Any, tau: float, schedule: dict | None) -> None:
     """Add ``loss_kd`` on the tap ``'logits'`` to a distiller; to be called in its ``configure``.
 
-    MMRazor's ``reduction='mean'`` divides by the number of classes too; the weight undoes that, so that 1 is
-    one KL divergence per pixel.
+    MMRazor's ``reduction='mean'`` divides by the number of classes too; the weight undoes that.
     """
     if isinstance(loss_weight, (int, float)):
         loss_weight = loss_weight * distiller.num_classes()

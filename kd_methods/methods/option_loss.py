@@ -21,10 +21,9 @@ class OptionLoss(nn.Module):
             def forward(self, x: Tensor, y: Tensor) -> Tensor:
                 return self.loss_weight * self.function(x, y, **self.options)
 
-    The constructor takes the function's options that have a default, and ``loss_weight``. They are checked
-    once, there: ``self.function`` does not check them again. A subclass with further arguments hands the
-    others on, ``def __init__(self, channels: Count, **options)``. ``inspect.signature`` of the class shows
-    all of them.
+    The constructor takes the function's options that have a default, and ``loss_weight``, and checks them;
+    ``self.function`` does not check them again. A subclass with further arguments hands the others on, ``def
+    __init__(self, channels: Count, **options)``; ``inspect.signature`` of the class shows all.
 
     Class arguments:
         function (Callable, optional): The function. Defaults to None: ``loss_weight`` is the only option.

@@ -1,7 +1,6 @@
 """Frozen pools: from a feature map to one vector an image, by a projection or by a pretrained attention pool.
 
-Their weights are buffers that are in no checkpoint: no optimizer, average or process can change them, and
-they are made or read again when the network is built.
+Their weights are buffers in no checkpoint, which nothing changes: a network that is built gets them again.
 """
 
 from os import PathLike
@@ -48,12 +47,10 @@ class AttentionPool(nn.Module):
     """The attention pool of CLIP's ResNets, with weights from a file.
 
     The mean of all positions asks, in one multi-head attention over all positions and itself; the answer is
-    projected. The position embedding is resized bilinearly to the map's grid. Only one query is asked, so
-    keys and values are never formed: the query is taken through the key's matrix, and the weighted mean
-    through the value's.
+    projected. The position embedding is resized bilinearly to the map's grid. With one query, keys and values
+    are never formed: it passes the key's matrix, and the weighted mean the value's.
 
-    Radford et al. Learning transferable visual models from natural language supervision. ICML 2021, arXiv
-    2103.00020.
+    Radford et al. Learning transferable visual models from natural language supervision. arXiv 2103.00020.
 
     Args:
         file (str | PathLike): Checkpoint with the tensors :data:`ATTENTION_KEYS`, under any prefix.
@@ -79,10 +76,8 @@ class AttentionPool(nn.Module):
         self.out_channels, self.in_channels = weights['c_proj.weight'].shape
         self.num_heads = num_heads or max(in_channels // 64, 1)
         if in_channels % self.num_heads:
-            raise ValueError(
-                f'{key}: the pool of {file} has {in_channels} channels, which {self.num_heads} heads do not '
-                'divide. Set the number of heads that it was trained with.'
-            )
+            what = f'{in_channels} channels, which {self.num_heads} heads do not divide'
+            raise ValueError(f'{key}: the pool of {file} has {what}. Set the number of its training.')
 
     def forward(self, feature: Tensor) -> Tensor:
         """The answer to the mean of each image."""
@@ -119,12 +114,7 @@ def build_pool(
     heads: int | None = None,
     seed: int = 0,
 ) -> OrthogonalPool | AttentionPool | None:
-    """Build the pool of VLFDLoss by its name, and refuse options that it does not take.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: ``'attention'`` without a file, or with one that does not fit; an option of another pool.
-    """
+    """Build the pool of VLFDLoss by its name, and refuse options that it does not take."""
     given = dict(pool_file=file, pool_channels=out_channels, pool_heads=heads)
     taken = dict(attention=('pool_file', 'pool_heads'), gap=('pool_channels',)).get(pool, ())
     unused = [f'{name}={value!r}' for name, value in given.items() if value is not None and name not in taken]
@@ -134,10 +124,9 @@ def build_pool(
     if pool != 'attention':
         return OrthogonalPool(in_channels, out_channels or 512, seed) if pool == 'gap' else None
     if file is None:
-        raise ValueError(
-            "VLFDLoss: pool='attention' needs pool_file, a checkpoint with the attention pool of a CLIP "
-            "ResNet of the teacher's width. Without one take pool='gap': random weights would teach noise"
-        )
+        what = "a checkpoint with the attention pool of a CLIP ResNet of the teacher's width"
+        instead = "Without one take pool='gap': random weights would teach noise"
+        raise ValueError(f"VLFDLoss: pool='attention' needs pool_file, {what}. {instead}")
     return AttentionPool(file, in_channels, heads, 'VLFDLoss.pool_file')
 
 
@@ -149,10 +138,9 @@ def _read_attention_pool(file: str | PathLike, channels: int, key: str) -> dict[
     found = [k.removesuffix(first) for k in map(str, state) if k.endswith(first)]
     found = [p for p in found if all(isinstance(state.get(p + name), Tensor) for name in ATTENTION_KEYS)]
     if len(found) != 1:
-        raise ValueError(
-            f'{key}: expected one attention pool in {file}, of {", ".join(ATTENTION_KEYS)} under any prefix, '
-            f'and found {len(found)}. The file has {first_few(sorted(map(str, state)))}'
-        )
+        what = f'of {", ".join(ATTENTION_KEYS)} under any prefix, and found {len(found)}'
+        has = first_few(sorted(map(str, state)))
+        raise ValueError(f'{key}: expected one attention pool in {file}, {what}. The file has {has}')
     weights = {name: state[found[0] + name].detach().float() for name in ATTENTION_KEYS}
     # 1 + side^2 positions of C channels; q, k and v from C to C; c from C to any number.
     shapes = {name: tuple(value.shape) for name, value in weights.items()}
@@ -162,8 +150,7 @@ def _read_attention_pool(file: str | PathLike, channels: int, key: str) -> dict[
     fits.update({first: (1 + side**2, channels), 'c_proj.weight': (*out, channels), 'c_proj.bias': out})
     wrong = [f'{name} {shapes[name]} instead of {fits[name]}' for name in fits if shapes[name] != fits[name]]
     if wrong:
-        raise ValueError(
-            f"{key}: the attention pool of {file} does not fit the teacher's map of {channels} channels: "
-            f"{', '.join(wrong)}. Take a pool of such a map, tap another place of the teacher, or pool='gap'"
-        )
+        what = f"does not fit the teacher's map of {channels} channels: {', '.join(wrong)}"
+        cure = "Take a pool of such a map, tap another place of the teacher, or pool='gap'"
+        raise ValueError(f'{key}: the attention pool of {file} {what}. {cure}')
     return weights

@@ -15,10 +15,9 @@ class ValidOnlyLoss(OptionLoss):
     """Base of losses on maps with the option ``valid_only``.
 
     Args:
-        *args: Options of the loss.
         valid_only (bool): Leave ignored labels, or the padding of images, out. Defaults to False.
         ignore_index (int, optional): Label to ignore, besides negative ones. Defaults to 255.
-        **options: Options of the loss.
+        *args, **options: Options of the loss.
     """
 
     shown = ('valid_only', 'ignore_index')
@@ -47,11 +46,10 @@ class ValidOnlyLoss(OptionLoss):
             return label >= 0 if self.ignore_index is None else (label >= 0) & (label != self.ignore_index)
         if img_shape is not None and inputs is not None:
             return valid_area(img_shape, inputs.shape[-2:], inputs).squeeze(1)
-        raise ValueError(
-            f'{type(self).__name__}: valid_only=True needs to know what is valid. Map '
-            "label=dict(from_data='gt_sem_seg'), or img_shape=dict(from_data='img_shape') and "
-            "inputs=dict(from_data='inputs')"
-        )
+        label = "label=dict(from_data='gt_sem_seg')"
+        shape = "img_shape=dict(from_data='img_shape') and inputs=dict(from_data='inputs')"
+        why = f'valid_only=True needs to know what is valid. Map {label}, or {shape}'
+        raise ValueError(f'{type(self).__name__}: {why}')
 
 
 def valid_on(valid: Tensor | None, grid: Sequence[int]) -> Tensor | None:

@@ -38,8 +38,7 @@ def load_config(path: str | Path, key: str = 'cfg_path') -> Config:
     Args:
         path (str | Path): ``'mmseg::...'`` / ``'mmdet::...'`` for a package's config; else a file, looked up
             from the working directory first, then from the root of this repository.
-        key (str): Name of the config key that holds ``path``, for the error message. Defaults to
-            ``'cfg_path'``.
+        key (str): Config key that holds ``path``, for messages. Defaults to ``'cfg_path'``.
 
     Raises:
         FileNotFoundError: There is no such config; the message lists the nearest names.
@@ -55,9 +54,9 @@ def load_config(path: str | Path, key: str = 'cfg_path') -> Config:
             if renamed is not None:
                 print_log(f'{key}: {path!r} is now called {renamed!r}', logger='current')
                 return get_config(renamed)
+            package, name = path.split('::', 1)
             raise FileNotFoundError(
-                f'{key}: the package {path.split("::")[0]!r} has no config {path.split("::", 1)[1]!r}: '
-                f'{error}'
+                f'{key}: the package {package!r} has no config {name!r}: {error}'
             ) from error
     candidates = [Path(path).expanduser(), REPO_ROOT / path]
     for candidate in candidates:
@@ -74,8 +73,7 @@ def resolve_model_cfg(cfg: dict, key: str = 'architecture') -> ConfigDict:
     """Turn a network entry of a config into one full model dict.
 
     Args:
-        cfg (dict): ``dict(cfg_path=..., **overrides)`` or a full model dict (returned as a copy). Beside
-            ``cfg_path``:
+        cfg (dict): ``dict(cfg_path=..., **overrides)`` or a full model dict (which is copied). Overrides:
 
             - ``pretrained`` (bool): ``True`` starts from the package's own published checkpoint of that
               config (``pkg::`` paths only). Defaults to False.
@@ -93,25 +91,21 @@ def resolve_model_cfg(cfg: dict, key: str = 'architecture') -> ConfigDict:
         ValueError: ``pretrained=True`` for a config that has no published checkpoint.
     """
     if not isinstance(cfg, dict):
-        raise TypeError(
-            f'{key}: expected a dict (cfg_path=... or a full model dict), got {type(cfg).__name__}: {cfg!r}'
-        )
+        kinds = 'a dict (cfg_path=... or a full model dict)'
+        raise TypeError(f'{key}: expected {kinds}, got {type(cfg).__name__}: {cfg!r}')
     cfg = ConfigDict(copy.deepcopy(dict(cfg)))
     if 'cfg_path' not in cfg:
         if 'type' not in cfg:
-            raise KeyError(
-                f"{key}: neither 'cfg_path' nor 'type' among its keys {sorted(cfg)}. Give "
-                f"{key}=dict(cfg_path='...config.py') or a full model dict."
-            )
+            cure = f"Give {key}=dict(cfg_path='...config.py') or a full model dict."
+            raise KeyError(f"{key}: neither 'cfg_path' nor 'type' among its keys {sorted(cfg)}. {cure}")
         return cfg
     path = cfg['cfg_path']
     source = load_config(path, key=f'{key}.cfg_path')
     if 'model' not in source:
         raise ValueError(f'{key}.cfg_path: {path!r} has no `model`; it holds {sorted(source.keys())}.')
     if is_distillation(source):
-        raise ValueError(
-            f'{key}.cfg_path: {path!r} is itself a distillation config; name the config of a plain model.'
-        )
+        what = 'is itself a distillation config; name the config of a plain model.'
+        raise ValueError(f'{key}.cfg_path: {path!r} {what}')
     model = ConfigDict(copy.deepcopy(source.model.to_dict()))
     if model.get('_scope_') is None and source.get('default_scope') is not None:
         model['_scope_'] = source.default_scope
@@ -120,9 +114,8 @@ def resolve_model_cfg(cfg: dict, key: str = 'architecture') -> ConfigDict:
     try:
         model = ConfigDict(Config._merge_a_into_b(overrides, model))  # mmengine's own merge of _base_
     except TypeError as error:
-        raise TypeError(
-            f'{key}: cannot merge the overrides {sorted(overrides)} into the model of {path!r}: {error}'
-        ) from error
+        what = f'the overrides {sorted(overrides)} into the model of {path!r}'
+        raise TypeError(f'{key}: cannot merge {what}: {error}') from error
     if cfg.get('pretrained'):
         model['init_cfg'] = dict(type='Pretrained', checkpoint=_published_checkpoint(path, key))
     if not cfg.get('downloads', True):
@@ -138,18 +131,15 @@ def build_network(cfg: dict | BaseModel, key: str = 'architecture') -> BaseModel
     if isinstance(cfg, BaseModel):
         return cfg
     if isinstance(cfg, torch.nn.Module):
-        raise TypeError(
-            f'{key}: expected a dict or a mmengine BaseModel, got {type(cfg).__name__}: wrap it in a '
-            'BaseModel, or give its config.'
-        )
+        why = 'wrap it in a BaseModel, or give its config.'
+        raise TypeError(f'{key}: expected a dict or a mmengine BaseModel, got {type(cfg).__name__}: {why}')
     cfg = resolve_model_cfg(cfg, key)
     check_network_values(cfg, key)
     with naming(key, cfg):
         network = MODELS.build(cfg)
     if not isinstance(network, BaseModel):
-        raise TypeError(
-            f'{key}: {type(network).__name__} is not a mmengine BaseModel (a whole segmentor or detector).'
-        )
+        kind = 'a mmengine BaseModel (a whole segmentor or detector)'
+        raise TypeError(f'{key}: {type(network).__name__} is not {kind}.')
     return network if torch.cuda.is_available() else revert_sync_batchnorm(network)
 
 
@@ -185,9 +175,7 @@ def is_distillation(cfg: Config) -> bool:
 
 
 def reads_weights(init: Any) -> bool:
-    """Whether an entry of an ``init_cfg`` reads weights: also without a type, as mmdet's transformers take
-    it.
-    """
+    """Whether an entry of an ``init_cfg`` reads weights: also without a type, as in mmdet's transformers."""
     return isinstance(init, dict) and (init.get('type') == 'Pretrained' or 'checkpoint' in init)
 
 
@@ -210,13 +198,10 @@ def clear_pretrained(model: Any) -> None:
 
 
 def _renamed_in_package(path: str) -> str | None:
-    """A package's config under its present name: mmdet 3 and mmseg 1 turned underscores inside names into
-    dashes.
-    """
+    """A package's config under its present name: mmdet 3 and mmseg 1 turned some underscores into dashes."""
     package, _, relative = path.partition('::')
-    folder = (
-        Path(importlib.import_module(package).__file__).parent / '.mim' / 'configs' / Path(relative).parent
-    )
+    root = Path(importlib.import_module(package).__file__).parent
+    folder = root / '.mim' / 'configs' / Path(relative).parent
     plain = Path(relative).name.replace('-', '_')
     matches = [f.name for f in folder.glob('*.py') if f.name.replace('-', '_') == plain]
     return f'{package}::{Path(relative).with_name(matches[0]).as_posix()}' if matches else None
@@ -224,19 +209,16 @@ def _renamed_in_package(path: str) -> str | None:
 
 def _published_checkpoint(path: str, key: str) -> str:
     if '::' not in path:
-        raise ValueError(
-            f"{key}.pretrained: only configs of a package ('mmseg::...') have a published checkpoint; "
-            f"{path!r} is a file. Set {key}.init_cfg=dict(type='Pretrained', checkpoint=...) instead."
-        )
+        what = f"only configs of a package ('mmseg::...') have a published checkpoint; {path!r} is a file"
+        instead = f"Set {key}.init_cfg=dict(type='Pretrained', checkpoint=...) instead."
+        raise ValueError(f'{key}.pretrained: {what}. {instead}')
     from mmengine.hub import get_config
 
     try:
         return get_config(path, pretrained=True).model_path
     except (AssertionError, AttributeError) as error:
-        raise ValueError(
-            f'{key}.pretrained: the package lists no checkpoint for {path!r}; leave it out or name one with '
-            f"{key}.init_cfg=dict(type='Pretrained', checkpoint=...)."
-        ) from error
+        cure = f"leave it out or name one with {key}.init_cfg=dict(type='Pretrained', checkpoint=...)."
+        raise ValueError(f'{key}.pretrained: the package lists no checkpoint for {path!r}; {cure}') from error
 
 
 def _check_overrides(overrides: dict, base: dict, key: str, scope: str | None) -> None:

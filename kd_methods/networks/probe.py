@@ -1,9 +1,8 @@
 """One dry run of a network: which modules fire, how often, in which order, with which shapes.
 
-Everything that has to be known before training starts comes from here: the shapes that adapters are built
-    from, how often
-a shared head fires, where the teacher may stop, and which tensors are changed in place after a module
-returned them."""
+What has to be known before training starts comes from here: the shapes that adapters are built from, how
+often a shared head fires, where the teacher may stop, and which tensors are changed in place after a module.
+"""
 
 import contextlib
 from collections.abc import Iterator
@@ -67,10 +66,9 @@ class Probe:
 def probe_network(model: BaseModel, role: str = 'student', size: tuple[int, int] = (128, 128)) -> Probe:
     """Run a network once on zeros in ``mode='tensor'`` and note every call of every module.
 
-    The network is left as it was: the run is in eval mode without gradients, so no batch statistics move, and
-        neither the
-    random state nor any training flag changes. A two-stage detector ends at its proposals: no tap may lie
-    behind them, and its heads on all proposals of an untrained network would take most of a minute.
+    The network is left as it was, its batch statistics, training flags and the random state included. A
+    two-stage detector ends at its proposals: no tap may lie behind them, and its heads on all proposals of an
+    untrained network would take most of a minute.
 
     Args:
         model (BaseModel): Network to run.
@@ -79,16 +77,15 @@ def probe_network(model: BaseModel, role: str = 'student', size: tuple[int, int]
     """
     probe = Probe(model, role)
     paths = [path for path, _ in model.named_modules()]
-    ends = [
-        module.register_forward_pre_hook(_stop_at_proposals)
-        for path, module in model.named_modules()
-        if path.startswith('roi_head.')
-    ]
+    behind = [module for path, module in model.named_modules() if path.startswith('roi_head.')]
+    ends = [module.register_forward_pre_hook(_stop_at_proposals) for module in behind]
     places = {(kind, path): None for path in paths for kind in (INPUTS, OUTPUTS)}
     recorder = CallRecorder(model, places, probe.name, strict=False)
     records = Records()
+    devices = {p.device.index or 0 for p in model.parameters() if p.device.type == 'cuda'}
+    seed = torch.random.fork_rng(devices=sorted(devices))
     try:
-        with eval_mode(model, dropout_in_place=True), torch.no_grad(), _kept_seed(model), recorder as records:
+        with eval_mode(model, dropout_in_place=True), torch.no_grad(), seed, recorder as records:
             model(dry_run_input(model, size), dry_run_samples(model, size), mode='tensor')
     except Exception as error:  # a head that wants real annotations: what fired before it is still known
         probe.error = error.with_traceback(None)  # whose frames would keep the run's tensors
@@ -99,12 +96,9 @@ def probe_network(model: BaseModel, role: str = 'student', size: tuple[int, int]
     for path in paths:
         # A call that an error ended has inputs alone: zip leaves it out.
         calls = zip(*(records.calls.get((kind, path), {}).values() for kind in (INPUTS, OUTPUTS)))
-        firings = [
-            Firing(out.order, shapes_of(got.data), shapes_of(out.data), got.changed, out.changed)
-            for got, out in calls
-        ]
-        if firings:
-            probe.firings[path] = firings
+        for got, out in calls:
+            shapes = shapes_of(got.data), shapes_of(out.data)
+            probe.firings.setdefault(path, []).append(Firing(out.order, *shapes, got.changed, out.changed))
     return probe
 
 
@@ -116,11 +110,8 @@ def dry_run_input(model: BaseModel, size: tuple[int, int]) -> Tensor:
     form of input says so with a method ``dry_run_input(size) -> Tensor``."""
     if hasattr(model, 'dry_run_input'):
         return model.dry_run_input(size)
-    found = (
-        m.in_channels if isinstance(m, nn.Conv2d) else getattr(m, 'input_channels', None)
-        for m in model.modules()
-    )
-    channels = next(filter(None, found), 3)
+    names = (('in_channels' if isinstance(m, nn.Conv2d) else 'input_channels', m) for m in model.modules())
+    channels = next(filter(None, (getattr(module, name, None) for name, module in names)), 3)
     if any(type(m).__name__ == 'Focus' for m in model.modules()):
         channels //= 4
     device = next((p.device for p in model.parameters()), torch.device('cpu'))
@@ -133,12 +124,8 @@ def dry_run_samples(model: BaseModel, size: tuple[int, int]) -> list | None:
         return None
     from mmdet.structures import DetDataSample
 
-    sample = DetDataSample(
-        metainfo=dict(
-            img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size, scale_factor=(1.0, 1.0)
-        )
-    )
-    return [sample]
+    sizes = dict.fromkeys(('img_shape', 'ori_shape', 'pad_shape', 'batch_input_shape'), size)
+    return [DetDataSample(metainfo=dict(sizes, scale_factor=(1.0, 1.0)))]
 
 
 def shapes_of(data: Any) -> Shape:
@@ -167,10 +154,7 @@ def format_shape(shape: Shape) -> str:
 def eval_mode(model: nn.Module, dropout_in_place: bool = False) -> Iterator[None]:
     """Put a network in eval mode for a while; each module's own flag comes back.
 
-    Args:
-        model (nn.Module): The network.
-        dropout_in_place (bool): Leave out dropout in place, which changes its input in training alone, and
-            could not be seen. Defaults to False.
+    With ``dropout_in_place``, dropout in place keeps training, where alone it changes its input.
     """
     flags = {module: module.training for module in model.modules()}
     model.eval()
@@ -182,11 +166,6 @@ def eval_mode(model: nn.Module, dropout_in_place: bool = False) -> Iterator[None
     finally:
         for module, training in flags.items():
             module.training = training
-
-
-def _kept_seed(model: nn.Module) -> contextlib.AbstractContextManager:
-    devices = {p.device.index or 0 for p in model.parameters() if p.device.type == 'cuda'}
-    return torch.random.fork_rng(devices=sorted(devices))
 
 
 def _stop_at_proposals(module: nn.Module, inputs: tuple) -> None:

@@ -53,22 +53,11 @@ class Records:
         return [call.data for _, call in sorted(self.calls.get(place, {}).items())]
 
     def read(self, place: Place, call: int = 0, index: int | None = None) -> Any:
-        """What one call got or returned.
-
-        Args:
-            place (Place): Kind and module path.
-            call (int): Number of the call, from 0. Defaults to 0.
-            index (int | None): Which element of it. Defaults to None, the whole.
-
-        Raises:
-            ValueError: There was no such call.
-        """
+        """What one call, counted from 0, got or returned, or one element of that."""
         calls = self.calls.get(place, {})
         if call not in calls:
-            raise ValueError(
-                f'{place[1]!r} has no call {call} in this forward pass ({len(calls)} recorded): it did not '
-                'fire as often as in the dry run.'
-            )
+            what = f'{place[1]!r} has no call {call} in this forward pass ({len(calls)} recorded)'
+            raise ValueError(f'{what}: it did not fire as often as in the dry run.')
         data = calls[call].data
         return data if index is None else data[index]
 
@@ -83,11 +72,9 @@ class CallRecorder:
         network (nn.Module): The network.
         places (Mapping[Place, Collection[int] | None]): Which calls of which places are kept; None: all.
         name (str): The network in messages. Defaults to ``'network'``.
-        stop (bool): End the pass once all calls are there (never, where a place keeps all of its calls).
-            Defaults to False.
+        stop (bool): End the pass once all calls are there; never where all are kept. Defaults to False.
         clone (Collection[Place]): Places whose tensors a later layer changes in place: the rest of the
-            network gets a clone, so that the record stays as it was and gradients still flow through it.
-            Defaults to none.
+            network gets a clone, with gradients, and the record stays as it was. Defaults to none.
         strict (bool): Refuse a record that was changed in place all the same. Defaults to True.
     """
 
@@ -158,11 +145,9 @@ class CallRecorder:
         for (kind, path), calls in records.calls.items():
             if (kind, path) not in self.clone and any(call.changed for call in calls.values()):
                 what = 'gets' if kind == INPUTS else 'returns'
-                raise ValueError(
-                    f'The tensor that {path!r} of the {self.name} {what} is changed in place by a later '
-                    'layer, which the dry run (in eval mode) did not see. Set inplace=False in the layer '
-                    'after it, or tap another place.'
-                )
+                why = 'is changed in place by a later layer, which the dry run (in eval mode) did not see.'
+                cure = 'Set inplace=False in the layer after it, or tap another place.'
+                raise ValueError(f'The tensor that {path!r} of the {self.name} {what} {why} {cure}')
 
 
 def tensors_of(data: Any) -> list[Tensor]:

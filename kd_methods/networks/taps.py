@@ -70,13 +70,11 @@ def resolve_tap(probe: Probe, name: str, key: str = 'distiller') -> Tap:
     Raises:
         TypeError: The tap is no string.
         KeyError: There is no such place; the message has the nearest names.
-        ValueError: The place is there, but is no single tensor, never fires, or lies behind a detector's
-            proposals.
+        ValueError: The place is no single tensor, never fires, or lies behind a detector's proposals.
     """
     if not isinstance(name, str):
-        raise TypeError(
-            f"{key}: a tap is a string such as 'features', 'backbone.2' or a module path, got {name!r}."
-        )
+        examples = "'features', 'backbone.2' or a module path"
+        raise TypeError(f'{key}: a tap is a string such as {examples}, got {name!r}.')
     if name == 'features':
         return _features(probe, name, key)
     if name == 'logits':
@@ -99,12 +97,7 @@ def resolve_tap(probe: Probe, name: str, key: str = 'distiller') -> Tap:
 
 
 def check_source(probe: Probe, kind: str, source: str, key: str) -> list[Firing]:
-    """Check a MMRazor recorder's ``source`` and return the firings of that module (empty if it never fires).
-
-    Raises:
-        KeyError: No module (or parameter) of that name; the message has the nearest names.
-        ValueError: The module lies behind a two-stage detector's proposals.
-    """
+    """Check a MMRazor recorder's ``source``; the firings of that module (empty if it never fires)."""
     if kind == 'Parameter':
         parameters = [name for name, _ in probe.model.named_parameters()]
         if source not in parameters:
@@ -112,18 +105,19 @@ def check_source(probe: Probe, kind: str, source: str, key: str) -> list[Firing]
         return []
     if source not in dict(probe.model.named_modules()):
         raise _unknown(probe, source, key)
-    _refuse_behind_proposals(probe, source, key)
+    if source.split('.')[0] == 'roi_head' and hasattr(probe.model, 'roi_head'):
+        why = 'teacher and student would look at different boxes there.'
+        cure = "Take a tap before them: 'neck.i', 'backbone.i' or a module of rpn_head."
+        raise ValueError(f'{key}: {source!r} lies behind the proposals of the {probe.name}: {why} {cure}')
     return probe.firings.get(source, [])
 
 
 def _output(probe: Probe, name: str, path: str, index: int | None, key: str, last: bool = False) -> Tap:
     calls = check_source(probe, OUTPUTS, path, key)
     if not calls:
-        raise ValueError(
-            f'{key}: {name!r} never fires in the {probe.name} when it runs on an image '
-            f"(mode='tensor'){because(probe)}. Auxiliary heads are such places; choose a tap of the main "
-            'path.'
-        )
+        where = f"in the {probe.name} when it runs on an image (mode='tensor'){because(probe)}"
+        cure = 'Auxiliary heads are such places; choose a tap of the main path.'
+        raise ValueError(f'{key}: {name!r} never fires {where}. {cure}')
     record_idx = len(calls) - 1 if last else 0
     shape = calls[record_idx].outputs
     index, shape = _select(probe, name, shape, index, key)
@@ -134,15 +128,10 @@ def _features(probe: Probe, name: str, key: str) -> Tap:
     head = _decode_head(probe, name, key)
     classifier = check_source(probe, OUTPUTS, f'{head}.conv_seg', key)
     if not classifier:
-        raise ValueError(
-            f'{key}: {name!r}: the classifier {head}.conv_seg of the {probe.name} never '
-            f'fires{because(probe)}.'
-        )
-    before = [
-        i
-        for i, call in enumerate(probe.firings.get(f'{head}.dropout', []))
-        if call.order < classifier[-1].order
-    ]
+        why = f'the classifier {head}.conv_seg of the {probe.name} never fires{because(probe)}.'
+        raise ValueError(f'{key}: {name!r}: {why}')
+    dropouts = probe.firings.get(f'{head}.dropout', [])
+    before = [i for i, call in enumerate(dropouts) if call.order < classifier[-1].order]
     if before:
         path, record_idx = f'{head}.dropout', before[-1]
     else:
@@ -155,24 +144,19 @@ def _decode_head(probe: Probe, name: str, key: str) -> str:
     """Path of the decode head with a classifier ``conv_seg``; of a cascade, the last one."""
     head, path = decode_head(probe.model), 'decode_head'
     if head is None:
+        has = "A detector has 'backbone.i' and 'neck.i'; anything else by module path."
         raise ValueError(
-            f"{key}: {name!r} needs a segmentor's decode_head, and the {probe.name} has none. A detector "
-            "has 'backbone.i' and 'neck.i'; anything else by module path."
+            f"{key}: {name!r} needs a segmentor's decode_head, and the {probe.name} has none. {has}"
         )
     if head is not probe.model.decode_head:
         path = f'decode_head.{len(probe.model.decode_head) - 1}'
     if not isinstance(getattr(head, 'conv_seg', None), nn.Module):
-        maps = [
-            (p, calls[0].outputs)
-            for p, calls in probe.firings.items()
-            if p.startswith(path + '.') and isinstance(calls[0].outputs, tuple) and len(calls[0].outputs) == 4
-        ]
-        candidates = ', '.join(f'{p} ({format_shape(s)})' for p, s in maps[-8:])
-        raise ValueError(
-            f'{key}: {type(head).__name__} of the {probe.name} has no classifier conv_seg, so {name!r} is '
-            'not defined; name a module of it instead: '
-            f'{candidates or "none returned a map in the dry run"}.'
-        )
+        shapes = {p: calls[0].outputs for p, calls in probe.firings.items() if p.startswith(path + '.')}
+        maps = [p for p, shape in shapes.items() if isinstance(shape, tuple) and len(shape) == 4][-8:]
+        candidates = ', '.join(f'{p} ({format_shape(shapes[p])})' for p in maps)
+        instead = f'name a module of it instead: {candidates or "none returned a map in the dry run"}.'
+        what = f'{type(head).__name__} of the {probe.name} has no classifier conv_seg'
+        raise ValueError(f'{key}: {what}, so {name!r} is not defined; {instead}')
     return path
 
 
@@ -181,46 +165,28 @@ def _select(probe: Probe, name: str, shape: Shape, index: int | None, key: str) 
     if isinstance(shape, tuple):
         if index in (None, 0, -1):
             return None, shape
-        raise ValueError(
-            f'{key}: {name!r}: the {probe.name} returns a single map ({format_shape(shape)}) there, so only '
-            'index 0 exists.'
-        )
+        only = f'a single map ({format_shape(shape)}) there, so only index 0 exists.'
+        raise ValueError(f'{key}: {name!r}: the {probe.name} returns {only}')
     if isinstance(shape, list) and shape:
         if index is None:
             if len(shape) == 1:
                 return 0, shape[0]
-            raise ValueError(
-                f'{key}: {name!r} of the {probe.name} returns {len(shape)} tensors {format_shape(shape)}: '
-                f'add an index, {name}.0 to {name}.{len(shape) - 1}.'
-            )
+            returns = f'{len(shape)} tensors {format_shape(shape)}'
+            cure = f'add an index, {name}.0 to {name}.{len(shape) - 1}.'
+            raise ValueError(f'{key}: {name!r} of the {probe.name} returns {returns}: {cure}')
         if not -len(shape) <= index < len(shape):
-            raise ValueError(
-                f'{key}: {name!r}: index {index} is out of range, the {probe.name} returns {len(shape)} '
-                f'outputs there: {format_shape(shape)}.'
-            )
+            has = f'the {probe.name} returns {len(shape)} outputs there: {format_shape(shape)}.'
+            raise ValueError(f'{key}: {name!r}: index {index} is out of range, {has}')
         if isinstance(shape[index], tuple):
             return index % len(shape), shape[index]
-    raise ValueError(
-        f'{key}: {name!r} of the {probe.name} returns no tensor but {format_shape(shape)}; name a module '
-        'inside it.'
-    )
-
-
-def _refuse_behind_proposals(probe: Probe, source: str, key: str) -> None:
-    if source.split('.')[0] == 'roi_head' and hasattr(probe.model, 'roi_head'):
-        raise ValueError(
-            f'{key}: {source!r} lies behind the proposals of the {probe.name}: teacher and student would '
-            "look at different boxes there. Take a tap before them: 'neck.i', 'backbone.i' or a module of "
-            'rpn_head.'
-        )
+    returns = f'no tensor but {format_shape(shape)}; name a module inside it.'
+    raise ValueError(f'{key}: {name!r} of the {probe.name} returns {returns}')
 
 
 def _unknown(probe: Probe, path: str, key: str) -> KeyError:
     names = [name for name, _ in probe.model.named_modules() if name]
-    return KeyError(
-        f'{key}: no module {path!r} in the {probe.name}.{_near(path, names)} `python tools/check.py CONFIG '
-        '--taps` lists the places of both networks.'
-    )
+    hint = '`python tools/check.py CONFIG --taps` lists the places of both networks.'
+    return KeyError(f'{key}: no module {path!r} in the {probe.name}.{_near(path, names)} {hint}')
 
 
 def _near(name: str, names: list[str]) -> str:

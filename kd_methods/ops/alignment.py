@@ -15,8 +15,8 @@ def laplace_kernel(x: Tensor, bandwidth: float = 1.0) -> Tensor:
     r"""Laplace kernel of all pairs of tokens, :math:`k_{ij} = e^{-\lVert x_i - x_j \rVert_2 / \sigma}`.
 
     :math:`\sigma` is ``bandwidth`` times the (lower) median distance of two different tokens, without
-    gradient. Distances below a thousandth of the root mean square one count as 0: from there on float32
-    cannot tell tokens apart, and the direction of the gradient would be noise.
+    gradient. Distances below a thousandth of the root mean square one count as 0: float32 could not tell such
+    tokens apart, and the gradient would be noise.
 
     Args:
         x (Tensor): Tokens.
@@ -54,22 +54,17 @@ def kernel_regression(x: Tensor, bandwidth: float = 1.0) -> Tensor:
 def standardise(x: Tensor) -> Tensor:
     """Tokens without their mean, at a root mean square of 1, a scale that is a constant to the gradient.
 
-    What :func:`cka` measures does not change with it, but its precision does: next to a large mean float32
-    loses the rest. Where the spread is below a thousandth of the root mean square the tokens count as equal
-    and become 0: gradients grow with the inverse of the spread.
+    What :func:`cka` measures stays, its precision grows: next to a large mean float32 loses the rest. Tokens
+    that spread by less than a thousandth of the root mean square become 0: gradients grow with the inverse.
 
     Shape:
         - x, output: (N, n, C).
     """
-    size = _root_mean_square(x)  # (N, 1, 1), before and after the mean is taken off
-    x = x - x.mean(1, keepdim=True)
-    scale = _root_mean_square(x)
+    centred = x - x.mean(1, keepdim=True)
+    # Root mean squares (N, 1, 1), before and after the mean is taken off.
+    size, scale = (z.detach().square().mean((1, 2), keepdim=True).sqrt() for z in (x, centred))
     constant = scale <= 1e-3 * size
-    return x * (1 / scale.masked_fill(constant, 1)).masked_fill(constant, 0)
-
-
-def _root_mean_square(x: Tensor) -> Tensor:
-    return x.detach().square().mean((1, 2), keepdim=True).sqrt()
+    return centred * (1 / scale.masked_fill(constant, 1)).masked_fill(constant, 0)
 
 
 @checked
@@ -96,14 +91,13 @@ def linear_hsic(x: Tensor, y: Tensor, estimator: Estimator = 'debiased') -> Tens
 def hsic(K: Tensor, L: Tensor, estimator: Estimator = 'debiased') -> Tensor:
     r"""Hilbert-Schmidt independence criterion of two kernel matrices.
 
-    ``'debiased'`` is the estimator of Song et al. (JMLR 2012), with :math:`\tilde K, \tilde L` without their
-    diagonals:
+    ``'debiased'`` (Song et al. JMLR 2012), with :math:`\tilde K, \tilde L` without their diagonals:
 
     .. math:: \frac{1}{n (n - 3)} \left[ \mathrm{tr}(\tilde K \tilde L)
               + \frac{1^\top \tilde K 1\; 1^\top \tilde L 1}{(n - 1)(n - 2)}
               - \frac{2}{n - 2} 1^\top \tilde K \tilde L 1 \right]
 
-    ``'biased'`` is :math:`\mathrm{tr}(K H L H) / (n - 1)^2` with the centring matrix H.
+    ``'biased'``: :math:`\mathrm{tr}(K H L H) / (n - 1)^2` with the centring matrix H.
 
     Shape:
         - K, L: (N, n, n), symmetric; output: (N,).
@@ -152,8 +146,7 @@ def cka(
 
     Shape:
         - x: (N, n, C_x), y: (N, n, C_y), n >= 4.
-        - output: the alignment, (N,), and whether it is defined, bool: features that do not vary have none,
-          and are given 0.
+        - output: the alignment, (N,), 0 for features that do not vary, and whether it is defined, bool.
 
     Example:
         >>> x = torch.randn(1, 16, 8)
@@ -162,9 +155,8 @@ def cka(
         (1.0, True)
     """
     if x.dim() != 3 or y.dim() != 3 or x.shape[:2] != y.shape[:2] or x.shape[1] < 4:
-        raise ValueError(
-            f"cka: expected N x n x C and N x n x C', n of 4 or more. Got: {tuple(x.shape)}, {tuple(y.shape)}"
-        )
+        got = f'{tuple(x.shape)}, {tuple(y.shape)}'
+        raise ValueError(f"cka: expected N x n x C and N x n x C', n of 4 or more. Got: {got}")
     n, linear = x.shape[1], kernel == 'linear'
     # HSIC of (x, y), (x, x) and (y, y), each (N,): from features where these are the smaller matrices.
     if linear and max(x.shape[2], y.shape[2]) < n:

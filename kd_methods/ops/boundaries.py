@@ -22,7 +22,7 @@ def neighbour_distances(feature: Tensor, valid: Tensor | None = None) -> tuple[T
     .. math:: d_{ij} = \lVert n_i - n_j \rVert^2 / 4, \qquad n_i = F_i / \lVert F_i \rVert
 
     It is 1 minus the affinity: 0 for one direction, 1/2 for orthogonal vectors, 1 for opposite ones, and 1/4
-    between a zero vector, of which n is 0, and another.
+    between a zero vector and another.
 
     Args:
         feature (Tensor): The map F.
@@ -31,8 +31,7 @@ def neighbour_distances(feature: Tensor, valid: Tensor | None = None) -> tuple[T
 
     Shape:
         - feature: (N, C, H, W); valid: (N, 1, H, W).
-        - output: distances (N, 8, H, W), 0 where a neighbour does not count, and whether it does, bool, of
-          the same shape.
+        - output: distances (N, 8, H, W), 0 where a neighbour does not count, and whether it does, bool.
 
     Example:
         >>> feature = torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]).view(1, 2, 1, 3)
@@ -100,8 +99,8 @@ def boundary_map(feature: Tensor, boundary: Boundary = 'affinity', valid: Tensor
 
     .. math:: b_i = \max_{j \in \Omega(i)} d_{ij}
 
-    with :math:`d` of :func:`neighbour_distances` and :math:`\Omega` the eight neighbours. It knows neither
-    labels nor channels: it stays the same if the channels are permuted or turned, or if a vector is scaled.
+    with :math:`d` of :func:`neighbour_distances` and :math:`\Omega` the eight neighbours. It stays the same
+    if the channels are permuted or turned, or if a vector is scaled.
 
     Args:
         feature (Tensor): The map.
@@ -110,8 +109,7 @@ def boundary_map(feature: Tensor, boundary: Boundary = 'affinity', valid: Tensor
         valid (Tensor, optional): Which places count, bool. Defaults to None: all.
 
     Shape:
-        - feature: (N, C, H, W); valid, output: (N, 1, H, W); output: 0 to 1, at most 0.5 if no feature is
-          negative.
+        - feature: (N, C, H, W); valid, output: (N, 1, H, W), 0 to 1, to 0.5 if no feature is negative.
 
     Example:
         >>> feature = torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]).view(1, 2, 1, 3)
@@ -136,14 +134,12 @@ def fuse_boundaries(
 
     Args:
         maps (Sequence[Tensor]): The maps.
-        size (tuple[int, int], optional): Height and width of the grid. Defaults to None: that of the finest
-            map.
+        size (tuple[int, int], optional): Height and width of the grid. Defaults to None: the finest map's.
         valid (Sequence[Tensor], optional): Which places of each map count, bool. The others are left out of
             interpolation and mean, as if the map ended there. Defaults to None: all.
 
     Shape:
-        - maps, valid: (N, 1, h, w) each; output: (N, 1, H, W), 0 where no place of any level is near that
-          counts.
+        - maps, valid: (N, 1, h, w) each; output: (N, 1, H, W), 0 where no level has a place that counts.
     """
     size = size or max((tuple(b.shape[2:]) for b in maps), key=lambda s: s[0] * s[1])
     if valid is None:

@@ -15,18 +15,13 @@ def gram_distance(x: Tensor, y: Tensor) -> Tensor:
               + \langle A^\top B, (A^\top B)^\top \rangle \right)
 
     so that matrices of n x n are built where n <= C, and of C x C otherwise. Both forms go to 0 with the
-    difference of x and y; sums of the squares of the three products would cancel there. The backward pass
-    costs two products more.
-
-    Args:
-        x (Tensor): n vectors of C channels, float32 or float64.
-        y (Tensor): As many others.
+    difference of x and y, where the squares of three products would cancel. Backward costs two products more.
 
     Shape:
-        - x, y: (n, C); output: scalar, 0 or more.
+        - x, y: (n, C), float32 or float64; output: scalar, 0 or more.
 
     Raises:
-        ValueError: Their shapes differ or are not those of two matrices.
+        ValueError: They are no matrices of one shape.
 
     Example:
         >>> x, y = torch.tensor([[1., 0.], [0., 2.]]), torch.tensor([[1., 0.], [0., 1.]])
@@ -34,10 +29,8 @@ def gram_distance(x: Tensor, y: Tensor) -> Tensor:
         9.0
     """
     if x.dim() != 2 or x.shape != y.shape:
-        raise ValueError(
-            f'gram_distance: expected two n x C matrices of one shape. Got: {tuple(x.shape)}, '
-            f'{tuple(y.shape)}'
-        )
+        got = f'{tuple(x.shape)}, {tuple(y.shape)}'
+        raise ValueError(f'gram_distance: expected two n x C matrices of one shape. Got: {got}')
     return _GramDistance.apply(x, y)
 
 

@@ -11,14 +11,12 @@ from kd_methods.ops.reductions import full_precision
 
 
 def common_grid(first: Sequence[int], second: Sequence[int], most: int | None = None) -> tuple[int, int]:
-    """The finest grid that is no finer than either map.
-
-    With ``most`` it has at most so many places, and keeps its sides' ratio as far as whole numbers allow.
+    """The finest grid that is no finer than either map, given by height and width.
 
     Args:
-        first (Sequence[int]): Height and width of one map.
-        second (Sequence[int]): Height and width of the other.
-        most (int, optional): Bound on the number of places. Defaults to None: no bound.
+        first (Sequence[int]): One map.
+        second (Sequence[int]): The other.
+        most (int, optional): Most places; the sides keep their ratio. Defaults to None: no bound.
 
     Example:
         >>> common_grid((64, 128), (32, 64)), common_grid((64, 128), (32, 64), 1024)
@@ -58,8 +56,7 @@ def valid_area(img_shape: Sequence[Sequence[int]], batch_shape: Sequence[int], l
     ends = [[size[0] * h / batch_shape[0], size[1] * w / batch_shape[1]] for size in img_shape]
     ends = torch.tensor(ends, device=like.device)
     rows, columns = torch.arange(h, device=like.device), torch.arange(w, device=like.device)
-    inside = (rows < ends[:, :1])[:, :, None] & (columns < ends[:, 1:])[:, None]  # (N, h, w)
-    return inside[:, None]
+    return (rows < ends[:, :1])[:, None, :, None] & (columns < ends[:, 1:])[:, None, None]
 
 
 def resize_map(x: Tensor, size: tuple[int, int]) -> Tensor:

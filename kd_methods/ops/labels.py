@@ -7,17 +7,13 @@ from torch import Tensor
 def resize_labels(label: Tensor, size: tuple[int, int]) -> Tensor:
     """Bring integer label maps to a feature grid, nearest neighbour.
 
-    Cell ``i`` of ``h`` takes pixel ``floor(i * H / h)``, as ``F.interpolate(mode='nearest')`` does: the pixel
-    at which a convolution of stride ``H / h`` with the usual padding is centred. Integer arithmetic, so that
-    no label passes through floating point.
-
-    Args:
-        label (Tensor): Labels of any integer type.
-        size (tuple[int, int]): Height and width of the grid.
+    Cell ``i`` of ``h`` takes pixel ``floor(i * H / h)``, as ``F.interpolate(mode='nearest')`` does: the
+    centre of a convolution of stride ``H / h`` with the usual padding. No label passes through floating
+    point.
 
     Shape:
-        - label: (N, H, W) or (N, 1, H, W), as mmseg stacks ``gt_sem_seg``.
-        - output: (N, h, w), int64.
+        - label: (N, H, W) or (N, 1, H, W), as mmseg stacks ``gt_sem_seg``, of any integer type.
+        - output: (N, *size), int64.
 
     Example:
         >>> rows = torch.tensor([[0, 0, 1, 1], [0, 0, 1, 1], [2, 2, 255, 255], [2, 2, 255, 255]])
@@ -25,12 +21,10 @@ def resize_labels(label: Tensor, size: tuple[int, int]) -> Tensor:
         [[[0, 1], [2, 255]]]
     """
     if not isinstance(label, Tensor):
-        raise TypeError(
-            f'label must be an integer tensor N x H x W or N x 1 x H x W. Got: {type(label).__name__}'
-        )
+        form = 'an integer tensor N x H x W or N x 1 x H x W'
+        raise TypeError(f'label must be {form}. Got: {type(label).__name__}')
     if label.is_floating_point() or label.is_complex() or label.dtype == torch.bool:
         raise TypeError(f'label must hold integers (class numbers). Got: {label.dtype}; use label.long()')
-    # As mmseg stacks them: N x 1 x H x W.
     if label.dim() == 4 and label.shape[1] == 1:
         label = label[:, 0]
     if label.dim() != 3:
@@ -50,17 +44,14 @@ def valid_mask(label: Tensor, num_classes: int, ignore_index: int | None = 255) 
     Args:
         label (Tensor): Integer labels of any shape.
         num_classes (int): Number of classes K.
-        ignore_index (int, optional): One more label to leave out, which may lie in ``[0, K)``. None: no
-            other. Defaults to 255.
+        ignore_index (int, optional): One more label to leave out, also in ``[0, K)``. Defaults to 255.
 
     Example:
         >>> valid_mask(torch.tensor([0, 1, 2, -1, 255]), 2).tolist()
         [True, True, False, False, False]
     """
     valid = (label >= 0) & (label < num_classes)
-    if ignore_index is not None:
-        valid = valid & (label != ignore_index)
-    return valid
+    return valid if ignore_index is None else valid & (label != ignore_index)
 
 
 def fill_ignored(

@@ -36,12 +36,10 @@ def channel_kl(x_S: Tensor, x_T: Tensor, reduction: Reduction = 'position') -> T
         0.3681
     """
     if x_S.shape != x_T.shape:
-        raise ValueError(
-            f'channel_kl: x_S and x_T must have one shape. Got: {tuple(x_S.shape)}, {tuple(x_T.shape)}'
-        )
+        got = f'{tuple(x_S.shape)}, {tuple(x_T.shape)}'
+        raise ValueError(f'channel_kl: x_S and x_T must have one shape. Got: {got}')
     # sum P_T (log P_T - log P_S), by N H W positions or by N C H W elements.
-    log_S = F.log_softmax(full_precision(x_S), 1)
-    log_T = F.log_softmax(full_precision(x_T.detach()), 1)
+    log_S, log_T = (F.log_softmax(full_precision(x), 1) for x in (x_S, x_T.detach()))
     total = F.kl_div(log_S, log_T, reduction='sum', log_target=True)
     return total / (log_S.numel() if reduction == 'element' else log_S.numel() // log_S.shape[1])
 
@@ -78,8 +76,8 @@ def label_logits(
         logits_T (Tensor): The teacher's, of the same classes.
         label (Tensor): The label.
         tau (float): Temperature. Defaults to 1.0.
-        resolution (str): ``'label'``: logits are brought to the label's size, bilinearly; ``'logits'``: the
-            teacher's and the label to the student's grid. Defaults to 'label'.
+        resolution (str): ``'label'``: logits are brought to the label's size; ``'logits'``: all to the
+            student's grid. Defaults to 'label'.
         ignore_index (int, optional): Label to ignore besides those outside [0, K). Defaults to 255.
 
     Shape:
@@ -107,8 +105,8 @@ def target_log_odds(logits: Tensor, label: Tensor, valid: Tensor) -> Tensor:
     r"""Log-odds of the labelled class, :math:`u = z_y - \log \sum_{j \ne y} e^{z_j}`.
 
     :math:`p_y = \sigma(u)`: log-probabilities of label and rest are ``logsigmoid(u)`` and ``logsigmoid(-u)``,
-    exact however large the logits. What these hold where ``valid`` is False has no influence, and gradient 0
-    even if it is nan.
+    exact however large the logits. Where ``valid`` is False they have no influence and gradient 0, even if
+    nan.
 
     Args:
         logits (Tensor): Logits z. A single channel is that of a sigmoid, for the classes 0 and 1.
@@ -155,17 +153,15 @@ def non_target_kl(
 ) -> Tensor:
     r"""KL divergence between the distributions q over the classes other than the labelled one, at each pixel.
 
-    With ``kappa`` each class has its weight, larger where student and teacher differ, 1 on average, and a
-    constant to the gradient:
+    With ``kappa`` each class has a weight, larger where the two differ, 1 on average, a constant:
 
     .. math:: \sum_{j \ne y} w_j \left[ q^T_j \log \frac{q^T_j}{q^S_j} - q^T_j + q^S_j \right], \qquad
               w_j = \frac{1 + \kappa\, |q^T_j - q^S_j| / \mathrm{mean}_j |q^T_j - q^S_j|}{1 + \kappa}
 
-    Every bracket is 0 or more, and 0 only at equality, so no weight moves the minimum; with weights of 1 the
-    sum is the KL divergence.
+    Brackets are 0 at equality, else more: no weight moves the minimum. Weights of 1 give the KL divergence.
 
-    Shape and further arguments as of :func:`target_log_odds`; the output is 0 where ``valid`` is False. The
-    teacher gets no gradient.
+    Shape and further arguments as of :func:`target_log_odds`; 0 where not ``valid``. The teacher gets no
+    gradient.
 
     Args:
         kappa (float): How much the weights depend on the difference; 0: not at all. Defaults to 0.0.

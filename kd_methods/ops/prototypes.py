@@ -27,8 +27,8 @@ def class_prototypes(
 
     .. math:: p_c = \sum_{xy} F(xy)\, [M(xy) = c] \,/\, \sum_{xy} [M(xy) = c]
 
-    One pass over the pixels, whatever K is. The sums run in float32 (float64 for float64 features). Ignored
-    pixels have no influence and gradient 0, even where they hold nan.
+    One pass over the pixels, whatever K is, in float32 (or float64). Ignored pixels have no influence and
+    gradient 0, even where they hold nan.
 
     Args:
         feature (Tensor): Feature map F.
@@ -92,9 +92,7 @@ class _PairwiseDistance(torch.autograd.Function):
 
 
 def pairwise_distance(x: Tensor, y: Tensor) -> Tensor:
-    """Euclidean distances, exactly 0 with gradient 0 where two vectors are equal.
-
-    Neither forward nor backward holds the I x J x C tensor of differences.
+    """Euclidean distances, exactly 0 with gradient 0 where two vectors are equal; differences are not held.
 
     Shape:
         - x: (N, I, C); y: (N, J, C); output: (N, I, J).
@@ -112,12 +110,9 @@ def prototype_distances(
 ) -> tuple[Tensor, Tensor, Tensor]:
     r"""Distances between student and teacher prototypes, 0 with gradient 0 where two are equal.
 
-    ``'cosine'`` is :math:`1 - \cos(a, b)` in the form :math:`|a/|a| - b/|b||^2 / 2`, which is exact at
-    equality.
+    ``'cosine'`` is :math:`1 - \cos(a, b)` as :math:`|a/|a| - b/|b||^2 / 2`, which is exact at equality.
 
     Args:
-        proto_S (Tensor): Student prototypes.
-        proto_T (Tensor): Teacher prototypes.
         distance (str): ``'euclidean'`` (not squared) or ``'cosine'``. Defaults to 'euclidean'.
         normalize (bool): L2-normalise the prototypes first. Defaults to False.
 

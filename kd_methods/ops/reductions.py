@@ -14,12 +14,8 @@ def mean_over_images(x: Tensor, mask: Tensor) -> Tensor:
 
     What is not selected has no influence and gradient 0, even where it is nan.
 
-    Args:
-        x (Tensor): Values.
-        mask (Tensor): Which of them count, bool.
-
     Shape:
-        - x, mask: (N, ...), of one shape; output: scalar.
+        - x, mask (bool): (N, ...), of one shape; output: scalar.
 
     Example:
         >>> x = torch.tensor([[1., 3.], [8., 9.], [5., 6.]])
@@ -39,10 +35,6 @@ def valid_mean(x: Tensor, valid: Tensor | None) -> Tensor:
 
 def masked_median(x: Tensor, mask: Tensor) -> Tensor:
     """Lower median of what ``mask`` selects; nan if that is nothing.
-
-    Args:
-        x (Tensor): Values of any shape.
-        mask (Tensor): Which of them count, bool.
 
     Example:
         >>> masked_median(torch.tensor([4., 1., 9., 2.]), torch.tensor([True, True, True, False])).item()

@@ -46,9 +46,8 @@ def relation_kl(
 
     .. math:: \frac1n \sum_i KL(R_{T,i} \| R_{S,i})
 
-    averaged over images. R is never held: rows are worked off in blocks, and each block gives its part of the
-    value and, as that is known by then, of the gradient. That takes memory for n C + block n numbers besides
-    the vectors themselves.
+    averaged over images. R is never held: rows are worked off in blocks, and each gives its part of the value
+    and of the gradient. That takes memory for n C + block n numbers more.
 
     Args:
         x_S (Tensor): The student's vectors.
@@ -70,9 +69,8 @@ def relation_kl(
         0.0
     """
     if x_S.dim() != 3 or x_T.dim() != 3 or x_S.shape[:2] != x_T.shape[:2]:
-        raise ValueError(
-            f'relation_kl: expected N x n x C_S and N x n x C_T. Got: {tuple(x_S.shape)}, {tuple(x_T.shape)}'
-        )
+        got = f'{tuple(x_S.shape)}, {tuple(x_T.shape)}'
+        raise ValueError(f'relation_kl: expected N x n x C_S and N x n x C_T. Got: {got}')
     n = x_S.shape[1]
     # Weight of each row's divergence, (N, n): the mean over the rows of an image, then over images.
     if valid is None:

@@ -9,14 +9,11 @@ def check_feature(feature: Tensor, label: Tensor, name: str = 'feature') -> None
     if not isinstance(feature, Tensor):
         raise TypeError(f'{name} must be a tensor N x C x H x W. Got: {type(feature).__name__}')
     if feature.dim() != 4 or not feature.is_floating_point():
-        raise ValueError(
-            f'{name} must be a floating-point map N x C x H x W. Got: {feature.dtype}, {tuple(feature.shape)}'
-        )
+        got = f'{feature.dtype}, {tuple(feature.shape)}'
+        raise ValueError(f'{name} must be a floating-point map N x C x H x W. Got: {got}')
     if isinstance(label, Tensor) and label.shape[:1] != feature.shape[:1]:
-        raise ValueError(
-            f'label and {name} must have the same batch size. Got: label {tuple(label.shape)}, {name} '
-            f'{tuple(feature.shape)}'
-        )
+        got = f'label {tuple(label.shape)}, {name} {tuple(feature.shape)}'
+        raise ValueError(f'label and {name} must have the same batch size. Got: {got}')
 
 
 def unit_vectors(x: Tensor, dim: int = -1) -> Tensor:

@@ -9,21 +9,12 @@ from kd_methods.rgbx.dataset import CityscapesDisparityDataset, RGBXDataset
 from kd_methods.rgbx.encoder import DuplexEncoder
 from kd_methods.rgbx.loading import LoadXFromFile, PackRGBXInputs, PadRGBX
 
-__all__ = [
-    'CityscapesDisparityDataset',
-    'DuplexEncoder',
-    'LateFusionHead',
-    'LoadXFromFile',
-    'PackRGBXInputs',
-    'PadRGBX',
-    'RGBXDataPreProcessor',
-    'RGBXDataset',
-]
+__all__ = ['CityscapesDisparityDataset', 'DuplexEncoder', 'LateFusionHead', 'LoadXFromFile']
+__all__ += ['PackRGBXInputs', 'PadRGBX', 'RGBXDataPreProcessor', 'RGBXDataset']
 _LAZY = f'{__name__}.models'
 
 # These derive from mmseg's models, whose import takes seconds. mmseg imports its models when one is first
-# looked up; with its private list of locations (a registry has no public way to extend it) these come with
-# them.
+# looked up; in its private list of locations (a registry has no public one) these come with them.
 if MODELS._imported:
     importlib.import_module(_LAZY)
 elif _LAZY not in MODELS._locations:

@@ -25,9 +25,8 @@ class RGBXDataset:
     """Adds the file of X to what a segmentation data set of mmseg lists; a base class to put before it.
 
     X lies below ``data_prefix['x_path']`` under the name that the image has below
-    ``data_prefix['img_path']``, with ``x_suffix`` for ``img_suffix``. Without that prefix only RGB is read,
-    so the same class serves a teacher that sees X and a student that does not. When the data set is built,
-    each file must be there.
+    ``data_prefix['img_path']``, with ``x_suffix`` for ``img_suffix``; each file must be there. Without that
+    prefix only RGB is read, so the same class serves a teacher that sees X and a student that does not.
 
     .. code-block:: python
 
@@ -76,10 +75,9 @@ class RGBXDataset:
         if missing:
             files = first_few(list(map(repr, missing)), 2)
             suffixes = f'{self.x_suffix!r} (x_suffix) for {self.img_suffix!r}'
-            raise FileNotFoundError(
-                f'{name}: {len(missing)} of {len(data_list)} images have no X: no file {files}. Expected '
-                f'below data_prefix.{PREFIX}: the name of the image with {suffixes}.'
-            )
+            lack = f'{len(missing)} of {len(data_list)} images have no X: no file {files}'
+            cure = f'Expected below data_prefix.{PREFIX}: the name of the image with {suffixes}'
+            raise FileNotFoundError(f'{name}: {lack}. {cure}.')
         return data_list
 
 

@@ -17,8 +17,7 @@ from kd_methods.utils.options import checked
 class DuplexEncoder(BaseModule):
     """A backbone of RGB and one of X, fused at every stage (intermediate fusion) or not at all (late fusion).
 
-    It takes the place of a backbone in any segmentor of mmseg:
-    ``EncoderDecoder(backbone=dict(type='DuplexEncoder', ...))``. Its outputs are the fused stages, in the
+    It takes the place of a backbone in any segmentor of mmseg. Its outputs are the fused stages, in the
     shapes of the RGB backbone's; with ``fusion=None`` the stages of RGB followed by those of X, for
     :class:`LateFusionHead`.
 
@@ -72,15 +71,11 @@ class DuplexEncoder(BaseModule):
             return
         shapes = [_output_shapes(net, channels) for net, channels in ((self.rgb, 3), (self.x, stem))]
         if [s[2:] for s in shapes[0]] != [s[2:] for s in shapes[1]]:
-            raise ValueError(
-                f'DuplexEncoder: the stages of rgb {shapes[0]} and of x {shapes[1]} have different sizes. '
-                'Give both the same strides and out_indices'
-            )
+            stages = f'the stages of rgb {shapes[0]} and of x {shapes[1]} have different sizes'
+            raise ValueError(f'DuplexEncoder: {stages}. Give both the same strides and out_indices')
         if fusion == 'sum' and shapes[0] != shapes[1]:
-            raise ValueError(
-                f"DuplexEncoder: fusion='sum' needs stages of one shape. Got: rgb {shapes[0]}, "
-                f"x {shapes[1]}. Set fusion='concat'"
-            )
+            got = f"Got: rgb {shapes[0]}, x {shapes[1]}. Set fusion='concat'"
+            raise ValueError(f"DuplexEncoder: fusion='sum' needs stages of one shape. {got}")
         if fusion == 'concat':
             self.fuse = ModuleList(nn.Conv2d(a[1] + b[1], a[1], 1) for a, b in zip(*shapes))
         self.stages = _stage_modules(self.rgb, len(shapes[0])) if feed == 'encoder' else None
@@ -88,10 +83,9 @@ class DuplexEncoder(BaseModule):
     def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
         """The fused stages; see the class."""
         if inputs.shape[1] != self.input_channels:
-            raise ValueError(
-                f'DuplexEncoder: expected {self.input_channels} channels, R, G, B and {self.x_channels} of '
-                f'X. Got: {tuple(inputs.shape)}. Load X with LoadXFromFile and PackRGBXInputs'
-            )
+            expected = f'{self.input_channels} channels, R, G, B and {self.x_channels} of X'
+            cure = 'Load X with LoadXFromFile and PackRGBXInputs'
+            raise ValueError(f'DuplexEncoder: expected {expected}. Got: {tuple(inputs.shape)}. {cure}')
         rgb, x = inputs[:, :3], inputs[:, 3:]  # N x 3 x H x W, N x (1 or stem channels) x H x W
         stages_x = tuple(self.x(x.expand(-1, self.stem_channels, -1, -1)))
         if self.fusion is None:
@@ -101,11 +95,9 @@ class DuplexEncoder(BaseModule):
         # fuse at the end of each stage, so that the next one starts from the fused map
         with ExitStack() as hooks:
             for i, path in enumerate(self.stages):
-
-                def fuse(module: nn.Module, args: tuple, out: Tensor, i: int = i) -> Tensor:
-                    return self._fuse(i, out, stages_x[i])
-
-                hooks.callback(self.rgb.get_submodule(path).register_forward_hook(fuse).remove)
+                stage = self.rgb.get_submodule(path)
+                hook = stage.register_forward_hook(lambda _, args, out, i=i: self._fuse(i, out, stages_x[i]))
+                hooks.callback(hook.remove)
             return tuple(self.rgb(rgb))
 
     def _fuse(self, i: int, rgb: Tensor, x: Tensor) -> Tensor:
@@ -124,15 +116,12 @@ def _stage_modules(backbone: nn.Module, outputs: int) -> list[str]:
     elif type(backbone).__name__ == 'MixVisionTransformer':
         paths = [f'layers.{i}.2' for i in range(len(backbone.layers))]  # the norm behind each stage's blocks
     else:
-        raise ValueError(
-            f'DuplexEncoder: {type(backbone).__name__} does not name its stages, so it cannot continue with '
-            "the fused map. Set feed='head'"
-        )
+        why = 'does not name its stages, so it cannot continue with the fused map'
+        raise ValueError(f"DuplexEncoder: {type(backbone).__name__} {why}. Set feed='head'")
     if len(paths) != outputs:
-        raise ValueError(
-            f"DuplexEncoder: feed='encoder' fuses at every stage, but out_indices gives {outputs} of "
-            f"{len(paths)}. Set rgb.out_indices={tuple(range(len(paths)))}, or feed='head'"
-        )
+        why = f"feed='encoder' fuses at every stage, but out_indices gives {outputs} of {len(paths)}"
+        cure = f"Set rgb.out_indices={tuple(range(len(paths)))}, or feed='head'"
+        raise ValueError(f'DuplexEncoder: {why}. {cure}')
     return paths
 
 
@@ -142,7 +131,6 @@ def _output_shapes(backbone: nn.Module, channels: int) -> list[tuple[int, ...]]:
         with eval_mode(backbone), torch.no_grad():
             return [tuple(out.shape) for out in backbone(torch.zeros(1, channels, 64, 64))]
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f'DuplexEncoder: {type(backbone).__name__} does not take an image of {channels} x 64 x 64, on '
-            f'which the shapes of its stages are found: {error}'
-        ) from error
+        image = f'an image of {channels} x 64 x 64, on which the shapes of its stages are found'
+        name = type(backbone).__name__
+        raise ValueError(f'DuplexEncoder: {name} does not take {image}: {error}') from error

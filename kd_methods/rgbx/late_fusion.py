@@ -12,16 +12,8 @@ from kd_methods.utils.options import checked
 
 #: Arguments that both heads get, and those that the whole takes from the head on RGB.
 BOTH = ('num_classes', 'out_channels', 'align_corners')
-OF_RGB = (
-    *BOTH,
-    'threshold',
-    'channels',
-    'dropout_ratio',
-    'norm_cfg',
-    'ignore_index',
-    'sampler',
-    'loss_decode',
-)
+OF_RGB = (*BOTH, 'threshold', 'channels', 'dropout_ratio', 'norm_cfg')
+OF_RGB += ('ignore_index', 'sampler', 'loss_decode', 'init_cfg')
 
 
 @MODELS.register_module()
@@ -54,7 +46,7 @@ class LateFusionHead(BaseDecodeHead):
         **kwargs,
     ) -> None:
         heads = [copy.deepcopy(cfg) for cfg in (rgb, rgb if x is None else x)]
-        given = {**{name: rgb[name] for name in (*OF_RGB, 'init_cfg') if name in rgb}, **kwargs}
+        given = {**{name: rgb[name] for name in OF_RGB if name in rgb}, **kwargs}
         for head in heads:
             head.update({name: given[name] for name in BOTH if name in given})
         super().__init__(**{**given, 'in_channels': given['channels'], 'in_index': 0})
@@ -66,10 +58,9 @@ class LateFusionHead(BaseDecodeHead):
             self.conv_seg = nn.Identity()  # the tap 'logits' finds the average here
             return
         if fusion == 'sum' and len({*channels, self.channels}) > 1:
-            raise ValueError(
-                "LateFusionHead: fusion='sum' needs heads of one width. Got: channels of rgb "
-                f"{channels[0]}, of x {channels[1]}, of the whole {self.channels}. Set fusion='concat'"
-            )
+            got = f'channels of rgb {channels[0]}, of x {channels[1]}, of the whole {self.channels}'
+            lack = "fusion='sum' needs heads of one width"
+            raise ValueError(f"LateFusionHead: {lack}. Got: {got}. Set fusion='concat'")
         if fusion == 'concat':
             self.fuse = nn.Conv2d(sum(channels), self.channels, 1)
         for head in (self.rgb, self.x):  # `cls_seg` then gives the map that the classifier would have got
@@ -79,10 +70,8 @@ class LateFusionHead(BaseDecodeHead):
         """Logits from the stages of RGB, followed by as many of X."""
         half, odd = divmod(len(inputs), 2)
         if odd:
-            raise ValueError(
-                f'LateFusionHead: expected the stages of RGB and as many of X. Got: {len(inputs)} maps. Set '
-                'backbone.fusion=None of DuplexEncoder, and no neck'
-            )
+            got = f'expected the stages of RGB and as many of X. Got: {len(inputs)} maps'
+            raise ValueError(f'LateFusionHead: {got}. Set backbone.fusion=None of DuplexEncoder, and no neck')
         rgb, x = self.rgb(inputs[:half]), self.x(inputs[half:])  # logits, or the features before conv_seg
         if self.at == 'logits':
             return self.conv_seg((rgb + x) / 2)

@@ -21,18 +21,14 @@ _FLIPPED = dict(horizontal=(-1, 1, 1), vertical=(1, -1, 1), diagonal=(-1, -1, 1)
 class LoadXFromFile(BaseTransform):
     r"""Load X (depth, disparity, surface normals, HHA, ...) of an image that has been loaded.
 
-    A file holds raw values r: an image of 8 or 16 bit, with one or three channels, or an array in ``.npy``. X
-    is
+    A file holds raw values r: an image of 8 or 16 bit with 1 or 3 channels, or an array in ``.npy``. X is
 
     .. math:: x = s\, r + o, \qquad \text{or } 1 / (s\, r + o) \text{ with } \texttt{inverse=True}
 
-    Pixels that were not measured are holes: r is ``invalid`` or not finite. :class:`PackRGBXInputs` fills
-    them.
-
-    From here on X travels with the image: mmseg's resize, crop, flip and rotation move it as they move label
-    maps, by nearest neighbour, so that no value is made up at the edge of an object or of a hole; transforms
-    of colours do not touch it. :class:`RGBXDataset` refuses a pipeline with a transform that would move the
-    image alone.
+    Pixels that were not measured (r is ``invalid`` or not finite) are holes; :class:`PackRGBXInputs` fills
+    them. mmseg's resize, crop, flip and rotation move X as they move label maps, by nearest neighbour, so
+    that no value is made up at an edge; transforms of colours do not touch it. :class:`RGBXDataset` refuses
+    a pipeline with a transform that would move the image alone.
 
     ===================================  ====================================================================
     depth, 16-bit millimetres -> metres  ``scale=1e-3``
@@ -49,15 +45,13 @@ class LoadXFromFile(BaseTransform):
         invalid (float | None): Raw value of pixels that were not measured; of several channels, all have it.
             None: all were. Defaults to 0.
         inverse (bool): X is the inverse, where that is positive; elsewhere are holes. Defaults to False.
-        clip (tuple[float, float] | None): Smallest and largest X; values beyond become these. Defaults to
-            None.
+        clip (tuple[float, float], optional): Least and largest X, for values beyond. Defaults to None.
         normals (bool): X are vectors (right, down or up, towards the viewer): a mirrored image negates the
             first component, one turned upside down the second. Not with rotations or a second flip. Defaults
             to False.
         backend_args (dict | None): Of mmengine's file backend. Defaults to None.
 
-    Required keys: ``img``, ``x_path``. Added keys: ``x``, ``x_valid`` (both in ``seg_fields``),
-    ``x_normals``.
+    Required keys: ``img``, ``x_path``. Added: ``x``, ``x_valid`` (both in ``seg_fields``), ``x_normals``.
 
     Raises:
         KeyError: There is no ``x_path``, or no image yet.
@@ -84,30 +78,26 @@ class LoadXFromFile(BaseTransform):
             raise ValueError('LoadXFromFile: scale=0 leaves nothing of X')
         if clip is not None and not (len(clip) == 2 and clip[0] < clip[1]):
             raise ValueError(f'LoadXFromFile: clip must be (smallest, largest). Got: {clip!r}')
-        self.channels = channels
+        self.channels, self.backend_args = channels, backend_args
         self.scale, self.offset, self.invalid = scale, offset, invalid
         self.inverse, self.clip, self.normals = inverse, clip, normals
-        self.backend_args = backend_args
 
     def transform(self, results: dict) -> dict:
         """Add X and where it was measured."""
         path = results.get('x_path')
         if not path:
-            raise KeyError(
-                "LoadXFromFile: no 'x_path'. Set data_prefix.x_path of a data set with X (NYUv2Dataset, "
-                'CityscapesDisparityDataset, SceneDataset, one of your own with RGBXDataset). For an image '
-                'by itself, run the pipeline on dict(img_path=..., x_path=...) and give the result to '
-                'model.test_step'
-            )
+            known = 'NYUv2Dataset, CityscapesDisparityDataset, SceneDataset, one of your own with RGBXDataset'
+            alone = 'run the pipeline on dict(img_path=..., x_path=...), then model.test_step on the result'
+            cure = f'Set data_prefix.x_path of a data set with X ({known}). For an image by itself, {alone}'
+            raise KeyError(f"LoadXFromFile: no 'x_path'. {cure}")
         if 'img' not in results:
             raise KeyError('LoadXFromFile: no image. Put LoadImageFromFile before it')
         raw = self._read(path)
         if raw.shape[:2] != results['img'].shape[:2]:
             sizes = f'{path} is {_size(raw)}, its image {results.get("img_path")} {_size(results["img"])}'
-            raise ValueError(
-                f'LoadXFromFile: {sizes} (height x width). X is read in the size of the image file: put '
-                'LoadXFromFile right after LoadImageFromFile, and see that the two belong together'
-            )
+            cure = 'put LoadXFromFile right after LoadImageFromFile, and see that the two belong together'
+            why = f'{sizes} (height x width). X is read in the size of the image file'
+            raise ValueError(f'LoadXFromFile: {why}: {cure}')
         results[X], results[VALID] = self._decode(raw)
         results['x_normals'] = self.normals
         results.setdefault('seg_fields', []).extend([X, VALID])
@@ -147,8 +137,7 @@ class LoadXFromFile(BaseTransform):
             valid &= (x > 0).all(2)
             with np.errstate(over='ignore'):
                 x = 1 / np.where(valid[..., None], x, 1)
-        # what overflows becomes a hole too
-        finite = np.isfinite(x).all(2)
+        finite = np.isfinite(x).all(2)  # what overflows becomes a hole too
         x, valid = np.where(finite[..., None], x, 0), valid & finite
         if self.clip is not None:
             x = np.clip(x, *self.clip)
@@ -171,8 +160,8 @@ class PadRGBX(Pad):
         height, width = results['img'].shape[:2]
         for name in (X, VALID):
             x = results[name]
-            missing = [(0, height - x.shape[0]), (0, width - x.shape[1])] + [(0, 0)] * (x.ndim - 2)
-            results[name] = np.pad(x, missing)
+            missing = [(0, height - x.shape[0]), (0, width - x.shape[1]), (0, 0)]
+            results[name] = np.pad(x, missing[: x.ndim])
         return results
 
 

@@ -20,16 +20,7 @@ _INSTEAD = {
 
 
 def check_pipeline(steps: Sequence[Any], key: str) -> bool:
-    """Raise unless X stays with the image; return whether X is loaded at all.
-
-    Args:
-        steps (Sequence): The built transforms, with all inside of ``RandomApply``, ``RandomChoice``, ...
-        key (str): Name of the pipeline, for messages.
-
-    Raises:
-        ValueError: X is loaded twice or behind a transform that may have changed the image; a transform would
-            move the image and not X, or turn normals without turning their vectors.
-    """
+    """Raise unless X stays with the image through all built transforms; return whether X is loaded at all."""
     flat = list(_flatten(steps))  # in the order in which they run
     places = [i for i, step in enumerate(flat) if isinstance(step, LoadXFromFile)]
     if not places:
@@ -39,10 +30,8 @@ def check_pipeline(steps: Sequence[Any], key: str) -> bool:
         raise ValueError(f'{key}: LoadXFromFile stands {len(places)} times. {cure}')
     before = [type(step).__name__ for step in flat[: places[0]] if not type(step).__name__.startswith('Load')]
     if before:
-        raise ValueError(
-            f'{key}: LoadXFromFile stands behind {before}, which may have changed the image already. Put it '
-            'right after LoadImageFromFile'
-        )
+        why = f'LoadXFromFile stands behind {before}, which may have changed the image already'
+        raise ValueError(f'{key}: {why}. Put it right after LoadImageFromFile')
     for step in flat[places[0] + 1 :]:
         name = type(step).__name__
         if not isinstance(step, _WITH_X) and (isinstance(step, _IMAGE_ALONE) or name in _INSTEAD):
@@ -52,10 +41,8 @@ def check_pipeline(steps: Sequence[Any], key: str) -> bool:
     if flat[places[0]].normals:
         names = [type(step).__name__ for step in flat]
         if names.count('RandomFlip') > 1 or 'RandomRotate' in names:
-            raise ValueError(
-                f'{key}: with normals=True the vectors turn with one RandomFlip, not with rotations or a '
-                f'second one. Got: {names}'
-            )
+            why = 'with normals=True the vectors turn with one RandomFlip, not with rotations or a second one'
+            raise ValueError(f'{key}: {why}. Got: {names}')
     return True
 
 

@@ -17,12 +17,9 @@ class RGBXDataPreProcessor(SegDataPreProcessor):
     Padding comes after normalisation, for X too: 0 there is X's mean.
 
     Args:
-        mean (Sequence[float]): Of R, G, B.
-        std (Sequence[float]): Of R, G, B.
-        x_mean (Sequence[float]): Of each channel of X, in X's own unit.
-        x_std (Sequence[float]): Of each channel of X.
-        bgr_to_rgb (bool): Whether the images are B, G, R as mmcv loads them; X keeps its order. Defaults to
-            True.
+        mean, std (Sequence[float]): Of R, G, B.
+        x_mean, x_std (Sequence[float]): Of each channel of X, in X's own unit.
+        bgr_to_rgb (bool): The images are B, G, R as mmcv loads them; X keeps its order. Defaults to True.
         **kwargs: Further arguments of ``SegDataPreProcessor``.
 
     Raises:
@@ -40,18 +37,16 @@ class RGBXDataPreProcessor(SegDataPreProcessor):
     ) -> None:
         name = 'RGBXDataPreProcessor'
         if 'rgb_to_bgr' in kwargs:
-            raise ValueError(
-                f'{name}: images are brought to R, G, B with bgr_to_rgb=True, and left with False'
-            )
+            rule = 'images are brought to R, G, B with bgr_to_rgb=True, and left with False'
+            raise ValueError(f'{name}: {rule}')
         super().__init__(**kwargs)
         if any(not isinstance(values, Sequence) for values in (mean, std, x_mean, x_std)):
             lists = 'mean, std, x_mean and x_std are lists, x_mean=[3.0]'
             raise TypeError(f'{name}: {lists}. Got: x_mean={x_mean!r}')
         if not (len(mean) == len(std) == 3 and len(x_mean) == len(x_std) >= 1):
-            raise ValueError(
-                f'{name}: mean and std have 3 entries, x_mean and x_std one for each channel of X. Got: '
-                f'mean={mean}, std={std}, x_mean={x_mean}, x_std={x_std}'
-            )
+            got = f'mean={mean}, std={std}, x_mean={x_mean}, x_std={x_std}'
+            rule = 'mean and std have 3 entries, x_mean and x_std one for each channel of X'
+            raise ValueError(f'{name}: {rule}. Got: {got}')
         if min(*std, *x_std) <= 0:
             raise ValueError(f'{name}: std={std} and x_std={x_std} must be above 0')
         self.bgr_to_rgb = bgr_to_rgb
@@ -67,11 +62,9 @@ class RGBXDataPreProcessor(SegDataPreProcessor):
     def _normalise(self, image: Tensor, training: bool) -> Tensor:
         channels, full = len(image), len(self.mean)
         if channels != full and (training or channels != 3):
-            raise ValueError(
-                f'RGBXDataPreProcessor: an image has {channels} channels, expected {full}: R, G, B and '
-                f'{full - 3} of X (x_mean). In training X must be there: load it with LoadXFromFile and '
-                'PackRGBXInputs'
-            )
+            expected = f'expected {full}: R, G, B and {full - 3} of X (x_mean)'
+            cure = 'In training X must be there: load it with LoadXFromFile and PackRGBXInputs'
+            raise ValueError(f'RGBXDataPreProcessor: an image has {channels} channels, {expected}. {cure}')
         image = image.float()
         if self.bgr_to_rgb:
             image = torch.cat([image[:3].flip(0), image[3:]])

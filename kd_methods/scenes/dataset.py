@@ -24,9 +24,7 @@ _COLOURS = {
 
 
 def _scenes_folder(root: str) -> tuple[Path, str] | None:
-    """The folder that ``make_scenes.py --out`` names, and the options that belong to its name; None for any
-    other name.
-    """
+    """The folder that ``make_scenes.py --out`` names, and the options of its name; None for another name."""
     options = dict(scenes='', scenes_rgbd=' --depth --camouflage 0.5')
     for name, form in FORMS.items():
         options.setdefault(f'scenes_{name}', f' --format {name}' + ' --depth' * form.has_depth)
@@ -65,11 +63,7 @@ class SceneDataset(RGBXDataset, BaseSegDataset):
         super().__init__(img_suffix=img_suffix, seg_map_suffix=seg_map_suffix, **kwargs)
 
     def load_data_list(self) -> list:
-        """List the scenes.
-
-        Returns:
-            list[dict]: Paths of image and label of each scene.
-        """
+        """List the scenes."""
         cure = f'Write the scenes first: {scenes_command(self.data_root or "data/scenes")}'
         check_folders(self, cure, 'img_path', 'seg_map_path', 'x_path')
         return super().load_data_list()

@@ -21,53 +21,30 @@ RELIEF = 0.25  # how far an embossed digit stands before its sign, as a share of
 
 @dataclass(frozen=True)
 class Scene:
-    """One scene of N visible signs, nearest last.
+    """One scene of N visible signs, nearest last."""
 
-    Args:
-        image (np.ndarray): RGB, H x W x 3 uint8.
-        label (np.ndarray): 0 background, digit + 1 on the whole sign, H x W uint8.
-        boxes (np.ndarray): x1, y1, x2, y2 around what is visible, ends exclusive, N x 4 float32.
-        classes (np.ndarray): The digit on each sign, N int64 in [0, 10).
-        instances (np.ndarray): Visible pixels of each sign, N x H x W bool, disjoint.
-        depth (np.ndarray): Metres from the viewer, H x W float32.
-    """
-
-    image: np.ndarray
-    label: np.ndarray
-    boxes: np.ndarray
-    classes: np.ndarray
-    instances: np.ndarray
-    depth: np.ndarray
+    image: np.ndarray  # RGB, H x W x 3 uint8
+    label: np.ndarray  # 0 background, digit + 1 on the whole sign, H x W uint8
+    boxes: np.ndarray  # x1, y1, x2, y2 around what is visible, ends exclusive, N x 4 float32
+    classes: np.ndarray  # the digit on each sign, N int64 in [0, 10)
+    instances: np.ndarray  # visible pixels of each sign, N x H x W bool, disjoint
+    depth: np.ndarray  # metres from the viewer, H x W float32
 
 
 @dataclass(frozen=True)
 class Look:
-    """How hard a scene is to read: the ranges that it is drawn from; ``look_of`` makes them of one number.
+    """How hard a scene is to read: the ranges that it is drawn from; ``look_of`` makes them of one number."""
 
-    Args:
-        size (tuple[float]): Smallest and largest sign, as a share of the scene's side.
-        count (tuple[int]): Fewest and most signs.
-        rotation (float): Largest rotation to either side, in degrees.
-        contrast (tuple[float]): Difference of brightness between ink and face.
-        textured (float): Share of signs with a photographed face, which hide in the background.
-        noise (float): Largest standard deviation of pixel noise.
-        shade (float): Largest change of light across the scene.
-        bars (float): Probability of a bar in front of the scene.
-        visible (float): Share of each sign that later signs must leave visible.
-        camouflage (float): Share of signs whose digit the image hardly shows. Above 0, all digits are
-            embossed: depth shows them.
-    """
-
-    size: tuple
-    count: tuple
-    rotation: float
-    contrast: tuple
-    textured: float
-    noise: float
-    shade: float
-    bars: float
-    visible: float
-    camouflage: float
+    size: tuple  # smallest and largest sign, as a share of the scene's side
+    count: tuple  # fewest and most signs
+    rotation: float  # largest rotation to either side, in degrees
+    contrast: tuple  # difference of brightness between ink and face
+    textured: float  # share of signs with a photographed face, which hide in the background
+    noise: float  # largest standard deviation of pixel noise
+    shade: float  # largest change of light across the scene
+    bars: float  # probability of a bar in front of the scene
+    visible: float  # share of each sign that later signs must leave visible
+    camouflage: float  # share of signs whose digit the image hardly shows; above 0, depth shows all digits
 
 
 def look_of(difficulty: float, camouflage: float = 0.0) -> Look:
@@ -79,18 +56,10 @@ def look_of(difficulty: float, camouflage: float = 0.0) -> Look:
     def mix(easy: float, hard: float) -> float:
         return easy + (hard - easy) * difficulty
 
-    return Look(
-        size=(mix(0.36, 0.20), mix(0.52, 0.46)),
-        count=(2, 3 if difficulty < 0.5 else 4),
-        rotation=mix(5, 35),
-        contrast=(mix(0.6, 0.25), mix(0.8, 0.6)),
-        textured=mix(0.1, 0.7),
-        noise=mix(0.01, 0.09),
-        shade=mix(0.1, 0.5),
-        bars=mix(0.0, 0.6),
-        visible=mix(0.9, 0.5),
-        camouflage=camouflage,
-    )
+    size, contrast = (mix(0.36, 0.20), mix(0.52, 0.46)), (mix(0.6, 0.25), mix(0.8, 0.6))
+    light = dict(noise=mix(0.01, 0.09), shade=mix(0.1, 0.5), bars=mix(0.0, 0.6), visible=mix(0.9, 0.5))
+    face = dict(rotation=mix(5, 35), contrast=contrast, textured=mix(0.1, 0.7), camouflage=camouflage)
+    return Look(size, (2, 3 if difficulty < 0.5 else 4), **face, **light)
 
 
 def _neighbours(at: np.ndarray, length: int) -> tuple:
@@ -108,8 +77,7 @@ def _photo_patch(rng: np.random.Generator, sources: Sources, size: int) -> np.nd
     left, top = rng.uniform(0, width - side), rng.uniform(0, height - side)
     steps = (np.arange(size, dtype=np.float32) + 0.5) * (side / size) - 0.5
     columns = steps[::-1] if rng.random() < 0.5 else steps
-    # Linear interpolation of rows, then of columns: the grid is straight, and this costs a third of a look-up
-    # by pixel.
+    # Linear interpolation of rows, then of columns: a third of the cost of a look-up by pixel.
     x0, fx = _neighbours(left + columns, width)
     y0, fy = _neighbours(top + steps, height)
     photo = photo[y0] * (1 - fy)[:, None, None] + photo[y0 + 1] * fy[:, None, None]
@@ -234,19 +202,7 @@ def make_scene(
     difficulty: float = DIFFICULTY,
     camouflage: float = 0.0,
 ) -> Scene:
-    """Draw one scene; every choice comes from ``rng``.
-
-    Args:
-        rng (np.random.Generator): Source of randomness, consumed.
-        sources (Sources): Digits and photographs to draw from.
-        size (int): Side of the scene in pixels. Defaults to 96.
-        difficulty (float): From 0 (easy) to 1 (hard). Defaults to 0.5.
-        camouflage (float): Share of signs whose digit shows in the depth but hardly in the image,
-            from 0 to 1. Defaults to 0.0, with flat signs.
-
-    Returns:
-        Scene: Image and ground truth.
-    """
+    """Draw one scene, as :func:`scene_at` does; every choice comes from ``rng``."""
     if size < 32:
         raise ValueError(f'size: got {size!r}, expected at least 32: smaller digits are unreadable')
     look = look_of(difficulty, camouflage)
@@ -301,12 +257,10 @@ def scene_at(
         split (str): ``'train'`` or ``'val'``.
         index (int): Which scene.
         size (int): Side in pixels. Defaults to 96.
-        difficulty (float): From 0 to 1. Defaults to 0.5.
-        camouflage (float): From 0 to 1. Defaults to 0.0.
+        difficulty (float): From 0 (easy) to 1 (hard). Defaults to 0.5.
+        camouflage (float): Share of signs whose digit shows in the depth but hardly in the image, from 0 to
+            1. Defaults to 0.0, with flat signs.
         sources (Sources, optional): The split's raw material if already loaded.
-
-    Returns:
-        Scene: Image and ground truth.
     """
     entropy = [seed, SPLITS.index(check_split(split)), index]
     rng = np.random.default_rng(np.random.SeedSequence(entropy))

@@ -15,19 +15,12 @@ GLYPH = 32  # side of an upscaled digit
 
 @dataclass(frozen=True)
 class Sources:
-    """The raw material of one split.
+    """The raw material of one split."""
 
-    Args:
-        glyphs (np.ndarray): Ink of each digit in [0, 1], N x 32 x 32 float32.
-        digits (np.ndarray): Which digit each glyph shows, N int64 in [0, 10).
-        indices (np.ndarray): Their places in scikit-learn's digit set, N int64.
-        photos (tuple[np.ndarray]): RGB photographs in [0, 1], H x W x 3 float32.
-    """
-
-    glyphs: np.ndarray
-    digits: np.ndarray
-    indices: np.ndarray
-    photos: tuple
+    glyphs: np.ndarray  # ink of each digit in [0, 1], N x 32 x 32 float32
+    digits: np.ndarray  # which digit each glyph shows, N int64 in [0, 10)
+    indices: np.ndarray  # their places in scikit-learn's digit set, N int64
+    photos: tuple  # RGB photographs in [0, 1], H x W x 3 float32
 
 
 def check_split(split: str) -> str:
@@ -42,13 +35,6 @@ def split_digits(targets: np.ndarray, split: str) -> np.ndarray:
 
     The set is sorted by writer, so the end of each class shows hands that train hardly sees. Taking every
     fifth digit would not do: they come in the order 0, 1, ... 9, and val would miss classes.
-
-    Args:
-        targets (np.ndarray): Digit of each image, N.
-        split (str): ``'train'`` or ``'val'``.
-
-    Returns:
-        np.ndarray: Sorted indices.
     """
     check_split(split)
     chosen = []
@@ -74,14 +60,7 @@ def upscale_digits(images: np.ndarray) -> np.ndarray:
 
 @cache
 def load_sources(split: str) -> Sources:
-    """Digits and photographs of a split; two splits share neither a digit nor a photo's pixel.
-
-    Args:
-        split (str): ``'train'`` or ``'val'``.
-
-    Returns:
-        Sources: Cached, so treat its arrays as read-only.
-    """
+    """Digits and photographs of a split, read-only; two splits share neither a digit nor a photo's pixel."""
     check_split(split)
     from sklearn.datasets import load_digits, load_sample_image
 
@@ -91,9 +70,5 @@ def load_sources(split: str) -> Sources:
     for name, cut in PHOTOS.items():
         photo = load_sample_image(name).astype(np.float32) / 255
         photos.append(photo[:, cut:] if split == 'train' else photo[:, :cut])
-    return Sources(
-        glyphs=upscale_digits(data.images[indices]),
-        digits=data.target[indices].astype(np.int64),
-        indices=indices,
-        photos=tuple(photos),
-    )
+    glyphs, digits = upscale_digits(data.images[indices]), data.target[indices].astype(np.int64)
+    return Sources(glyphs, digits, indices, tuple(photos))

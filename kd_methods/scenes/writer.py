@@ -63,7 +63,7 @@ def write_scenes(
     """Write scenes in a form on disk, and a record of the arguments, under ``out``.
 
     The same arguments give the same bytes for any number of workers. A directory that was left unfinished is
-    written anew; a complete one with the same arguments is left alone.
+    written anew; a complete one of the same arguments is left alone.
 
     Args:
         out (str | Path): Directory of the data set.
@@ -72,14 +72,11 @@ def write_scenes(
         size (int): Side in pixels. Defaults to 96.
         seed (int): Seed of all scenes. Defaults to 0.
         difficulty (float): From 0 (easy) to 1 (hard). Defaults to 0.5.
-        camouflage (float): Share of signs whose digit shows in the depth but hardly in the image.
-            Defaults to 0.0.
-        depth (bool): Also write depth, in forms that have a place for it: ``'scenes'``,
-            ``{train,val}/depths/*.png``, 16-bit millimetres with 0 where nothing was measured;
-            ``'cityscapes'``, as disparity. ``'nyuv2'`` always has it. Defaults to False.
-        format (str): ``'scenes'`` writes ``{train,val}/{images,labels}/*.png``; ``'cityscapes'``, ``'voc'``,
-            ``'camvid'``, ``'coco'``, ``'nyuv2'`` and ``'ade20k'`` the files of that data set, as its loader
-            reads them: names, labels, lists (:mod:`kd_methods.scenes.forms`). Defaults to 'scenes'.
+        camouflage (float): Share of signs whose digit hardly shows but in the depth. Defaults to 0.0.
+        depth (bool): Also write depth, in forms that have a place for it: ``'scenes'``; ``'cityscapes'``, as
+            disparity. ``'nyuv2'`` always has it. Defaults to False.
+        format (str): ``'scenes'`` writes ``{train,val}/{images,labels}/*.png``; another name of
+            :data:`kd_methods.scenes.forms.FORMS` the files of that data set. Defaults to 'scenes'.
         workers (int, optional): Processes. Defaults to None, the number of cores.
         overwrite (bool): Replace scenes made with other arguments. Defaults to False.
 
@@ -87,8 +84,7 @@ def write_scenes(
         bool: Whether anything was written.
 
     Raises:
-        ValueError: An argument is out of range, ``out`` holds something else, or another process is writing
-            there.
+        ValueError: An argument is out of range, ``out`` holds something else or is being written.
     """
     out, counts = Path(out), dict(train=train, val=val)
     form = build_form(format, seed, depth)

@@ -1,6 +1,4 @@
-"""Files that are there whole or not at all, folders into which one process writes, and paths that are not
-there.
-"""
+"""Files that are there whole or not at all, folders into which one process writes, and missing paths."""
 
 import fcntl
 import os
@@ -24,9 +22,6 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
     Readers meet the old file or the new one. The place is hidden and in the same folder, which is made; no
     loader takes it for an image, and the next attempt writes over what a killed process left.
-
-    Args:
-        path (str | Path): The file.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -46,9 +41,9 @@ def exclusive_folder(folder: str | Path, busy: str | None = None) -> Iterator[in
     Gives the open folder: a started process that keeps it open (``pass_fds``) holds it too. The lock is on
     the folder itself and leaves no file (filelock's needs one). On a disk without locks there is no check.
 
+    A mistyped folder would be made too: check first where it has to be there already.
+
     Args:
-        folder (str | Path): The folder. A mistyped one would be made too: check first where it has to be
-            there already.
         busy (str | None): What a second run is told. Defaults to None, a sentence that fits any.
 
     Raises:
@@ -81,17 +76,12 @@ def is_local(path: str, backend_args: dict | None = None) -> bool:
 def check_path(
     reader: str, path: str | Path, cure: str, root: str = '', backend_args: dict | None = None
 ) -> None:
-    """Raise unless a file or folder is there; one on another machine is taken to be there.
+    """Raise unless a file or folder is there, which ``reader`` needs and may lie in the data root ``root``.
 
-    Args:
-        reader (str): What needs it, the beginning of the sentence.
-        path (str | Path): The file or folder.
-        cure (str): Where it comes from, a sentence with its full stop.
-        root (str): Data root that it lies in, for the message. Defaults to ''.
-        backend_args (dict, optional): Of mmengine's file backend that reads it.
+    One on another machine is taken to be there.
 
     Raises:
-        FileNotFoundError: It is not there.
+        FileNotFoundError: It is not there; the message ends with ``cure``, a sentence.
     """
     if is_local(str(path), backend_args) and not osp.exists(path):
         below = f' (data_root={str(root)!r})' if root else ''
@@ -99,22 +89,16 @@ def check_path(
 
 
 def folder_meant(folder: str | Path, needed: Sequence[str]) -> Path | None:
-    """The folder that holds all of ``needed``, where one was named that lies one or two levels off.
-
-    Args:
-        folder (str | Path): The folder that was named; need not exist.
-        needed (Sequence[str]): Files and folders that the right one holds.
-    """
+    """The folder that holds all of ``needed``, where one was named that lies one or two levels off."""
     below = sorted(Path(folder).glob('*/')) + sorted(Path(folder).glob('*/*/'))
     candidates = [*Path(folder).resolve().parents[:2], *below]
     return next((place for place in candidates if all((place / name).exists() for name in needed)), None)
 
 
 def link_or_copy(source: Path, target: Path) -> None:
-    """Put a file at another place too, whole or not at all: as a hard link, which takes no room, or a copy.
+    """Put a file at another place too, whole or not at all: as a hard link, or a copy where that cannot be.
 
-    A copy is made where the disk has no links, or is another one. Of a symbolic link, the file that it points
-    to is linked.
+    Of a symbolic link, the file that it points to is linked.
     """
     with atomic_path(target) as part:
         try:
@@ -129,8 +113,7 @@ def save_png(path: str | Path, array: np.ndarray, palette: np.ndarray | None = N
     Args:
         path (str | Path): The file.
         array (np.ndarray): H x W (x 3) uint8, or H x W uint16.
-        palette (np.ndarray | None): RGB of each label, K x 3 uint8, for viewers; loaders read the labels.
-            Defaults to None.
+        palette (np.ndarray | None): RGB of each label for viewers, K x 3 uint8. Defaults to None.
         level (int): Compression from 0 to 9. Defaults to 6.
     """
     image = Image.fromarray(np.ascontiguousarray(array))
@@ -141,12 +124,7 @@ def save_png(path: str | Path, array: np.ndarray, palette: np.ndarray | None = N
 
 
 def is_whole_png(path: str | Path, channels: int = 1) -> bool:
-    """Whether a file is a PNG of that kind with right checksums from its beginning to its end.
-
-    Args:
-        path (str | Path): The file.
-        channels (int): 1, grey or numbers of a palette, or 3, red, green and blue; of 8 bits. Defaults to 1.
-    """
+    """Whether a file is a PNG with right checksums to its end: of 8 bits, grey or palette (1), or RGB (3)."""
     try:
         with Image.open(path, formats=['PNG']) as image:
             image.verify()
@@ -158,13 +136,7 @@ def is_whole_png(path: str | Path, channels: int = 1) -> bool:
 
 
 def write_file(data: bytes | str, path: str | Path, backend_args: dict | None = None) -> None:
-    """Write a file so that a reader never meets half of it.
-
-    Args:
-        data (bytes | str): Content.
-        path (str | Path): A local path, or an address that mmengine's file backends know.
-        backend_args (dict, optional): Arguments of the file backend.
-    """
+    """Write a file, local or of a backend of mmengine, so that a reader never meets half of it."""
     data = data.encode() if isinstance(data, str) else data
     backend = get_file_backend(str(path), backend_args=backend_args)
     if not isinstance(backend, LocalBackend):

@@ -1,6 +1,4 @@
-"""The record of what a directory of data was made from: the same again is left alone, and anything else is
-not written over.
-"""
+"""The record of what data was made from: the same again is left alone, anything else not written over."""
 
 import json
 from collections.abc import Collection
@@ -18,8 +16,7 @@ def matches_manifest(
         record (dict): What is asked for.
         what (str): What it would hold instead, in words: ``'other scenes'``.
         overwrite (bool): Something else may be replaced. Defaults to False.
-        left (Collection[str] | None): Names that may be in a directory without a record, left by a run that
-            was stopped; None for any. Defaults to ().
+        left (Collection[str] | None): Names that a stopped run may have left; None for any. Defaults to ().
 
     Raises:
         ValueError: It is a file; it holds something else, or files of which nothing is known.
@@ -31,14 +28,12 @@ def matches_manifest(
         keys = [key for key in sorted({*have, *record}) if have.get(key) != record.get(key)]
         if keys and not overwrite:
             changed = '; '.join(f'{key} {have.get(key)} there, {record.get(key)} asked' for key in keys)
-            raise ValueError(
-                f'out: {out} holds {what} ({changed}): pass another --out, or --overwrite to replace that'
-            )
+            cure = 'pass another --out, or --overwrite to replace that'
+            raise ValueError(f'out: {out} holds {what} ({changed}): {cure}')
         return not keys
     foreign = sorted(path.name for path in out.iterdir()) if out.exists() and left is not None else []
     foreign = [file for file in foreign if file not in left]
     if foreign:
-        raise ValueError(
-            f'out: {out} is not empty and holds no {name} (found {foreign[:3]}): pass an empty or a new --out'
-        )
+        text = f'out: {out} is not empty and holds no {name} (found {foreign[:3]})'
+        raise ValueError(f'{text}: pass an empty or a new --out')
     return False

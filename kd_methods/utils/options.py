@@ -22,17 +22,11 @@ WORDS = {bool: 'True or False', int: 'a whole number', float: 'a number', str: '
 
 @dataclass(frozen=True, repr=False)
 class Bounds:
-    """Bounds of a number, for ``Annotated[float, Bounds(...)]``.
-
-    Args:
-        low (float): Least value.
-        high (float): Largest value. Defaults to infinity.
-        open (bool): The value must exceed ``low``. Defaults to False.
-    """
+    """Bounds of a number, for ``Annotated[float, Bounds(...)]``."""
 
     low: float
     high: float = math.inf
-    open: bool = False
+    open: bool = False  # the value must exceed ``low``
 
     def __contains__(self, value: float) -> bool:
         return self.low <= value <= self.high and not (self.open and value == self.low)
@@ -51,19 +45,12 @@ Count = Annotated[int, Bounds(1)]
 
 @dataclass(frozen=True)
 class Option:
-    """What an option may be.
+    """What an option may be."""
 
-    Args:
-        type (type | None): ``bool``, ``int``, ``float`` (or an int) or ``str``; None where there are choices.
-        choices (tuple): Possible values. Defaults to ().
-        bounds (Bounds | None): Of a number. Defaults to None.
-        optional (bool): It may be None. Defaults to False.
-    """
-
-    type: type | None
+    type: type | None  # ``bool``, ``int``, ``float`` (or an int) or ``str``; None where there are choices
     choices: tuple = ()
     bounds: Bounds | None = None
-    optional: bool = False
+    optional: bool = False  # it may be None
 
     @classmethod
     def read(cls, annotation: Any) -> 'Option | None':
@@ -79,12 +66,7 @@ class Option:
         return cls(kind, bounds=bounds, optional=union) if kind in WORDS else None
 
     def check(self, where: str, name: str, value: Any) -> None:
-        """Raise unless a value is possible.
-
-        Raises:
-            ValueError: It is none of the choices, no number, or out of bounds.
-            TypeError: It is no flag, whole number or string (without bounds).
-        """
+        """Raise a ValueError unless a value is possible; a TypeError for bool, str or int without bounds."""
         if self.choices:
             check_choices(where, {name: self.choices}, **{name: value})
         elif not (value is None and self.optional or self._fits(value)):
@@ -135,11 +117,7 @@ def checked(function: Callable) -> Callable:
 
 
 def check_choices(where: str, choices: Mapping[str, Sequence], **given: Any) -> None:
-    """Raise unless each option is one of its choices; options without choices are passed over.
-
-    Raises:
-        ValueError: A value is not among its choices.
-    """
+    """Raise a ValueError unless each option is one of its choices; those without choices are passed over."""
     for name, value in given.items():
         if name in choices and value not in choices[name]:
             possible = ', '.join(map(repr, choices[name]))
@@ -147,11 +125,7 @@ def check_choices(where: str, choices: Mapping[str, Sequence], **given: Any) -> 
 
 
 def check_names(where: str, given: Mapping[str, Any], known: set[str]) -> None:
-    """Raise unless each name is known.
-
-    Raises:
-        KeyError: One is not; the message lists those that are.
-    """
+    """Raise a KeyError unless each name is known."""
     unknown = sorted(set(given) - known)
     if unknown:
         raise KeyError(f'{where} takes no {unknown}. Possible: {sorted(known)}')

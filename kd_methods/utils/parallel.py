@@ -41,8 +41,7 @@ def run_parallel(
         work (Callable): The work; an error ends everything.
         jobs (Sequence): Its arguments.
         workers (int | None): Processes. Defaults to None, the number of cores.
-        title (str | None): Title of a progress bar on stderr: one line that moves on a terminal, one every
-            half a minute in a log. Defaults to None, no bar.
+        title (str | None): Of a progress bar on stderr. Defaults to None, no bar.
         unit (str): What a job is, for the bar. Defaults to 'file'.
 
     Raises:
@@ -60,19 +59,14 @@ def run_parallel(
     try:
         yield from tqdm(pool.map(work, jobs, chunksize=CHUNK), title, **bar)
     except BrokenProcessPool as error:
-        raise BrokenProcessPool(
-            f'{title or "parallel work"}: a process was killed, most often because memory ran out. Try '
-            f'--workers {workers // 2 or 1}'
-        ) from error
+        text = f'{title or "parallel work"}: a process was killed, most often because memory ran out'
+        raise BrokenProcessPool(f'{text}. Try --workers {workers // 2 or 1}') from error
     finally:
         _shut_down(pool)
 
 
 def _shut_down(pool: ProcessPoolExecutor) -> None:
-    """Let the processes finish their jobs.
-
-    A second Ctrl-C is ignored meanwhile: it would leave them, and this process, waiting for ever.
-    """
+    """Let the processes finish; a second Ctrl-C meanwhile would leave all of them waiting for ever."""
     handled = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGINT, signal.SIG_IGN) if handled else None
     try:

@@ -8,11 +8,7 @@ _WHOLE_WORDS = dict(break_long_words=False, break_on_hyphens=False)  # paths and
 
 
 class Report:
-    """Sections in the order in which they were written, and what is wrong.
-
-    Args:
-        title (str): First line.
-    """
+    """Sections in the order in which they were written, and what is wrong."""
 
     def __init__(self, title: str) -> None:
         self.title = title
@@ -46,14 +42,7 @@ class Report:
 def table(
     rows: Sequence[Sequence], header: Sequence[str] = (), right: Sequence[int] = (), rule: bool = False
 ) -> str:
-    """Align columns.
-
-    Args:
-        rows (Sequence[Sequence]): Cells; None is an empty one.
-        header (Sequence[str]): Column names. Defaults to none.
-        right (Sequence[int]): Columns of numbers, aligned to the right. Defaults to ().
-        rule (bool): Draw a line below the header. Defaults to False.
-    """
+    """Align columns; those of ``right``, such as numbers, to the right. ``rule``: a line below the header."""
     rows = [header, *rows] if header else rows
     cells = [['' if cell is None else str(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*cells)]
@@ -71,12 +60,9 @@ def pairs(rows: Sequence[tuple[str, str]]) -> str:
     indent = max((len(name) for name, _ in rows), default=0) + 2
     lines = []
     for name, value in rows:
-        wrapped = [
-            part
-            for line in value.splitlines()
-            for part in textwrap.wrap(line, WIDTH - indent, **_WHOLE_WORDS)
-        ] or ['']
-        lines += [name.ljust(indent) + wrapped[0]] + [' ' * indent + part for part in wrapped[1:]]
+        parts = [textwrap.wrap(line, WIDTH - indent, **_WHOLE_WORDS) for line in value.splitlines()]
+        first, *others = sum(parts, []) or ['']
+        lines += [name.ljust(indent) + first] + [' ' * indent + part for part in others]
     return '\n'.join(lines)
 
 
@@ -96,7 +82,5 @@ def count(value: float | None) -> str:
 
 
 def _bullets(mark: str, items: Sequence[str]) -> str:
-    return '\n'.join(
-        textwrap.fill(item, WIDTH, initial_indent=f'  {mark} ', subsequent_indent='    ', **_WHOLE_WORDS)
-        for item in items
-    )
+    indents = dict(initial_indent=f'  {mark} ', subsequent_indent='    ')
+    return '\n'.join(textwrap.fill(item, WIDTH, **indents, **_WHOLE_WORDS) for item in items)

@@ -9,12 +9,6 @@ from typing import Any
 def did_you_mean(name: str, known: Iterable[str], most: int = 3, cutoff: float = 0.6) -> str:
     """A question with the names nearest to one that is not known, with a leading space; '' without any.
 
-    Args:
-        name (str): What was given.
-        known (Iterable[str]): What is possible.
-        most (int): Names to give at most. Defaults to 3.
-        cutoff (float): Similarity from 0 to 1 that a name must have. Defaults to 0.6.
-
     Example:
         >>> did_you_mean('botleneck', ['bottleneck', 'conv_seg'])
         " Did you mean 'bottleneck'?"

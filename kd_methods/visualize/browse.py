@@ -80,11 +80,9 @@ def contact_sheet(
     for number, index in enumerate(sorted(chosen.tolist())):
         sample, inputs = _read(dataset, index, key, [seed, number])
         samples.append(_drawn(inputs, sample, entries[0].steps, classes, f'sample {index}'))
-    heading = (
-        f'{Path(cfg.filename).stem if cfg.filename else "config"}: {count} of {len(dataset)} {split} '
-        f'samples ({name}), as the pipeline gives them, seed {seed}'
-    )
-    return _sheet(heading, samples, classes, min(columns, count))
+    config = Path(cfg.filename).stem if cfg.filename else 'config'
+    heading = f'{config}: {count} of {len(dataset)} {split} samples ({name}), as the pipeline gives them'
+    return _sheet(f'{heading}, seed {seed}', samples, classes, min(columns, count))
 
 
 def _read(dataset: Any, index: int, key: str, seed: Sequence[int]) -> tuple[BaseDataElement, torch.Tensor]:
@@ -100,10 +98,8 @@ def _read(dataset: Any, index: int, key: str, seed: Sequence[int]) -> tuple[Base
     inputs = data['inputs']
     if not isinstance(inputs, torch.Tensor) or inputs.dim() != 3 or len(inputs) == 2:
         found = tuple(inputs.shape) if isinstance(inputs, torch.Tensor) else type(inputs).__name__
-        raise ValueError(
-            f'{key}.dataset: the pipeline gives inputs of {found}, expected an image of channels x height x '
-            'width, with 1 channel, 3 or, with X, more. Only such are drawn'
-        )
+        form = 'an image of channels x height x width, with 1 channel, 3 or, with X, more'
+        raise ValueError(f'{key}.dataset: the pipeline gives inputs of {found}, expected {form}')
     return data['data_samples'], inputs.float()
 
 
@@ -195,7 +191,7 @@ def _scale(maps: Sequence[np.ndarray]) -> tuple[float, float]:
 
 def _colours(x: np.ndarray, scales: Sequence[tuple[float, float]]) -> np.ndarray:
     """Three channels as red, green and blue."""
-    parts = np.stack([(channel - low) / ((high - low) or 1) for channel, (low, high) in zip(x, scales)], -1)
+    parts = np.stack([(values - low) / ((high - low) or 1) for values, (low, high) in zip(x, scales)], -1)
     hole = np.frombuffer(bytes.fromhex(draw.HOLE[1:]), np.uint8)
     return np.where(np.isnan(parts), hole, (255 * np.nan_to_num(parts).clip(0, 1)).round().astype(np.uint8))
 

@@ -4,18 +4,7 @@ import numpy as np
 
 
 def click_pixels(image: np.ndarray, title: str) -> list[tuple[int, int]]:
-    """Open a window with an image and wait for clicks.
-
-    Args:
-        image (np.ndarray): Height x width x 3, uint8.
-        title (str): What the window says.
-
-    Returns:
-        list[tuple[int, int]]: x and y of each click in the image.
-
-    Raises:
-        ValueError: No window can be opened, or nothing was clicked.
-    """
+    """Open a window with an image (H x W x 3, uint8) and wait for clicks; returns x and y of each."""
     from matplotlib import pyplot as plt
 
     cure = 'Name the place with --pixel X Y, in pixels of the image.'

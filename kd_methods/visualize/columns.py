@@ -28,18 +28,11 @@ from kd_methods.visualize.tap_pairs import Place, backbone_places, distiller_pla
 DRY_RUN_SIZE = (128, 128)
 
 
-def read_students(
-    checkpoints: Mapping[str, tuple[str, str]], trusted: bool = False
-) -> dict[str, tuple[str, dict]]:
-    """Read the students' checkpoints, before anything is built.
+Students = Mapping[str, tuple[str, dict]]  # heading -> checkpoint, and the student's weights in it
 
-    Args:
-        checkpoints (Mapping): Heading -> command-line argument that named the file, and the file.
-        trusted (bool): Unpickle any object that they hold. Defaults to False.
 
-    Returns:
-        dict: Heading -> the file, and the student's weights in it.
-    """
+def read_students(checkpoints: Mapping[str, tuple[str, str]], trusted: bool = False) -> Students:
+    """Read the checkpoints (heading -> option that named the file, file) before anything is built."""
     advice = 'Correct the path, or train that network first. Objects other than weights need --trusted.'
     found = {}
     for title, (option, path) in checkpoints.items():
@@ -49,18 +42,11 @@ def read_students(
 
 
 def build_columns(
-    cfg: Config, students: Mapping[str, tuple[str, dict]], taps: Sequence[str] | None = None
+    cfg: Config, students: Students, taps: Sequence[str] | None = None
 ) -> tuple[list[Column], list[Place]]:
-    """Build the networks of a config, load them, and find the places that are drawn.
+    """Build the networks of a config, the teacher first, load them, and find the places that are drawn.
 
-    Args:
-        cfg (Config): Distillation or plain config.
-        students (Mapping): What :func:`read_students` gives, the config's own student first.
-        taps (Sequence[str] | None): Names of places. Defaults to None: those of the distiller, or the
-            backbone's outputs.
-
-    Returns:
-        tuple: The columns, the teacher's first if there is one, and the places.
+    Without ``taps`` these are the places of the distiller, or the backbone's outputs.
     """
     if cfg.get('data_preprocessor') is not None:
         cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)  # mmengine's Runner does so
@@ -82,12 +68,7 @@ def build_columns(
 
 
 def check_teacher(cfg: Config) -> None:
-    """Raise unless a distillation config's teacher gets weights from somewhere, before anything is built.
-
-    Raises:
-        FileNotFoundError: ``model.teacher_ckpt`` is no file.
-        ValueError: It is not set; or the config is of another algorithm.
-    """
+    """Raise unless a distillation config's teacher gets weights from somewhere, before anything is built."""
     if MODELS.get(cfg.model.type) is not FrozenTeacherDistill:
         cure = "'FrozenTeacherDistill' takes its arguments: --cfg-options model.type=FrozenTeacherDistill"
         raise ValueError(f'model.type: {cfg.model.type!r} is not drawn here. {cure}')
@@ -125,8 +106,6 @@ def _beside_teacher(
     layout = shared.layout if paired else None
     for column in students:
         column.preprocessor, column.layout = own, layout
-    if taps:
-        places = named_places(taps, *model.probes)
-    else:
-        places = distiller_places(model) or backbone_places(*model.probes)
+    named = named_places(taps, *model.probes) if taps else distiller_places(model)
+    places = named or backbone_places(*model.probes)
     return [Column('teacher', teacher, others, 'teacher', layout), *students], places

@@ -27,29 +27,16 @@ HOLE = '#d1d5db'
 
 @dataclass
 class Sheet:
-    """A picture of rows and columns.
-
-    Attributes:
-        heading (str): What the picture shows.
-        titles (list[str]): Headings of the columns.
-        rows (list[Row]): The rows, with one panel a column.
-        size (tuple[int, int]): Height and width of the image in pixels.
-        colours (str): Name of matplotlib's colour map. Defaults to 'magma'.
-        bar (str): What the colours mean; without it there is no colour bar. Defaults to ''.
-        marker (tuple[int, int] | None): Pixel (x, y) of the image that is marked in every panel. Defaults to
-            None.
-        legend (list[int]): Classes that are explained below; 255 stands for ignored pixels. Defaults to none.
-        classes (Classes): Their names and colours. Defaults to numbers, in colours of this package.
-    """
+    """A picture of rows and columns."""
 
     heading: str
-    titles: list[str]
+    titles: list[str]  # of the columns
     rows: list[Row]
-    size: tuple[int, int]
-    colours: str = 'magma'
-    bar: str = ''
-    marker: tuple[int, int] | None = None
-    legend: list[int] = field(default_factory=list)
+    size: tuple[int, int]  # height and width of the image in pixels
+    colours: str = 'magma'  # matplotlib's name of a colour map
+    bar: str = ''  # what the colours mean; without it there is no colour bar
+    marker: tuple[int, int] | None = None  # pixel (x, y) of the image, marked in every panel
+    legend: list[int] = field(default_factory=list)  # classes explained below; 255: ignored pixels
     classes: Classes = field(default_factory=lambda: Classes({}))
 
 

@@ -12,26 +12,15 @@ class Geometry:
     """From an image file to a network's input: resized by the pipeline, then padded at the right and bottom.
 
     All sizes are (height, width) in pixels.
-
-    Attributes:
-        image (tuple[int, int]): Size of the file's image.
-        content (tuple[int, int]): Size that the pipeline brings it to.
-        padded (tuple[int, int]): Size of the network's input, padding included.
     """
 
-    image: tuple[int, int]
-    content: tuple[int, int]
-    padded: tuple[int, int]
+    image: tuple[int, int]  # of the file
+    content: tuple[int, int]  # that the pipeline brings it to
+    padded: tuple[int, int]  # of the network's input, padding included
 
     @classmethod
     def of(cls, sample: BaseDataElement, image: tuple[int, int], padded: tuple[int, int]) -> 'Geometry':
-        """Read it from a data sample.
-
-        Args:
-            sample (BaseDataElement): As the pipeline packed it.
-            image (tuple[int, int]): Height and width of the file's image.
-            padded (tuple[int, int]): Height and width of the preprocessed input.
-        """
+        """Read it from a data sample, as the pipeline packed it."""
         content = [min(a, b) for a, b in zip(sample.metainfo.get('img_shape', padded), padded)]
         scale = sample.metainfo.get('scale_factor')
         if scale is not None:  # of Resize alone, whereas img_shape includes a Pad of the pipeline
@@ -51,8 +40,6 @@ class Geometry:
 
     def place(self, pixel: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
         """Row and column, in a map h x w, of a pixel (x, y) of the file's image."""
-        sizes = zip(pixel[::-1], self.kept(size), size, self.image, self.content, self.padded)
-        return tuple(
-            min(kept - 1, int((at + 0.5) / file * inside / whole * n))
-            for at, kept, n, file, inside, whole in sizes
-        )
+        sizes = zip(pixel[::-1], size, self.image, self.content, self.padded)
+        at = [(v + 0.5) / file * inside / whole * n for v, n, file, inside, whole in sizes]
+        return tuple(min(kept - 1, int(v)) for kept, v in zip(self.kept(size), at))

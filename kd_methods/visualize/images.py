@@ -22,21 +22,13 @@ KEY = 'test_dataloader.dataset'
 
 @dataclass
 class Picture:
-    """An image to draw.
+    """An image to draw."""
 
-    Attributes:
-        name (str): First part of its files' names.
-        path (str): Of the file.
-        rgb (np.ndarray): The file's image, height x width x 3, uint8.
-        load (Callable): Runs the pipeline and gives the packed image: ``inputs`` and ``data_samples``.
-        scaled_truth (bool): The pipeline resizes boxes with the image. Defaults to False.
-    """
-
-    name: str
+    name: str  # first part of its pictures' names
     path: str
-    rgb: np.ndarray
-    load: Callable[[], dict]
-    scaled_truth: bool = False
+    rgb: np.ndarray  # the file's image, height x width x 3, uint8
+    load: Callable[[], dict]  # runs the pipeline: `inputs` and `data_samples`
+    scaled_truth: bool = False  # the pipeline resizes boxes with the image
 
     @property
     def size(self) -> tuple[int, int]:
@@ -53,13 +45,10 @@ def test_data(cfg: Config) -> Config:
 
     A student that sees RGB alone is tested on RGB, so its test data set reads no X. Then the teacher's config
     says how X is read: its test pipeline, and where X lies below the data root.
-
-    Raises:
-        ValueError: There is no test data set; or neither config says how to read X.
     """
     if not isinstance((cfg.get('test_dataloader') or {}).get('dataset'), Mapping):
-        cure = 'Inherit a data set with _base_.'
-        raise ValueError(f'CONFIG has no {KEY}, which gives the images and their pipeline. {cure}')
+        what = 'which gives the images and their pipeline. Inherit a data set with _base_.'
+        raise ValueError(f'CONFIG has no {KEY}, {what}')
     cfg = copy.deepcopy(cfg)
     layout, own = ChannelLayout.parse(cfg.model.get('inputs')), _data_set(cfg)
     seen = set(layout.parts['student'] + layout.parts['teacher']) if layout else set()
@@ -69,29 +58,22 @@ def test_data(cfg: Config) -> Config:
     path = teacher.get('cfg_path') if isinstance(teacher, Mapping) else None
     other = _data_set(load_config(path, 'model.teacher.cfg_path')) if path else None
     if other is None or not _loads_x(other):
-        raise ValueError(
-            f'{KEY}: its pipeline loads no X, which the teacher sees (model.inputs), and the teacher has no '
-            'config that says how. Put LoadXFromFile and PackRGBXInputs into that pipeline, with '
-            'data_prefix.x_path.'
-        )
+        why = 'loads no X, which the teacher sees (model.inputs), and the teacher has no config that says how'
+        cure = 'Put LoadXFromFile and PackRGBXInputs into that pipeline, with data_prefix.x_path.'
+        raise ValueError(f'{KEY}: its pipeline {why}. {cure}')
     own.cfg.pipeline = other.cfg.pipeline
     own.cfg.data_prefix.x_path = other.cfg.data_prefix.x_path
     return cfg
 
 
 def pictures_by_index(cfg: Config, indices: Sequence[int]) -> list[Picture]:
-    """Images of the test data set by their numbers.
-
-    Raises:
-        FileNotFoundError: The data is not there.
-        ValueError: There is no such number.
-    """
+    """Images of the test data set by their numbers."""
     check_paths(Config(dict(test_dataloader=cfg.test_dataloader)), 'test')  # without what its metric reads
     dataset = DATASETS.build(cfg.test_dataloader.dataset)
     wrong = ' '.join(str(i) for i in indices if not 0 <= i < len(dataset))
     if wrong:
-        name, count = type(dataset).__name__, len(dataset)
-        raise ValueError(f'--index {wrong}: the test data set ({name}) has {count} images, 0 to {count - 1}.')
+        count = f'{len(dataset)} images, 0 to {len(dataset) - 1}'
+        raise ValueError(f'--index {wrong}: the test data set ({type(dataset).__name__}) has {count}.')
     kinds = [kind_of(step) for step in _data_set(cfg).steps]
     loads = next((i for i, kind in enumerate(kinds) if 'Annotations' in kind), len(kinds))
     scaled = any('Resize' in kind for kind in kinds[loads:])
@@ -104,21 +86,15 @@ def pictures_by_index(cfg: Config, indices: Sequence[int]) -> list[Picture]:
 
 
 def pictures_of_files(cfg: Config, paths: Sequence[str]) -> list[Picture]:
-    """Images by their files, which go through the test pipeline without annotations.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no image; or the pipeline needs more than an image.
-    """
+    """Images by their files, which go through the test pipeline without annotations."""
     for path in paths:
         if not Path(path).is_file():
             raise FileNotFoundError(f'--image: no file {path!r}')
     paths, dataset = list(dict.fromkeys(paths)), _data_set(cfg)
     if _loads_x(dataset):
-        raise ValueError(
-            '--image: a network of this config sees X and RGB, and a file has no X. Take images of the data '
-            'set with --index, or draw the student alone with its plain config, WORK_DIR/student_config.py.'
-        )
+        other = 'draw the student alone with its plain config, WORK_DIR/student_config.py'
+        cure = f'Take images of the data set with --index, or {other}.'
+        raise ValueError(f'--image: a network of this config sees X and RGB, and a file has no X. {cure}')
     steps = dataset.cfg.get('pipeline') or []
     pipeline = Compose([step for step in steps if 'Annotations' not in kind_of(step)])
     return [
@@ -128,21 +104,14 @@ def pictures_of_files(cfg: Config, paths: Sequence[str]) -> list[Picture]:
 
 
 def read_image(path: str, key: str) -> np.ndarray:
-    """An image file as the pipelines read it, but red, green, blue.
-
-    Args:
-        path (str): The file.
-        key (str): Config key or option that named it, for messages.
-
-    Raises:
-        ValueError: It cannot be read.
-    """
+    """An image file as the pipelines read it, but red, green, blue; ``key`` is what named it."""
+    why = f'{key}: {path!r} cannot be read as an image'
     try:
         image = mmcv.imfrombytes(fileio.get(path), flag='color', channel_order='rgb')
     except Exception as error:  # of OpenCV, of a file backend
-        raise ValueError(f'{key}: {path!r} cannot be read as an image: {type(error).__name__}') from error
+        raise ValueError(f'{why}: {type(error).__name__}') from error
     if image is None:
-        raise ValueError(f'{key}: {path!r} cannot be read as an image.')
+        raise ValueError(f'{why}.')
     return image
 
 
@@ -152,10 +121,9 @@ def check_pixels(pixels: Sequence[tuple[int, int]], pictures: Sequence[Picture])
         height, width = picture.size
         for x, y in pixels:
             if not (0 <= x < width and 0 <= y < height):
-                raise ValueError(
-                    f'--pixel {x} {y}: {picture.path} is {width} pixels wide and {height} high, so X is 0 '
-                    f'to {width - 1} and Y 0 to {height - 1}.'
-                )
+                size = f'{width} pixels wide and {height} high'
+                possible = f'X is 0 to {width - 1} and Y 0 to {height - 1}'
+                raise ValueError(f'--pixel {x} {y}: {picture.path} is {size}, so {possible}.')
 
 
 def dataset_meta(cfg: Config) -> dict:

@@ -14,54 +14,32 @@ from kd_methods.visualize.recording import FeatureMap
 
 @dataclass
 class Panel:
-    """One map or picture.
+    """One map or picture."""
 
-    Attributes:
-        array (np.ndarray): h x w values, or h x w x 3 colours (uint8).
-        cover (tuple[float, float]): Height and width of the part of the image that it covers, in pixels of
-            the image.
-        title (str): Its heading. Defaults to ''.
-        boxes (list): :class:`~kd_methods.visualize.predictions.Box` that are drawn on it. Defaults to none.
-        labels (list[int]): Classes whose colours it has, for a legend. Defaults to none.
-        outline (np.ndarray | None): Label map whose borders are drawn on it. Defaults to None.
-    """
-
-    array: np.ndarray
-    cover: tuple[float, float]
+    array: np.ndarray  # h x w values, or h x w x 3 colours (uint8)
+    cover: tuple[float, float]  # height and width of the part of the image that it covers, in its pixels
     title: str = ''
-    boxes: list = field(default_factory=list)
-    labels: list[int] = field(default_factory=list)
-    outline: np.ndarray | None = None
+    boxes: list = field(default_factory=list)  # `predictions.Box` that are drawn on it
+    labels: list[int] = field(default_factory=list)  # classes whose colours it has, for a legend
+    outline: np.ndarray | None = None  # label map whose borders are drawn on it
 
 
 @dataclass
 class Row:
-    """Panels side by side, one a network; None where a network has none.
-
-    Attributes:
-        label (str): Its name.
-        panels (list[Panel | None]): One a column.
-        scale (tuple[float, float] | None): Values of the first and the last colour, for all panels of the
-            row; None: each panel from its least to its largest value. Colours are drawn as they are.
-    """
+    """Panels side by side, one a network; None where a network has none."""
 
     label: str
     panels: list[Panel | None]
-    scale: tuple[float, float] | None = None
+    scale: tuple[float, float] | None = None  # values of first and last colour; None: each panel's extremes
 
 
-Maps = Sequence[Sequence[FeatureMap | None]]
+Maps = Sequence[Sequence[FeatureMap | None]]  # one list a network, with one map a tap
 
 
 def boundary_rows(labels: Sequence[str], maps: Maps) -> list[Row]:
     """Boundary maps of each tap, and below them, where there are several taps, the mean over them.
 
-    The values are distances from 0 to 1 (:func:`~kd_methods.ops.boundaries.boundary_map`). Places that see
-    padding alone have no part in them.
-
-    Args:
-        labels (Sequence[str]): Names of the taps.
-        maps (Maps): One list a network, with one map a tap.
+    The values are distances from 0 to 1. Places that see padding alone have no part in them.
     """
     rows = _rows(labels, maps, lambda m: _panel(boundary_map(m.data, valid=_valid(m)), m))
     if len(labels) > 1:
@@ -76,17 +54,10 @@ def boundary_rows(labels: Sequence[str], maps: Maps) -> list[Row]:
 
 
 def relation_rows(labels: Sequence[str], maps: Maps, pixel: tuple[int, int], tau: float = 0.1) -> list[Row]:
-    """How strongly the place of one pixel is related to each place of the image, for each tap.
+    """How strongly the place of one pixel (x, y) is related to each place of the image, for each tap.
 
-    This is the row of that place in the self-relation (:func:`~kd_methods.ops.relations.self_relation`),
-    times the number of places, so that maps of different sizes compare: 1 is what every place would have if
-    all were alike. Places that see padding alone have no part in it.
-
-    Args:
-        labels (Sequence[str]): Names of the taps.
-        maps (Maps): One list a network, with one map a tap.
-        pixel (tuple[int, int]): x and y in the image.
-        tau (float): Temperature. Defaults to 0.1.
+    This is the row of that place in the self-relation, times the number of places, so that maps of different
+    sizes compare: 1 is what every place would have if all were alike. Padding has no part in it.
     """
 
     def relation(m: FeatureMap) -> Panel:
@@ -102,26 +73,25 @@ def relation_rows(labels: Sequence[str], maps: Maps, pixel: tuple[int, int], tau
 def feature_rows(labels: Sequence[str], maps: Maps) -> list[Row]:
     """Two rows a tap: the mean magnitude over channels, and three principal components as colours.
 
-    Neither compares between networks, only within a panel: each network has its own unit of length and its
-    own components.
+    Both compare within a panel alone: each network has its own unit of length and its own components.
     """
-    named = [f'{label}\nmagnitude' for label in labels]
-    magnitudes = _rows(named, maps, lambda m: _panel(m.data.abs().mean(1, keepdim=True), m))
-    named = [f'{label}\ncomponents' for label in labels]
-    components = _rows(
-        named, maps, lambda m: Panel(principal_colours(m.inside()[0]), m.geometry.cover(m.size))
-    )
-    return [row for pair in zip(magnitudes, components) for row in pair]
+
+    def magnitude(m: FeatureMap) -> Panel:
+        return _panel(m.data.abs().mean(1, keepdim=True), m)
+
+    def components(m: FeatureMap) -> Panel:
+        return Panel(principal_colours(m.inside()[0]), m.geometry.cover(m.size))
+
+    kinds = dict(magnitude=magnitude, components=components)
+    drawn = [_rows([f'{label}\n{kind}' for label in labels], maps, f) for kind, f in kinds.items()]
+    return [row for pair in zip(*drawn) for row in pair]
 
 
 def principal_colours(x: Tensor) -> np.ndarray:
-    """The first three principal components of a map as red, green and blue.
+    """The first three principal components of a map as red, green and blue: C x h x w -> h x w x 3, uint8.
 
-    Each is stretched between its 2nd and 98th percentile. A component's sign is free; it is chosen so that
-    its largest weight is positive.
-
-    Shape:
-        - x: (C, h, w); output: (h, w, 3), uint8. Components that the map lacks are black.
+    Each is stretched between its 2nd and 98th percentile, and has the sign that makes its largest weight
+    positive. Components that the map lacks are black.
     """
     flat = x.flatten(1).T.double()  # places x channels
     flat = flat - flat.mean(0)

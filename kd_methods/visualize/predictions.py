@@ -18,13 +18,9 @@ IGNORED = 255
 
 @dataclass
 class Classes:
-    """Names and colours of a data set's classes.
+    """Names and colours of a data set's classes."""
 
-    Args:
-        meta (Mapping): Its meta information; ``classes`` and ``palette`` of it are used.
-    """
-
-    meta: Mapping
+    meta: Mapping  # of the data set: its `classes` and `palette` are used
 
     def name(self, label: int) -> str:
         """Name of a class; its number where the data set names none."""
@@ -54,22 +50,13 @@ class Classes:
 
 @dataclass
 class Box:
-    """An object on an image.
-
-    Attributes:
-        label (int): Class.
-        corners (tuple[float, ...] | None): x1, y1, x2, y2 in pixels of the image; None where there is only a
-            mask.
-        score (float | None): None for truth.
-        mask (np.ndarray | None): Bool, over the whole image.
-        ignored (bool): Truth that neither a loss nor a metric counts, such as a crowd. Defaults to False.
-    """
+    """An object on an image."""
 
     label: int
-    corners: tuple[float, ...] | None
-    score: float | None = None
-    mask: np.ndarray | None = None
-    ignored: bool = False
+    corners: tuple[float, ...] | None  # x1, y1, x2, y2 in pixels of the image; None: there is only a mask
+    score: float | None = None  # None: truth
+    mask: np.ndarray | None = None  # bool, over the whole image
+    ignored: bool = False  # truth that neither a loss nor a metric counts, such as a crowd
 
 
 @torch.no_grad()
@@ -85,18 +72,9 @@ def predicted_panel(
     truth: np.ndarray | None = None,
     score: float = 0.5,
 ) -> Panel:
-    """A prediction as it is drawn: a painted label map, or the image with boxes and masks.
+    """A prediction as it is drawn: a painted label map, or the image with objects of at least ``score``.
 
-    Args:
-        sample (BaseDataElement): The prediction.
-        picture (np.ndarray): The image, height x width x 3.
-        classes (Classes): Names and colours.
-        truth (np.ndarray | None): Label map to compare with, for the share of pixels in the heading. Defaults
-            to None.
-        score (float): Least score of an object that is drawn. Defaults to 0.5.
-
-    Raises:
-        ValueError: The network predicts something else.
+    With a label map ``truth`` the heading gives the share of pixels that are right.
     """
     size = picture.shape[:2]
     if 'pred_sem_seg' in sample:
@@ -108,10 +86,8 @@ def predicted_panel(
     if 'pred_instances' in sample:
         boxes = [box for box in _boxes(sample.pred_instances) if box.score is None or box.score >= score]
         return Panel(picture, size, f'objects with score ≥ {score:g}: {len(boxes)}', boxes)
-    raise ValueError(
-        '--what prediction: only label maps, boxes and masks are drawn, and this network predicts '
-        f'{sample.keys()}. Leave it out: --what boundary relation feature.'
-    )
+    why = f'only label maps, boxes and masks are drawn, and this network predicts {sample.keys()}'
+    raise ValueError(f'--what prediction: {why}. Leave it out: --what boundary relation feature.')
 
 
 def true_labels(sample: BaseDataElement) -> np.ndarray | None:
@@ -125,13 +101,9 @@ def true_labels(sample: BaseDataElement) -> np.ndarray | None:
 def true_boxes(
     sample: BaseDataElement, factor: Sequence[float] = (1.0, 1.0), ignored: bool = False
 ) -> list[Box] | None:
-    """The objects of a raw data sample; None where it has none of them labelled.
+    """The objects of a packed data sample, or those that do not count; None where none are labelled.
 
-    Args:
-        sample (BaseDataElement): As the pipeline packed it.
-        factor (Sequence[float]): Width and height of the image that the boxes belong to, as multiples of the
-            image that they are drawn on. Defaults to (1.0, 1.0).
-        ignored (bool): Take the objects that do not count, such as crowds. Defaults to False.
+    ``factor``: width and height of the image of the boxes, as multiples of the image that is drawn.
     """
     instances = sample.get('ignored_instances' if ignored else 'gt_instances')
     return None if instances is None or 'labels' not in instances else _boxes(instances, factor, ignored)
@@ -140,14 +112,7 @@ def true_boxes(
 def true_panel(
     sample: BaseDataElement, picture: np.ndarray, classes: Classes, scaled: bool = False
 ) -> Panel | None:
-    """The truth of a raw data sample as it is drawn; None where there is none.
-
-    Args:
-        sample (BaseDataElement): As the pipeline packed it.
-        picture (np.ndarray): The image, height x width x 3.
-        classes (Classes): Names and colours.
-        scaled (bool): The boxes were resized with the image. Defaults to False.
-    """
+    """The truth of a packed data sample, or None; ``scaled``: its boxes were resized with the image."""
     labels = true_labels(sample)
     if labels is not None:
         return Panel(classes.paint(labels), picture.shape[:2], labels=present(labels))

@@ -17,22 +17,13 @@ from kd_methods.visualize.geometry import Geometry
 
 @dataclass
 class Column:
-    """A network, and how an image becomes its input.
-
-    Attributes:
-        title (str): Heading of its column.
-        network (BaseModel): In eval mode.
-        preprocessor (nn.Module): Its own preprocessor.
-        side (str): ``'student'`` or ``'teacher'``: which tap of a pair it is read at, and which channels it
-            sees.
-        layout (ChannelLayout | None): Channels of the images; None: it sees all. Defaults to None.
-    """
+    """A network, and how an image becomes its input."""
 
     title: str
     network: BaseModel
     preprocessor: nn.Module
-    side: str = 'student'
-    layout: ChannelLayout | None = None
+    side: str = 'student'  # or 'teacher': which tap of a pair it is read at, and which channels it sees
+    layout: ChannelLayout | None = None  # channels of the images; None: it sees all
 
     def prepare(self, batch: dict) -> dict:
         """A raw batch as this network gets it; the batch stays as it is."""
@@ -44,14 +35,9 @@ class Column:
 
 @dataclass
 class FeatureMap:
-    """What a tap recorded.
+    """What a tap recorded."""
 
-    Attributes:
-        data (Tensor): (1, C, h, w), float32, on the CPU, padding included.
-        geometry (Geometry): Where its places lie in the image.
-    """
-
-    data: Tensor
+    data: Tensor  # 1 x C x h x w, float32, on the CPU, padding included
     geometry: Geometry
 
     @property
@@ -68,40 +54,24 @@ class FeatureMap:
 def read_taps(
     column: Column, batch: dict, taps: Sequence[Tap | None], image: tuple[int, int]
 ) -> list[FeatureMap | None]:
-    """Run a network on one image and read its taps. The run ends at the last of them.
+    """Run a network on one raw image, in a batch, and read its taps. The run ends at the last of them.
 
-    Args:
-        column (Column): The network.
-        batch (dict): One raw image with its data sample, as a dataloader collates it.
-        taps (Sequence[Tap | None]): Taps of this network; None stands for a row without one.
-        image (tuple[int, int]): Height and width of the image file in pixels.
-
-    Returns:
-        list[FeatureMap | None]: One a tap.
-
-    Raises:
-        ValueError: A tap recorded no map.
+    A tap of None is a row without one; ``image`` is height and width of the image file.
     """
     data = column.prepare(batch)
     padded = tuple(data['inputs'].shape[-2:])
     geometry = Geometry.of(data['data_samples'][0], image, padded)
-    records = record(
-        column.network, data['inputs'], data['data_samples'], [tap for tap in taps if tap is not None]
-    )
-    return [
-        None
-        if tap is None
-        else FeatureMap(_as_map(records[tap], padded, f'{tap.name!r} of the {column.title}'), geometry)
-        for tap in taps
-    ]
+    there = [tap for tap in taps if tap is not None]
+    maps: dict[Tap | None, FeatureMap | None] = {None: None}
+    for tap, found in record(column.network, data['inputs'], data['data_samples'], there).items():
+        maps[tap] = FeatureMap(_as_map(found, padded, f'{tap.name!r} of the {column.title}'), geometry)
+    return [maps[tap] for tap in taps]
 
 
 def record(network: BaseModel, inputs: Tensor, samples: list | None, taps: Sequence[Tap]) -> dict[Tap, Any]:
-    """What a network's modules got or returned at some taps, in a forward without gradients that ends at the
-    last of them. What a later layer does in place does not change it.
+    """What a network's modules got or returned at some taps, in a forward without gradients.
 
-    Raises:
-        ValueError: The network never came to a tap.
+    The forward ends at the last of them. What a later layer does in place does not change the records.
     """
     calls: dict[Place, set[int]] = {}
     for tap in taps:
@@ -120,10 +90,9 @@ def _as_map(data: Tensor, padded: tuple[int, int], what: str) -> Tensor:
     if data.dim() == 3:
         height = round((data.shape[1] * padded[0] / padded[1]) ** 0.5) or 1
         if data.shape[1] % height:
-            raise ValueError(
-                f'--taps: {what} has {data.shape[1]} tokens, which are no grid of the form of its input, '
-                f'{padded[0]} x {padded[1]} pixels. Take a tap that is a map.'
-            )
+            grid = f'no grid of the form of its input, {padded[0]} x {padded[1]} pixels'
+            cure = 'Take a tap that is a map.'
+            raise ValueError(f'--taps: {what} has {data.shape[1]} tokens, which are {grid}. {cure}')
         data = data.transpose(1, 2).unflatten(2, (height, -1))
     if data.dim() != 4:
         raise ValueError(f'--taps: {what} is {tuple(data.shape)} on this image, no map N x C x H x W.')

@@ -28,10 +28,8 @@ class Options:
 
     Attributes:
         what (Sequence[str]): Of ``KINDS``. Defaults to all.
-        taps (Sequence[str] | None): Places. Defaults to None: those of the distiller, or the backbone's
-            outputs.
-        pixels (Sequence[tuple[int, int]]): (x, y) of the self-relations. Defaults to none: the image's
-            centre.
+        taps (Sequence[str] | None): Places. Defaults to None: the distiller's, or the backbone's outputs.
+        pixels (Sequence[tuple[int, int]]): (x, y) of the self-relations. Defaults to the image's centre.
         click (bool): Let the user click further pixels. Defaults to False.
         tau (float): Temperature of the self-relation. Defaults to 0.1.
         score (float): Least score of a detected object. Defaults to 0.5.
@@ -58,9 +56,8 @@ def visualize(
 
     Args:
         cfg (Config): Distillation or plain config.
-        checkpoints (Mapping): Heading of a column -> the command-line argument that named the file (for
-            messages), and the file: a full checkpoint or a student alone. The config's own student is the
-            first.
+        checkpoints (Mapping): Heading of a column -> the option that named the file (for messages), and the
+            file: a full checkpoint or a student alone. The config's own student is the first.
         out (Path): Folder of the pictures.
         options (Options, optional): What is drawn. Defaults to all, at the usual places.
         indices (Sequence[int]): Images of the test data set. Defaults to the first.
@@ -104,11 +101,7 @@ def compute_sheets(
     options: Options,
     points: Sequence[tuple[int, int]] = (),
 ) -> dict[str, Sheet]:
-    """Compute all sheets of one image.
-
-    Returns:
-        dict[str, Sheet]: Last part of a file's name -> the sheet.
-    """
+    """Compute all sheets of one image: last part of a file's name -> the sheet."""
     batch, what = picture.batch(), options.what
     sample = batch['data_samples'][0]
     truth = predictions.true_panel(sample, picture.rgb, classes, picture.scaled_truth)

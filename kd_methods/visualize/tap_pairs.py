@@ -1,6 +1,4 @@
-"""Which places of teacher and student are drawn: those of the distiller, those of the backbone, or those that
-were named.
-"""
+"""Which places of teacher and student are drawn: of the distiller, of the backbone, or as named."""
 
 import math
 from collections.abc import Sequence
@@ -17,15 +15,10 @@ OPTION = '--taps'
 
 @dataclass(frozen=True)
 class Place:
-    """A row of a picture: a tap of the student and the teacher's tap beside it.
+    """A row of a picture: a tap of the student and the teacher's tap beside it."""
 
-    Attributes:
-        student (Tap | None): None where a loss reads the teacher alone.
-        teacher (Tap | None): None where there is no teacher, or a loss reads the student alone.
-    """
-
-    student: Tap | None
-    teacher: Tap | None = None
+    student: Tap | None  # None: a loss reads the teacher alone
+    teacher: Tap | None = None  # None: there is no teacher, or a loss reads the student alone
 
     @property
     def label(self) -> str:
@@ -39,85 +32,55 @@ class Place:
 
 
 def named_places(names: Sequence[str], student: Probe, teacher: Probe | None) -> list[Place]:
-    """Find taps that a user has named.
-
-    Args:
-        names (Sequence[str]): Taps; ``'student:teacher'`` where the two networks have different ones.
-        student (Probe): Dry run of the student.
-        teacher (Probe | None): Dry run of the teacher, if there is one.
-
-    Raises:
-        KeyError: There is no such place.
-        ValueError: A name cannot be read, or a place holds no map.
-    """
+    """Find taps that a user has named, as ``'student:teacher'`` where the two networks differ."""
     places = []
     for name in names:
         pair = _split(name)
         if len(pair) == 2 and teacher is None:
-            raise ValueError(
-                f'{OPTION} {name}: a pair is student:teacher, and a plain config has no teacher. Name one '
-                'tap.'
-            )
-        taps = [
-            resolve_tap(probe, tap, OPTION)
-            for probe, tap in ((student, pair[0]), (teacher, pair[-1]))
-            if probe is not None
-        ]
-        for tap, probe in zip(taps, (student, teacher)):
+            why = 'a pair is student:teacher, and a plain config has no teacher'
+            raise ValueError(f'{OPTION} {name}: {why}. Name one tap.')
+        taps = []
+        for probe, part in ((student, pair[0]), (teacher, pair[-1])):
+            if probe is None:
+                continue
+            tap = resolve_tap(probe, part, OPTION)
             if not is_map(tap.shape):
-                raise ValueError(
-                    f'{OPTION}: {tap.name!r} of the {probe.name} is {format_shape(tap.shape)}, no map N x C '
-                    'x H x W of several places. `python tools/check.py CONFIG --taps` lists all places '
-                    'with their shapes.'
-                )
+                shape = f'{format_shape(tap.shape)}, no map N x C x H x W of several places'
+                cure = '`python tools/check.py CONFIG --taps` lists all places with their shapes.'
+                raise ValueError(f'{OPTION}: {tap.name!r} of the {probe.name} is {shape}. {cure}')
+            taps.append(tap)
         places.append(Place(*taps))
     return _unique(places)
 
 
 def backbone_places(student: Probe, teacher: Probe | None = None) -> list[Place]:
-    """All outputs of the backbone; with a teacher, paired as far as both have them.
-
-    Raises:
-        ValueError: The network has no backbone whose outputs are maps.
-    """
-    counts = [
-        len(calls[0].outputs) if isinstance(calls[0].outputs, list) else 1
-        for calls in (probe.firings.get('backbone') for probe in (student, teacher) if probe is not None)
-        if calls
-    ]
-    taps = [f'backbone.{i}' for i in range(min(counts, default=0))]
-    places = [
-        Place(*(resolve_tap(probe, tap, OPTION) for probe in (student, teacher) if probe is not None))
-        for tap in taps
-    ]
+    """All outputs of the backbone; with a teacher, paired as far as both have them."""
+    probes = [probe for probe in (student, teacher) if probe is not None]
+    outputs = [calls[0].outputs for probe in probes if (calls := probe.firings.get('backbone'))]
+    count = min((len(out) if isinstance(out, list) else 1 for out in outputs), default=0)
+    names = [f'backbone.{i}' for i in range(count)]
+    places = [Place(*(resolve_tap(probe, name, OPTION) for probe in probes)) for name in names]
     places = [place for place in places if is_map(place.student.shape)]
     if not places:
-        raise ValueError(
-            f'{OPTION}: the {student.name} has no backbone that returns maps, so the places must be named. '
-            '`python tools/check.py CONFIG --taps` lists them.'
-        )
+        why = f'the {student.name} has no backbone that returns maps, so the places must be named'
+        raise ValueError(f'{OPTION}: {why}. `python tools/check.py CONFIG --taps` lists them.')
     return places
 
 
 def distiller_places(model: FrozenTeacherDistill) -> list[Place]:
-    """All maps that the losses of a distiller read: what a loss reads of the student beside what it reads of
-    the teacher.
+    """All maps that the losses of a distiller read, of the student beside those of the teacher.
 
     They come in the order in which the student (where it has no part, the teacher) computes them.
     """
     places: list[Place] = []
     for connection in model.connections:
         for loss, taps in connection.taps.items():
-            sides = (
-                [
-                    tap
-                    for a in connection.recorded(loss, side)
-                    if a in taps
-                    for tap in _maps_of(connection, side, taps[a])
-                ]
-                for side in ('student', 'teacher')
-            )
-            places += [Place(*pair) for pair in zip_longest(*sides)]
+            sides: dict[str, list[Tap]] = {'student': [], 'teacher': []}
+            for side, maps in sides.items():
+                for argument in connection.recorded(loss, side):
+                    if argument in taps:
+                        maps += _maps_of(connection, side, taps[argument])
+            places += [Place(*pair) for pair in zip_longest(*sides.values())]
 
     def order(place: Place) -> tuple[bool, int, int]:
         tap, probe = (place.student, model.probes[0]) if place.student else (place.teacher, model.probes[1])
@@ -127,9 +90,7 @@ def distiller_places(model: FrozenTeacherDistill) -> list[Place]:
 
 
 def is_map(shape: Shape) -> bool:
-    """Whether a shape of the dry run is that of a map N x C x H x W, or of tokens N x L x C in a square; of
-    several places.
-    """
+    """Whether a shape is a map N x C x H x W, or tokens N x L x C in a square, of several places."""
     if not isinstance(shape, tuple):
         return False
     if len(shape) == 3:
@@ -158,10 +119,8 @@ def _split(name: str) -> list[str]:
         else:
             parts.append(part)
     if len(parts) > 2 or not all(parts) or 'module' in parts:
-        raise ValueError(
-            f"{OPTION} {name}: expected a tap such as 'backbone.3', or student:teacher, "
-            "'backbone.3:backbone.2'."
-        )
+        pair = "student:teacher, 'backbone.3:backbone.2'"
+        raise ValueError(f"{OPTION} {name}: expected a tap such as 'backbone.3', or {pair}.")
     return parts
 
 

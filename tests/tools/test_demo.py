@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from demo_parts import stages
 from PIL import Image
 from toys import load_tool
 
 from kd_methods.scenes.dataset import SceneDataset
+from kd_methods.utils.files import exclusive_folder
 
 ARMS = ('teacher', 'alone', 'i2ckd')
 
@@ -37,7 +38,7 @@ def quick(demo, tmp_path_factory) -> SimpleNamespace:
     root = tmp_path_factory.mktemp('demo')
     argv = ['--quick', '--work-dir', str(root), '--threads', '1']
     calls: list[list[str]] = [[]]
-    real = demo.run_process
+    real = stages.run_process
 
     def recorded(title, command, *args):
         calls[-1].append(name_of(command))
@@ -48,7 +49,7 @@ def quick(demo, tmp_path_factory) -> SimpleNamespace:
         real(title, command, *args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys.modules['demo_parts.stages'], 'run_process', recorded)
+        patch.setattr(stages, 'run_process', recorded)
         with pytest.raises(KeyboardInterrupt):
             demo.main(argv)
         unfinished = (root / 'results.json').exists()
@@ -112,7 +113,7 @@ def test_seeds_share_the_first_runs(demo, quick, monkeypatch, capsys):
             if folder.name == 'i2ckd':
                 assert f'model.teacher_ckpt={quick.root}/seed_1/teacher/best.pth' in command
 
-    monkeypatch.setattr(sys.modules['demo_parts.stages'], 'run_process', copy)
+    monkeypatch.setattr(stages, 'run_process', copy)
     results = demo.main([*quick.argv, '--seeds', '2'])
     assert len(ran) == 6 and ran[0] == '[4/6] seed 1, train teacher: train teacher'
     alone = results['summary']['alone']
@@ -128,7 +129,7 @@ def test_seeds_share_the_first_runs(demo, quick, monkeypatch, capsys):
 
 
 def test_only_one_demo_at_a_time(demo, tmp_path):
-    with demo.exclusive_folder(tmp_path), pytest.raises(ValueError, match='another demo is at work'):
+    with exclusive_folder(tmp_path), pytest.raises(ValueError, match='another demo is at work'):
         demo.main(['--quick', '--work-dir', str(tmp_path)])
 
 

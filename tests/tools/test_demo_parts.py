@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 
 import numpy as np
 import pytest
-from toys import load_tool
+from demo_parts import comparison, pictures, results, stages
 
 from kd_methods.utils.report import table
 
-demo = load_tool('demo')  # its parts can be imported from here on
-pictures, results, stages = (
-    importlib.import_module(f'demo_parts.{n}') for n in ('pictures', 'results', 'stages')
-)
 WRITE = 'import pathlib, sys; pathlib.Path(sys.argv[1], "out").write_text(sys.argv[2])'
 
 
@@ -134,12 +129,12 @@ def test_progress(line, words):
 
 
 def test_settings_follow_the_networks_of_a_distillation_config(tiny_distill_cfg):
-    arm = demo.Arm('tiny', 'tiny', tiny_distill_cfg)
-    cfg = demo.run_config(arm, {})
+    arm = comparison.Arm('tiny', 'tiny', tiny_distill_cfg)
+    cfg = comparison.run_config(arm, {})
     assert 'cfg_path' not in cfg.model.teacher and cfg.model.teacher.type == 'EncoderDecoder'
-    assert cfg.to_dict() == demo.run_config(arm, {}).to_dict()
+    assert cfg.to_dict() == comparison.run_config(arm, {}).to_dict()
     for key in ('model.distiller.distill_losses.loss_logits.tau', 'optim_wrapper.optimizer.lr'):
-        assert cfg.to_dict() != demo.run_config(arm, {key: 0.02}).to_dict()
+        assert cfg.to_dict() != comparison.run_config(arm, {key: 0.02}).to_dict()
 
 
 def write_log(folder, session: str, *records: dict) -> None:

@@ -23,7 +23,7 @@ _ITERATION = re.compile(
 )
 
 
-class StageError(RuntimeError):
+class StageError(ValueError):
     """A stage's process failed; the message has its last lines."""
 
 

@@ -10,8 +10,7 @@ PARTS = dict(train='training', val='validation')
 
 
 class ADE20KForm(SceneForm):
-    """``images/{training,validation}/ADE_{train,val}_00000001.jpg`` and ``annotations`` with ``.png`` of the
-    same names.
+    """``images/{training,validation}/ADE_{train,val}_00000001.jpg``, and ``annotations`` likewise in PNG.
 
     The scene labels are the classes 1 (wall) to 11 (cabinet) of 150; the lowest rows are 0, other.
     """

@@ -16,19 +16,12 @@ STRIP = 24  # one row in so many is without a label, in forms of data sets that 
 class SceneForm:
     """A form on disk; subclasses say which folders there are and what one scene becomes.
 
-    Args:
-        seed (int): Seed of the scenes, for the form's random draws. Defaults to 0.
-        depth (bool): Also write depth, where ``has_depth``. Defaults to False.
-
-    Attributes:
-        has_depth (bool): Whether it has a place for depth.
-        files (tuple[str]): Files that it writes outside of its folders.
-        root (str): Folder under the root that the loader's ``data_root`` names, '' for the root.
+    A form writes one scene at a time, from any process, and adds what belongs to a whole split at the end.
     """
 
-    has_depth = False
-    files: tuple[str, ...] = ()
-    root = ''
+    has_depth = False  # whether it has a place for depth
+    files: tuple[str, ...] = ()  # files that it writes outside of its folders
+    root = ''  # folder under the root that the loader's ``data_root`` names, '' for the root
 
     def __init__(self, seed: int = 0, depth: bool = False) -> None:
         self.seed = seed
@@ -50,9 +43,7 @@ class SceneForm:
         raise NotImplementedError
 
     def finish(self, out: Path, split: str, written: list) -> None:
-        """Write what belongs to a whole split, given what :meth:`write` returned, in order; train comes
-        before val.
-        """
+        """Write what belongs to a whole split, given what :meth:`write` returned, in order; train first."""
 
 
 def save_jpeg(path: Path, image: np.ndarray) -> None:

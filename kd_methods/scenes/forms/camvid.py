@@ -12,8 +12,7 @@ VOID = 11
 
 
 class CamVidForm(SceneForm):
-    """``{train,val,test}``, ``{train,val,test}annot`` and ``{train,val,test}.txt``; the test split holds the
-    val scenes again.
+    """``{train,val,test}``, ``{train,val,test}annot`` and ``{train,val,test}.txt``; test is val again.
 
     The scene labels are the classes 0 (sky) to 10 (bicyclist); the lowest rows are void.
     """

@@ -23,9 +23,8 @@ DISPARITY = 0.1
 class CityscapesForm(SceneForm):
     """``{leftImg8bit,gtFine}/{train,val}/CITY/CITY_000000_000000_*``, and with depth ``disparity``.
 
-    The scene labels are the train ids 0 (road) to 10 (sky). These classes have no instances, so the instance
-    ids are the label ids. The lowest rows are the ego vehicle's, which is ignored in training. Drawn in their
-    order, the polygons give the label images, pixel by pixel.
+    The scene labels are the train ids 0 (road) to 10 (sky), without instances: instance ids are label ids.
+    The lowest rows are the ego vehicle's, which is ignored. The polygons give the label images exactly.
     """
 
     has_depth = True
@@ -66,10 +65,8 @@ def _paint(label: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def scene_polygons(scene: Scene) -> list[dict]:
-    """The objects of ``*_polygons.json``, in the order in which they are drawn.
-
-    First the whole image as background; then the signs' visible parts, from far to near; then the background
-    that the outlines of these parts enclose; last the ego vehicle.
+    """The objects of ``*_polygons.json`` in the order of drawing: the whole image as background; the signs'
+    visible parts, from far to near; the background that their outlines enclose; the ego vehicle.
     """
     height, width = scene.label.shape
     objects = [(CLASSES[0], _rectangle(0, height, width))]

@@ -19,8 +19,7 @@ class NYUv2Form(SceneForm):
     """``{images,depths,labels40,labels13}/{train,test}/00001.png``; the test split holds the val scenes.
 
     Depth is always there. The splits take the numbers in turn, and the lowest rows are unlabelled. There is
-    no record of a conversion: the scenes come from no official file, and ``tools/data/nyuv2.py`` refuses to
-    write over them.
+    no record of a conversion, so that ``tools/data/nyuv2.py`` refuses to write over them.
     """
 
     has_depth = True

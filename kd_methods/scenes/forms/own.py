@@ -9,10 +9,8 @@ from kd_methods.utils.files import save_png
 
 
 class OwnForm(SceneForm):
-    """``{train,val}/{images,labels}/00000.png``, and with depth ``{train,val}/depths``, as ``SceneDataset``
-    reads them.
-
-    Depth is 16-bit millimetres with 0 where nothing was measured.
+    """``{train,val}/{images,labels}/00000.png``, and with depth ``{train,val}/depths``, which holds 16-bit
+    millimetres with 0 where nothing was measured.
     """
 
     has_depth = True

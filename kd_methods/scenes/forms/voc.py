@@ -61,10 +61,8 @@ class VOCForm(SceneForm):
 
 
 def _outlines(numbers: np.ndarray) -> np.ndarray:
-    """Pixels next to another object or the background, H x W bool.
-
-    The band is 2 pixels wide, in large scenes a hundredth of the side as in VOC.
-    """
+    """Pixels next to another object or the background, H x W bool."""
+    # The band is 2 pixels wide, in large scenes a hundredth of the side as in VOC.
     reach = 2 * max(1, len(numbers) // 200) + 1
     kernel = np.ones((reach, reach), np.uint8)
     return cv2.dilate(numbers, kernel) != cv2.erode(numbers, kernel)
