@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
+import multiprocessing
 import os
 import os.path as osp
 import signal
@@ -268,9 +269,17 @@ def run_tool(main: Callable[[], Any], on_interrupt: str = '') -> None:
         if _debugging() or not _is_own(error):
             raise
         _report(name, error)
+        _end_workers()
         sys.exit(1)
     if isinstance(code, int):
         sys.exit(code)
+
+
+def _end_workers() -> None:
+    """End the workers that an error leaves behind: torch waits for them, and may end in a traceback."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler raises when a worker is killed
+    for child in multiprocessing.active_children():
+        child.kill()
 
 
 def _is_own(error: Exception) -> bool:
