@@ -36,8 +36,8 @@ class WholeRunner(NamedRunner):
         if isinstance(built, FrozenTeacherDistill) and not any(built.weights.base.values()):
             names = first_few(list(built.weights.base)) or 'none'
             raise ValueError(
-                f'model.distiller: no loss counts ({names}: loss_weight is 0), so nothing would be distilled. '
-                "Give one a loss_weight, or train the student's own config."
+                f'model.distiller: no loss counts ({names}: loss_weight is 0), so nothing would be distilled.'
+                " Give one a loss_weight, or train the student's own config."
             )
         return built
 
