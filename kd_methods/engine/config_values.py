@@ -31,7 +31,7 @@ from mmengine.registry import (
     DefaultScope,
     Registry,
 )
-from mmengine.runner import Runner, get_priority
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner, TestLoop, ValLoop, get_priority
 from mmengine.utils import is_installed
 from torch.distributed import init_process_group
 from torch.nn import utils as clipping
@@ -39,7 +39,7 @@ from torch.utils.data import DataLoader
 
 from kd_methods.networks.config import check_network_values, is_distillation
 from kd_methods.utils.options import Bounds, Count, NonNegative, Option, check_names
-from kd_methods.utils.parts import OTHER, check_part, kind_of, walk
+from kd_methods.utils.parts import OTHER, check_part, find_type, kind_of, walk
 from kd_methods.utils.text import constructor_arguments, did_you_mean
 
 Whole = Annotated[int, Bounds(0)]
@@ -64,6 +64,11 @@ LOOP = dict(max_iters=Count, max_epochs=Count, val_interval=Count, val_begin=Who
 OPTIMIZER = dict(lr=NonNegative, weight_decay=NonNegative, momentum=NonNegative)
 SCHEDULER = dict(begin=Whole, end=Count, power=NonNegative, eta_min=NonNegative)
 CLIPPING = dict(max_norm=NonNegative, norm_type=NonNegative, clip_value=NonNegative)
+#: Parts by their key: registry, default type, options.
+SINGLE: dict[str, tuple] = dict(
+    log_processor=(LOG_PROCESSORS, 'LogProcessor', dict(window_size=Count)),
+    visualizer=(VISUALIZERS, 'Visualizer', None),
+)
 #: What the builders of parts read themselves.
 READ = {HOOKS: ('priority',), PARAM_SCHEDULERS: ('convert_to_iter_based',)}
 
@@ -91,13 +96,11 @@ def check_values(cfg: Config, *splits: str) -> None:
                 _check_optimizer(cfg.optim_wrapper)
             _each('param_scheduler', cfg.get('param_scheduler'), PARAM_SCHEDULERS, bounds=SCHEDULER)
         _check_hooks(cfg)
-        for key, registry, default in (
-            ('log_processor', LOG_PROCESSORS, 'LogProcessor'),
-            ('visualizer', VISUALIZERS, 'Visualizer'),
-        ):
+        for key, (registry, default, bounds) in SINGLE.items():
             if cfg.get(key) is not None:
                 part = _dict(key, cfg[key])
-                _part(key, {'type': default, **part} if isinstance(part, Mapping) else part, registry)
+                part = {'type': default, **part} if isinstance(part, Mapping) else part
+                _part(key, part, registry, bounds=bounds)
         backends = (cfg.get('visualizer') or {}).get('vis_backends')
         if backends is not None:
             _each('visualizer.vis_backends', backends, VISBACKENDS)
@@ -120,6 +123,10 @@ def _check_plain(cfg: Config) -> None:
     check_names('randomness:', cfg.get('randomness') or {}, set(OPTIONS['randomness']))
     env = cfg.get('env_cfg') or {}
     check_names('env_cfg.mp_cfg:', env.get('mp_cfg') or {}, set(OPTIONS['env_cfg.mp_cfg']))
+    known = ('cudnn_benchmark', 'mp_cfg', 'dist_cfg', 'resource_limit')
+    for name in env:
+        if name not in known and did_you_mean(name, known):
+            raise KeyError(f'env_cfg.{name}: there is no such key.{did_you_mean(name, known)}')
     group = {*OPTIONS['env_cfg.dist_cfg'], 'init_backend', *inspect.signature(init_process_group).parameters}
     check_names('env_cfg.dist_cfg:', env.get('dist_cfg') or {}, group)
     for key in ('load_from', 'work_dir'):
@@ -159,9 +166,11 @@ def _check_split(cfg: Config, split: str) -> None:
             if not isinstance(loop.get('by_epoch'), bool):
                 raise ValueError(f"train_cfg: give a type, such as 'IterBasedTrainLoop'. Got: {loop}")
             loop['type'] = f'{"Epoch" if loop.pop("by_epoch") else "Iter"}BasedTrainLoop'
-        cls = _part(names[1], loop, LOOPS, bounds=LOOP)
-        if not hasattr(cls, f'run_{"iter" if split != "train" or hasattr(cls, "run_iter") else "epoch"}'):
-            raise ValueError(f'{names[1]}.type: {cls.__name__} is no loop of that kind.')
+        cls = find_type(names[1], loop, LOOPS)
+        others = (ValLoop, TestLoop) if split == 'train' else (EpochBasedTrainLoop, IterBasedTrainLoop)
+        if isinstance(cls, type) and issubclass(cls, others):
+            raise ValueError(f'{names[1]}.type: {cls.__name__} is no loop for {split}.')
+        _part(names[1], loop, LOOPS, bounds=LOOP)
     if split != 'train' and not missing:
         evaluator = cfg[names[2]]
         if isinstance(evaluator, Mapping) and 'metrics' in evaluator:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
-from collections.abc import Hashable, Iterator, Mapping, Sequence, Set
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence, Set
 from numbers import Number, Real
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
@@ -37,6 +37,7 @@ _KINDS = {
 _LISTS = (list, tuple, set, frozenset, Sequence)
 #: Of a default without annotation: values that are surely wrong.
 _UNLIKE = {FLAG: {TEXT, WHOLE, NUMBER}, WHOLE: {TEXT, FLAG}, NUMBER: {TEXT, FLAG}, LIST: {FLAG}, DICT: {TEXT}}
+_UNLIKE[TEXT] = {FLAG, WHOLE, NUMBER}
 
 
 def kind_of(value: Any) -> str:
@@ -71,6 +72,8 @@ def _annotated(annotation: Any) -> set[str]:
     found = origin or annotation
     if found in _LISTS:
         return {LIST, OTHER}
+    if found is Iterable:
+        return {LIST, DICT, OTHER}
     # Some packages say dict of what may be a list of dicts.
     return {LIST, DICT, OTHER} if isinstance(found, type) and issubclass(found, Mapping) else EVERY
 
@@ -183,10 +186,12 @@ def check_kinds(key: str, options: Mapping[str, Any], cls: Any) -> None:
         if parameter is None or (cls.__name__, name) in LOOSE:
             continue
         takes = kinds(parameter.annotation, parameter.default)
-        if cls.__module__.startswith(('mmcv', 'mmdet', 'mmseg')):
-            # Many of these take one number or several, and say Optional only now and then.
-            several = {WHOLE, NUMBER, LIST} if takes & {NUMBER, LIST} else set()
-            takes = takes | several | {NONE}
+        annotated = parameter.annotation is not inspect.Parameter.empty
+        if annotated and cls.__module__.startswith(('mmcv', 'mmdet', 'mmseg')):
+            # Some of these take one number where they say several, or the reverse, and None without Optional.
+            several = {WHOLE, NUMBER} if LIST in takes and TEXT not in takes else set()
+            transform = 'models' not in cls.__module__ and NUMBER in takes
+            takes = takes | several | {NONE} | ({LIST} if transform else set())
         if kind_of(value) not in takes:
             what = ', '.join(kind for kind in (FLAG, WHOLE, NUMBER, TEXT, LIST, DICT, NONE) if kind in takes)
             raise TypeError(f'{key}.{name} must be {what} ({cls.__name__}). Got: {value!r}')

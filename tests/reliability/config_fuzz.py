@@ -25,6 +25,16 @@ nan, inf = float('nan'), float('inf')
 
 #: Keys that no training run reads: whatever they say, it is not wrong.
 UNREAD = {'test_dataloader', 'test_evaluator', 'test_cfg', 'load_from_trusted', 'custom_imports', 'launcher'}
+#: What the teacher, which stops at the last tap, does not read.
+UNREAD_OF_TEACHER = {
+    'train_cfg',
+    'test_cfg',
+    'bbox_coder',
+    'loss_cls',
+    'loss_bbox',
+    'loss_decode',
+    'seg_pad_val',
+}
 
 
 @dataclass(frozen=True)
@@ -156,10 +166,9 @@ def wrong_values(key: Any, value: Any) -> list:
     """Values that are wrong where ``value`` is right."""
     if isinstance(value, bool):
         return ['False', 1, 'yes']
-    if isinstance(value, int):
-        return ['many', nan, [value, value]]
-    if isinstance(value, float):
-        return ['0.1', nan, [value, value]]
+    if isinstance(value, (int, float)):
+        several = [[value, value]] if isinstance(key, str) else []  # in a list, a pair may be right
+        return ['many' if isinstance(value, int) else '0.1', nan, *several]
     if isinstance(value, str):
         return [value[:-1] + 'Xx', 5] if key == 'type' else [5]
     if isinstance(value, (list, tuple)):
@@ -181,7 +190,7 @@ def _general(name: str, cfg: dict) -> Iterator[Mistake]:
         if in_tuple or not _read(path):
             continue
         for wrong in wrong_values(path[-1], value):
-            if wrong == 5 and path[-1] in ('loss_weight', 'logit_kd', 'log_level'):
+            if wrong == 5 and path[-1] in ('loss_weight', 'logit_kd', 'log_level', 'scale'):
                 continue  # these may be numbers
             yield Mistake(name, path, wrong)
         if len(path) > 1 and isinstance(path[-1], str) and path[-1] != 'type' and not _any_name(path):
@@ -195,9 +204,11 @@ def _at(cfg: Any, path: tuple) -> Any:
 
 
 def _read(path: tuple) -> bool:
-    """Whether training reads a key."""
-    keys = [key for key in path if isinstance(key, str)]
-    return keys[:2] != ['model', 'teacher'] or not {'train_cfg', 'test_cfg'} & {*keys}
+    """Whether training reads a key, and something says what it may be."""
+    if path[:2] == ('model', 'teacher') and UNREAD_OF_TEACHER & {*path}:
+        return False
+    # Which keys of these a network reads, and of what kind they are, nothing says.
+    return path[0] != 'model' or not {'train_cfg', 'test_cfg'} & {*path[:-1]}
 
 
 def _any_name(path: tuple) -> bool:
