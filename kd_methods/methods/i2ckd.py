@@ -205,9 +205,8 @@ class I2CKDLoss(OptionLoss, function=i2ckd_loss):
             got = f'student_channels={student_channels}, teacher_channels={teacher_channels}'
             raise ValueError(f'I2CKDLoss: student_channels and teacher_channels go together. Got: {got}')
         self.num_classes = num_classes
-        self.projection = None
-        if student_channels != teacher_channels:
-            self.projection = nn.Linear(student_channels, teacher_channels, bias=False)
+        same = student_channels == teacher_channels
+        self.projection = None if same else nn.Linear(student_channels, teacher_channels, bias=False)
 
     def forward(self, feat_S: Tensor, feat_T: Tensor, label: Tensor) -> Tensor:
         """Loss of a batch, times its weight."""
@@ -257,9 +256,8 @@ class I2CKDDistiller(MethodDistiller):
         self.options = parse_loss('distiller', cfg, I2CKDLoss)
         taps = dict(feature=dict(student=student_feature or feature, teacher=teacher_feature or feature))
         self.logit_kd = parse_logit_kd(logit_kd)
-        if self.logit_kd:
-            taps['logits'] = 'logits'
-        super().__init__(taps=taps, init_cfg=init_cfg)
+        logits = dict(logits='logits') if self.logit_kd else {}
+        super().__init__(taps={**taps, **logits}, init_cfg=init_cfg)
 
     def configure(self, student: dict[str, Tap], teacher: dict[str, Tap]) -> None:
         given = self.options.get('num_classes')
