@@ -16,7 +16,7 @@ import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,11 +142,12 @@ def _parse_list(text: str) -> Any:
 def check_file(path: str, key: str) -> None:
     """Refuse a checkpoint that is not there; an address is left to who reads it."""
     file = Path(path).expanduser()
-    if '://' not in path and not file.is_file():
-        hint = _did_you_mean(file.name, file.parent.glob('*.pth'))
-        raise FileNotFoundError(
-            f'{key}: no file {path!r}.{hint} Train that network first or correct the path.'
-        )
+    if '://' in path or file.is_file():
+        return
+    found = sorted(near.name for near in file.parent.glob('*.pth'))
+    hint = f'holds {found}' if found else 'does not exist or has no .pth file'
+    advice = 'Train that network first or correct the path.'
+    raise FileNotFoundError(f'{key}: no file {path!r}. {file.parent} {hint}. {advice}')
 
 
 def check_config(path: str, options: dict | None = None) -> None:
@@ -161,7 +162,9 @@ def check_config(path: str, options: dict | None = None) -> None:
     candidates = [Path(path).expanduser(), ROOT / path]
     file = next((c for c in candidates if c.is_file()), None)
     if file is None:
-        hint = _did_you_mean(Path(path).name, (f for c in candidates for f in c.parent.glob('*.py')))
+        names = {file.name for c in candidates for file in c.parent.glob('*.py')}
+        near = difflib.get_close_matches(Path(path).name, sorted(names), n=3)
+        hint = f' Did you mean {" or ".join(map(repr, near))}?' if near else ''
         places = ' and '.join(dict.fromkeys(map(str, (Path.cwd(), ROOT))))
         raise FileNotFoundError(f'CONFIG: no config file {path!r} (looked in {places}).{hint}')
     if file.suffix not in ('.py', '.json', '.yaml', '.yml'):
@@ -183,11 +186,6 @@ def _no_model(path: str) -> str:
     return (
         f'CONFIG: {path} has no `model`; is it a base file (configs/_base_/...) rather than a whole config?'
     )
-
-
-def _did_you_mean(name: str, files: Iterable[Path]) -> str:
-    near = difflib.get_close_matches(name, sorted({file.name for file in files}), n=3)
-    return f' Did you mean {" or ".join(map(repr, near))}?' if near else ''
 
 
 def read_config(args: argparse.Namespace) -> Config:

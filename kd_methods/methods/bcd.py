@@ -265,9 +265,8 @@ class BCDDistiller(MethodDistiller):
         teacher_features (str | Sequence[str], optional): The teacher's where they differ. Defaults to None.
         context_features (str | dict, optional): Tap of the context, or ``dict(student=..., teacher=...)``.
             Defaults to None: ``'backbone.-1'``, the last map.
-        boundary (dict, optional): Arguments of :class:`BoundaryDistillLoss`, and a ``schedule``
-            (:class:`~kd_methods.distill.loss_weights.LossSchedule`); its weight may be ``'auto'``. None:
-            without it. Defaults to {}.
+        boundary (dict, optional): Arguments of :class:`BoundaryDistillLoss`, with a number or ``'auto'`` as
+            ``loss_weight``, and a ``schedule``. None: without it. Defaults to {}.
         context (dict, optional): Likewise of :class:`ContextDistillLoss`. Defaults to {}.
         init_cfg (dict, optional): Initialisation. Defaults to None.
 

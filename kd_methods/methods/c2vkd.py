@@ -306,9 +306,8 @@ class C2VKDDistiller(MethodDistiller):
         elif student_feature or teacher_feature:
             given = 'student_feature and teacher_feature are taps of VLFD'
             raise ValueError(f'distiller: {given}, but vlfd=None. Leave them out')
-        if self.pdd is not None:
-            taps['logits'] = 'logits'
-        super().__init__(taps=taps, init_cfg=init_cfg)
+        logits = {} if self.pdd is None else dict(logits='logits')
+        super().__init__(taps={**taps, **logits}, init_cfg=init_cfg)
 
     def configure(self, student: dict[str, Tap], teacher: dict[str, Tap]) -> None:
         if self.vlfd is not None:

@@ -30,10 +30,6 @@ Over = Literal['spatial', 'channel']
 def scores(feature: Tensor, over: Over = 'spatial') -> Tensor:
     """Mean magnitude of a map: at each place, over its channels, or of each channel, over its places.
 
-    Args:
-        feature (Tensor): A map.
-        over (str): ``'spatial'`` or ``'channel'``. Defaults to 'spatial'.
-
     Shape:
         - feature: (N, C, H, W); output: (N, 1, H, W) or (N, C, 1, 1), without gradient, in float32.
     """

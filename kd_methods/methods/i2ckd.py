@@ -106,10 +106,9 @@ def i2ckd_loss(
     fits = (feat_T.shape[1], feat_S.shape[1])  # the shape of a weight between them
     if (fits[0] != fits[1]) if weight is None else (fits != tuple(weight.shape)):
         had = 'no projection' if weight is None else 'a projection {1} -> {0}'.format(*weight.shape)
+        has = f'{fits[1]} channels and feat_T has {fits[0]}, with {had}'
         cure = f'Set student_channels={fits[1]}, teacher_channels={fits[0]}'
-        raise ValueError(
-            f'I2CKDLoss: feat_S has {fits[1]} channels, feat_T has {fits[0]}, with {had}. {cure}'
-        )
+        raise ValueError(f'I2CKDLoss: feat_S has {has}. {cure}')
     pool = dict(scope=scope, min_pixels=min_pixels, ignore_index=ignore_index)
     prototypes = class_prototypes.unchecked  # p, (N, K, C), and which classes are present, (N, K)
     with torch.autocast(feat_S.device.type, enabled=False):
@@ -169,8 +168,8 @@ class I2CKDLoss(OptionLoss, function=i2ckd_loss):
             to the anchor) or one at ``'random'``. Defaults to 'all'.
         scope (str): Prototypes of each ``'image'`` or the ``'batch'`` (of this process). Defaults to 'image'.
         min_pixels (int): A class with fewer pixels on the feature grid is skipped. Defaults to 1.
-        project (str): Project the ``'prototypes'`` or, at more cost, the ``'map'``: mean and projection
-            commute. Defaults to 'prototypes'.
+        project (str): Project ``'prototypes'`` or, the same at more cost, the ``'map'``. Defaults to
+            'prototypes'.
         ignore_index (int, optional): Label to ignore besides those outside [0, K). Defaults to 255.
         loss_weight (float): Factor of the loss. Defaults to 1.0.
 
@@ -206,9 +205,8 @@ class I2CKDLoss(OptionLoss, function=i2ckd_loss):
             got = f'student_channels={student_channels}, teacher_channels={teacher_channels}'
             raise ValueError(f'I2CKDLoss: student_channels and teacher_channels go together. Got: {got}')
         self.num_classes = num_classes
-        self.projection = None
-        if student_channels != teacher_channels:
-            self.projection = nn.Linear(student_channels, teacher_channels, bias=False)
+        same = student_channels == teacher_channels
+        self.projection = None if same else nn.Linear(student_channels, teacher_channels, bias=False)
 
     def forward(self, feat_S: Tensor, feat_T: Tensor, label: Tensor) -> Tensor:
         """Loss of a batch, times its weight."""
@@ -258,9 +256,8 @@ class I2CKDDistiller(MethodDistiller):
         self.options = parse_loss('distiller', cfg, I2CKDLoss)
         taps = dict(feature=dict(student=student_feature or feature, teacher=teacher_feature or feature))
         self.logit_kd = parse_logit_kd(logit_kd)
-        if self.logit_kd:
-            taps['logits'] = 'logits'
-        super().__init__(taps=taps, init_cfg=init_cfg)
+        logits = dict(logits='logits') if self.logit_kd else {}
+        super().__init__(taps={**taps, **logits}, init_cfg=init_cfg)
 
     def configure(self, student: dict[str, Tap], teacher: dict[str, Tap]) -> None:
         given = self.options.get('num_classes')

@@ -228,8 +228,7 @@ class LIXDistiller(MethodDistiller):
             ``'features'``, its only map of both. Defaults to None: likewise, of fused stages.
         dwld (dict, optional): Arguments of :class:`DWLDLoss`, with a number or ``'auto'`` as ``loss_weight``,
             and a ``schedule``. None: without it. Defaults to ``{}``.
-        arfd (dict, optional): Likewise of :class:`ARFDLoss`; its weight is shared out among the maps.
-            Defaults to ``{}``.
+        arfd (dict, optional): Likewise of :class:`ARFDLoss`, with the weight shared out. Defaults to ``{}``.
         init_cfg (dict, optional): Initialisation. Defaults to None.
 
     Example:
@@ -262,9 +261,8 @@ class LIXDistiller(MethodDistiller):
         elif student_features or teacher_features:
             given = 'student_features and teacher_features are taps of ARFD'
             raise ValueError(f'distiller: {given}, but arfd=None. Leave them out')
-        if self.dwld is not None:
-            taps['logits'] = 'logits'
-        super().__init__(taps=taps, init_cfg=init_cfg)
+        logits = {} if self.dwld is None else dict(logits='logits')
+        super().__init__(taps={**taps, **logits}, init_cfg=init_cfg)
 
     def configure(self, student: dict[str, Tap], teacher: dict[str, Tap]) -> None:
         if self.dwld is not None:

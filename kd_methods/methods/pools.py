@@ -22,10 +22,7 @@ ATTENTION_KEYS = ('positional_embedding', *PROJECTIONS)
 class OrthogonalPool(nn.Module):
     """Global average pool and a fixed random projection with orthonormal rows (or columns, to more channels).
 
-    Args:
-        in_channels (int): Channels of the map.
-        out_channels (int): Length of the vector. Defaults to 512.
-        seed (int): Of the projection; the global generator is left alone. Defaults to 0.
+    ``seed`` is that of the projection; the global generator is left alone.
 
     Shape:
         - input: (N, C, H, W); output: (N, out_channels).
@@ -60,10 +57,6 @@ class AttentionPool(nn.Module):
 
     Shape:
         - input: (N, C, H, W); output: (N, out_channels), as many as the file says.
-
-    Raises:
-        FileNotFoundError: No such file.
-        ValueError: The file cannot be read, has no attention pool or one of another width.
     """
 
     def __init__(

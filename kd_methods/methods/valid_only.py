@@ -12,13 +12,7 @@ from kd_methods.utils.options import checked
 
 
 class ValidOnlyLoss(OptionLoss):
-    """Base of losses on maps with the option ``valid_only``.
-
-    Args:
-        valid_only (bool): Leave ignored labels, or the padding of images, out. Defaults to False.
-        ignore_index (int, optional): Label to ignore, besides negative ones. Defaults to 255.
-        *args, **options: Options of the loss.
-    """
+    """Base of losses on maps with the option ``valid_only``: ignored labels, or padding, are left out."""
 
     shown = ('valid_only', 'ignore_index')
 
@@ -30,15 +24,7 @@ class ValidOnlyLoss(OptionLoss):
         self.valid_only, self.ignore_index = valid_only, ignore_index
 
     def valid(self, label: Tensor | None, img_shape: Sequence | None, inputs: Tensor | None) -> Tensor | None:
-        """Which pixels count: by their label, or else by the images' heights and widths before padding.
-
-        Shape:
-            - label: (N, h, w) or (N, 1, h, w); inputs: (N, 3, h, w), of which only the size is read.
-            - output: (N, h, w), bool; None: all.
-
-        Raises:
-            ValueError: ``valid_only``, and nothing that says what is valid.
-        """
+        """Which pixels count, (N, h, w), by label, or else by the images' sizes before padding; None: all."""
         if not self.valid_only:
             return None
         if label is not None:
@@ -62,11 +48,6 @@ def pool_valid(x: Tensor, grid: tuple[int, int], valid: Tensor | None) -> tuple[
 
     A place of the grid counts if any place of the map that it is made of does. The others are zeros in its
     mean: the mean then has the direction of what counts, not its length.
-
-    Args:
-        x (Tensor): The map.
-        grid (tuple[int, int]): Height and width of the grid.
-        valid (Tensor, optional): Pixels that count. None: all.
 
     Shape:
         - x: (N, C, H, W); valid: (N, h, w); output: (N, C, *grid) and (N, 1, *grid), bool, or None.

@@ -119,8 +119,7 @@ def _output(probe: Probe, name: str, path: str, index: int | None, key: str, las
         cure = 'Auxiliary heads are such places; choose a tap of the main path.'
         raise ValueError(f'{key}: {name!r} never fires {where}. {cure}')
     record_idx = len(calls) - 1 if last else 0
-    shape = calls[record_idx].outputs
-    index, shape = _select(probe, name, shape, index, key)
+    index, shape = _select(probe, name, calls[record_idx].outputs, index, key)
     return Tap(name, OUTPUTS, path, record_idx, index, shape, len(calls))
 
 

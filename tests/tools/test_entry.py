@@ -21,6 +21,7 @@ from kd_methods.convert.nyuv2 import convert_nyuv2
 from kd_methods.convert.voc_aug import convert_voc_aug
 from kd_methods.data_check.look import SPLITS
 from kd_methods.engine.launch import RANK_VARIABLES
+from kd_methods.networks.checkpoint import safe_load
 from kd_methods.networks.config import load_config
 from kd_methods.scenes.forms import FORMS
 from kd_methods.scenes.writer import write_scenes
@@ -93,13 +94,19 @@ def test_a_mistake_in_the_config_needs_no_torch(tool, tmp_path):
 
 
 def test_a_missing_checkpoint_needs_no_torch(tmp_path):
+    """Told as the package tells it."""
     (tmp_path / 'best.pth').touch()
-    for argv in (
-        ['test.py', CONFIG, tmp_path / 'bets.pth'],
-        ['train.py', CONFIG, '--resume', tmp_path / 'bets.pth'],
+    missing = tmp_path / 'bets.pth'
+    for key, *argv in (
+        ('checkpoint', 'test.py', CONFIG, missing),
+        ('--resume', 'train.py', CONFIG, '--resume', missing),
     ):
         done = run_without_torch(*argv)
-        assert done.returncode == 1 and "bets.pth'. Did you mean 'best.pth'?" in done.stderr, done.stderr
+        with pytest.raises(FileNotFoundError) as error:
+            safe_load(missing, key=key)
+        assert done.returncode == 1 and str(error.value) in done.stderr and "['best.pth']" in done.stderr, (
+            done.stderr
+        )
     entry.check_file('https://example.com/a.pth', 'checkpoint')
     entry.check_file(str(tmp_path / 'best.pth'), 'checkpoint')
 
