@@ -131,11 +131,11 @@ def write_checkpoint(
                     filename,
                 ) from error
     else:
-        _stock['save_checkpoint'](checkpoint, filename, file_client_args, backend_args)
+        stock_save(checkpoint, filename, file_client_args, backend_args)
 
 
 _REFUSED = re.compile('PytorchStreamWriter|inline_container|write failed|unexpected pos')
-_stock: dict[str, Any] = {}
+stock_save: Callable | None = None  #: mmengine's ``save_checkpoint``
 
 
 def install() -> None:
@@ -143,9 +143,10 @@ def install() -> None:
     from mmengine import runner as package
     from mmengine.runner import checkpoint, runner
 
-    if _stock:
+    global stock_save
+    if stock_save is not None:
         return
-    _stock['save_checkpoint'] = checkpoint.save_checkpoint
+    stock_save = checkpoint.save_checkpoint
     checkpoint._safe_torch_load = _read_for_mmengine
     checkpoint.load_url = _read_url
     for module in (package, checkpoint, runner):

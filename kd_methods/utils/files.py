@@ -17,11 +17,17 @@ _LOCAL = (None, 'local', 'disk')  # the file system's names among mmengine's bac
 
 
 @contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
+def atomic_path(path: str | Path, flush: bool = True) -> Iterator[Path]:
     """Give a place to write to; what was written becomes ``path`` if the block ends without an error.
 
-    Readers meet the old file or the new one. The place is hidden and in the same folder, which is made; no
-    loader takes it for an image, and the next attempt writes over what a killed process left.
+    Readers meet the old file or the new one, also after a kill or a loss of power. The place is hidden and in
+    the same folder, which is made; no loader takes it for an image, and the next attempt writes over what a
+    killed process left.
+
+    Args:
+        path (str | Path): The file.
+        flush (bool): Have it on the disk before it takes its name. False for files that the next run would
+            find broken and write again. Defaults to True.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,9 +35,21 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     part.unlink(missing_ok=True)  # what was left there may be a link: never write into it
     try:
         yield part
+        if flush:
+            _sync(part)
         os.replace(part, path)
+        if flush:
+            _sync(path.parent)  # the name itself
     finally:
         part.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 @contextmanager
@@ -119,7 +137,7 @@ def save_png(path: str | Path, array: np.ndarray, palette: np.ndarray | None = N
     image = Image.fromarray(np.ascontiguousarray(array))
     if palette is not None:
         image.putpalette(np.asarray(palette, np.uint8).tobytes())
-    with atomic_path(path) as part:
+    with atomic_path(path, flush=False) as part:
         image.save(part, format='PNG', compress_level=level)
 
 
