@@ -2,8 +2,8 @@
 
     python benchmarks/saving.py [--megabytes 100] [--repeats 15]
 
-Ours writes next to the place, flushes to disk and renames; mmengine's writes in place, from a copy in memory. Both write
-to the folder of --out by turns. The ratio is that of the medians.
+Ours writes next to the place, flushes to disk and renames; mmengine's writes in place, from a copy in
+memory. Both write to the folder of --out by turns. The ratio is that of the medians.
 """
 
 import argparse
@@ -41,9 +41,8 @@ def main() -> None:
     medians = {name: statistics.median(values) for name, values in seconds.items()}
     for name, values in seconds.items():
         print(f'{name:9} median {medians[name]:.3f} s, {min(values):.3f} to {max(values):.3f}')
-    print(
-        f'ours / mmengine: {medians["ours"] / medians["mmengine"]:.2f} ({args.megabytes} MiB, {args.repeats} saves)'
-    )
+    ratio = medians['ours'] / medians['mmengine']
+    print(f'ours / mmengine: {ratio:.2f} ({args.megabytes} MiB, {args.repeats} saves)')
 
 
 if __name__ == '__main__':
