@@ -10,10 +10,9 @@ from types import SimpleNamespace
 import psutil
 import pytest
 import torch
+from entry import run_tool
 from mmengine.hooks import Hook
 from toys import ROOT, free_port
-
-from kd_methods.engine.cli import run_tool
 
 EXACT, STOP = dict(type='ExactResumeHook'), dict(type='StopOnSignalHook')
 TERM, SLOW = signal.SIGTERM, pytest.mark.slow
