@@ -32,6 +32,7 @@ INSTALL_REQUIRES = [
     'scipy>=1.13',
     'h5py>=3.11',
     'scikit-learn>=1.5',
+    'psutil>=5.9',
     'tqdm>=4.60',
 ]
 
