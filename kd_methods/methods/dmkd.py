@@ -131,8 +131,9 @@ class DMKDLoss(OptionLoss, function=attention_mask, without=('over', 'ratio'), l
         spatial_ratio (float): Share of places that is hidden. Two-stage detectors: 0.45. Defaults to 0.65.
         channel_ratio (float): Share of channels that is hidden. Two-stage detectors: 0.45. Defaults to 0.65.
         tau (float): Temperature of the attention. Defaults to 0.5.
-        mask (str): As for :func:`attention_mask`. Defaults to 'important'.
-        select (str): Likewise. Defaults to 'sample'.
+        mask (str): ``'important'``, ``'unimportant'`` or ``'random'``, as of :func:`attention_mask`.
+            Defaults to 'important'.
+        select (str): ``'sample'`` or ``'top'``, likewise. Defaults to 'sample'.
         pad_aware (bool): Leave the padding of each image out of the error; the forward then needs
             ``img_shape`` and ``inputs``. Defaults to False.
         loss_weight (float): :math:`\alpha`. Two-stage detectors: 5e-7. Defaults to 2e-5.

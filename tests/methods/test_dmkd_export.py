@@ -140,8 +140,7 @@ def test_perfect_boxes_and_masks_score_one(scenes):
     for image in content['images']:
         things = [a for a in content['annotations'] if a['image_id'] == image['id']]
         boxes = torch.tensor([[x, y, x + w, y + h] for x, y, w, h in (a['bbox'] for a in things)])
-        runs = [coco_mask.frPyObjects(a['segmentation'], SIZE, SIZE) for a in things]
-        masks = np.array([coco_mask.decode(run) for run in runs])
+        masks = np.array([coco_mask.decode(a['segmentation']) for a in things])
         found = dict(
             bboxes=boxes,
             scores=torch.ones(len(things)),

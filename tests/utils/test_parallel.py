@@ -97,7 +97,8 @@ def test_no_bar_unless_asked(capfd):
 def test_who_is_killed_leaves_no_process():
     script = (
         'import os, time\nfrom kd_methods.utils.parallel import run_parallel\n'
-        'def work(job):\n    if job % 8 == 0:\n        print(os.getpid(), flush=True)\n    time.sleep(0.01)\n'
+        'def work(job):\n    if job % 8 == 0:\n        os.write(1, b"%d\\n" % os.getpid())\n'
+        '    time.sleep(0.01)\n'
         'list(run_parallel(work, range(100000), 2))\n'
     )
     parent = subprocess.Popen([sys.executable, '-c', script], stdout=subprocess.PIPE, text=True, cwd=ROOT)
