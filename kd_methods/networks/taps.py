@@ -183,13 +183,13 @@ def _select(probe: Probe, name: str, shape: Shape, index: int | None, key: str) 
 
 
 def _unknown(probe: Probe, path: str, key: str) -> KeyError:
-    names = [name for name, _ in probe.model.named_modules() if name]
+    names = ['features', 'logits', *(name for name, _ in probe.model.named_modules() if name)]
     hint = '`python tools/check.py CONFIG --taps` lists the places of both networks.'
     return KeyError(f'{key}: no module {path!r} in the {probe.name}.{_near(path, names)} {hint}')
 
 
 def _near(name: str, names: list[str]) -> str:
-    parts = sorted({n.split('.')[0] for n in names})
+    parts = sorted({n.split('.')[0] for n in names} - {'features', 'logits'})
     return did_you_mean(name, names, cutoff=0.5) or f' Its parts are {parts}.'
 
 

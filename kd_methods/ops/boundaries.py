@@ -100,7 +100,8 @@ def boundary_map(feature: Tensor, boundary: Boundary = 'affinity', valid: Tensor
     .. math:: b_i = \max_{j \in \Omega(i)} d_{ij}
 
     with :math:`d` of :func:`neighbour_distances` and :math:`\Omega` the eight neighbours. It stays the same
-    if the channels are permuted or turned, or if a vector is scaled.
+    if the channels are permuted or turned, or if a vector is scaled. BCD's loss takes its two parts, since
+    it needs the distances as well: :func:`neighbour_distances` and :func:`reduce_distances`.
 
     Args:
         feature (Tensor): The map.
