@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
 from mmengine.config import Config
-from mmengine.hooks import CheckpointHook
+from mmengine.hooks import CheckpointHook, EMAHook
 from mmengine.registry import (
     DATA_SAMPLERS,
     DATASETS,
@@ -39,7 +39,7 @@ from torch.utils.data import DataLoader
 
 from kd_methods.networks.config import check_network_values, is_distillation
 from kd_methods.utils.options import Bounds, Count, NonNegative, Option, check_names
-from kd_methods.utils.parts import OTHER, check_part, find_type, kind_of, walk
+from kd_methods.utils.parts import LIST, OTHER, TEXT, check_kinds, check_part, find_type, kind_of, walk
 from kd_methods.utils.text import constructor_arguments, did_you_mean
 
 Whole = Annotated[int, Bounds(0)]
@@ -225,6 +225,9 @@ def _check_dataset(key: str, cfg: Any) -> None:
         for i, step in enumerate(cfg['pipeline']):
             if not callable(step):
                 _part(f'{key}.pipeline.{i}', step, TRANSFORMS)
+    classes = cfg['metainfo'].get('classes') if isinstance(cfg.get('metainfo'), Mapping) else None
+    if classes is not None and kind_of(classes) not in (TEXT, LIST):
+        raise TypeError(f'{key}.metainfo.classes must be a list of names. Got: {classes!r}')
     for key_, value in walk(cfg.get('data_prefix') or {}, f'{key}.data_prefix'):
         if isinstance(value, (bool, int, float)):
             raise TypeError(f'{key_} must be the path of a folder. Got: {value!r}')
@@ -251,7 +254,9 @@ def _check_optimizer(cfg: Any) -> None:
     for name in ('paramwise_cfg', 'clip_grad'):
         if wrapper.get(name) is not None:
             _dict(f'optim_wrapper.{name}', wrapper[name])
-    for key, value in walk(wrapper.get('paramwise_cfg') or {}, 'optim_wrapper.paramwise_cfg'):
+    paramwise = wrapper.get('paramwise_cfg') or {}
+    _dict('optim_wrapper.paramwise_cfg.custom_keys', paramwise.get('custom_keys', {}))
+    for key, value in walk(paramwise, 'optim_wrapper.paramwise_cfg'):
         where, _, name = key.rpartition('.')
         if name.endswith('_mult'):
             Option.read(float).check(where, name, value)
@@ -279,7 +284,12 @@ def _check_hooks(cfg: Config) -> None:
 
 
 def _check_hook(key: str, hook: Any) -> None:
-    cls = _part(key, hook, HOOKS)
+    cls = _part(key, hook, HOOKS, bounds=dict(interval=int))
+    if isinstance(cls, type) and issubclass(cls, EMAHook):  # what it does not know is the average's
+        average = find_type(key, dict(type=hook.get('ema_type', 'ExponentialMovingAverage')), MODELS)
+        known = {*constructor_arguments(cls)[0], *constructor_arguments(average)[0]}
+        check_names(f'{key}:', hook, known | {'type', 'priority', '_scope_'})
+        check_kinds(key, hook, average)
     if isinstance(cls, type) and issubclass(
         cls, CheckpointHook
     ):  # it passes what it does not know on to this

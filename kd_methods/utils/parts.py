@@ -189,9 +189,15 @@ def check_kinds(key: str, options: Mapping[str, Any], cls: Any) -> None:
         annotated = parameter.annotation is not inspect.Parameter.empty
         if annotated and cls.__module__.startswith(('mmcv', 'mmdet', 'mmseg')):
             # Some of these take one number where they say several, or the reverse, and None without Optional.
-            several = {WHOLE, NUMBER} if LIST in takes and TEXT not in takes else set()
-            transform = 'models' not in cls.__module__ and NUMBER in takes
-            takes = takes | several | {NONE} | ({LIST} if transform else set())
+            models = '.models.' in cls.__module__
+            other = (
+                {WHOLE, NUMBER}
+                if models and LIST in takes
+                else {LIST}
+                if not models and NUMBER in takes
+                else set()
+            )
+            takes = takes | other | {NONE}
         if kind_of(value) not in takes:
             what = ', '.join(kind for kind in (FLAG, WHOLE, NUMBER, TEXT, LIST, DICT, NONE) if kind in takes)
             raise TypeError(f'{key}.{name} must be {what} ({cls.__name__}). Got: {value!r}')

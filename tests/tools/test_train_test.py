@@ -152,9 +152,11 @@ def test_launcher_without_its_variables(tiny_config, tools, monkeypatch, tmp_pat
 
 
 def test_amp_needs_a_wrapper_it_knows(tiny_config, tools):
-    config = tiny_config('odd_wrapper', optim_wrapper=dict(type='Odd', optimizer=dict(type='SGD')))
-    with pytest.raises(ValueError, match="--amp: optim_wrapper.type is 'Odd'"):
-        tools.train([config, '--amp'])
+    config = tiny_config(
+        'odd_wrapper', optim_wrapper=dict(type='ApexOptimWrapper', optimizer=dict(type='SGD'))
+    )
+    with pytest.raises(ValueError, match="--amp: optim_wrapper.type is 'ApexOptimWrapper'"):
+        tools.train([str(config), '--amp'])
 
 
 def test_mistakes_end_in_one_sentence(tmp_path):
@@ -375,18 +377,10 @@ def test_predictions_and_pictures_are_kept(tiny_teacher, tools, tmp_path):
     assert len(predictions) == 5 and 'pred_sem_seg' in predictions[0]
 
 
-def test_out_needs_a_metric_that_writes(tiny_teacher, tools, tmp_path):
+def test_out_needs_a_metric_that_writes(tiny_teacher, tiny_config, tools):
+    config = tiny_config('depth_metric', test_evaluator=dict(type='DepthMetric'))
     with pytest.raises(ValueError, match='--out maps: only IoUMetric writes'):
-        tools.test(
-            [
-                tiny_teacher.config,
-                tiny_teacher.checkpoint,
-                '--out',
-                'maps',
-                '--cfg-options',
-                'test_evaluator.type=DepthMetric',
-            ]
-        )
+        tools.test([str(config), str(tiny_teacher.checkpoint), '--out', 'maps'])
 
 
 def test_tta(tiny_teacher, tiny_config, tools, tmp_path):
@@ -525,7 +519,7 @@ def test_boundary_width_is_a_number_of_pixels(width, capsys):
     'options, words',
     [
         (
-            ['default_scope=mmdet', 'test_evaluator.type=CocoMetric'],
+            dict(test_evaluator=dict(type='mmdet.CocoMetric')),
             r"--boundary is for semantic segmentation: .* \['CocoMetric'\]. Leave it out for a detector",
         ),
         (
@@ -541,17 +535,19 @@ def test_boundary_width_is_a_number_of_pixels(width, capsys):
         ),
     ],
 )
-def test_boundary_needs_a_segmentor_and_labels(options, words, tiny_teacher, tools, tmp_path):
+def test_boundary_needs_a_segmentor_and_labels(options, words, tiny_teacher, tiny_config, tools, tmp_path):
+    config = tiny_teacher.config
+    if isinstance(options, dict):
+        config, options = tiny_config('other_metric', **options), []
     with pytest.raises(ValueError, match=words):
         tools.test(
             [
-                tiny_teacher.config,
-                tiny_teacher.checkpoint,
+                str(config),
+                str(tiny_teacher.checkpoint),
                 '--work-dir',
                 tmp_path,
                 '--boundary',
-                '--cfg-options',
-                *options,
+                *(['--cfg-options', *options] if options else []),
             ]
         )
 
