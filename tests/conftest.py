@@ -82,10 +82,14 @@ def tools() -> SimpleNamespace:
         main = load_tool(name).main
 
         def run(argv: list):
+            from mmengine.logging import MessageHub, MMLogger
+            from mmengine.visualization import Visualizer
             from mmseg.visualization import SegLocalVisualizer
 
-            # mmengine keeps one visualizer for a process, with the folder of its first run
-            SegLocalVisualizer._instance_dict.clear()
+            # mmengine keeps one of each for a name, which has seconds: of two runs in one second, the second
+            # would write to the folder of the first
+            for kind in (MMLogger, MessageHub, Visualizer, SegLocalVisualizer):
+                kind._instance_dict.clear()
             return main([str(part) for part in argv])
 
         return run

@@ -47,10 +47,12 @@ class WholeCheckpointHook(CheckpointHook):
         if is_main_process():
             check_room(runner, str(self.out_dir))
         if self.max_keep_ckpts > 0 and is_main_process():
+            template = osp.join(self.out_dir, self.filename_tmpl)
             # A kill may have come between a new checkpoint and the removal of the one that it outdates.
-            outdated = [*hub.runtime_info.get('outdated_ckpt_ids', []), *numbers[: -self.max_keep_ckpts]]
-            for number in outdated:
-                self._remove(self.file_backend, osp.join(self.out_dir, self.filename_tmpl.format(number)))
+            outdated = map(template.format, hub.runtime_info.get('outdated_ckpt_ids', []))
+            too_many = map(template.format, numbers[: -self.max_keep_ckpts])
+            for path in [*filter(self.file_backend.isfile, outdated), *too_many]:
+                self._remove(self.file_backend, path)
         for key, rule in zip(self.key_indicators, self.rules) if self.save_best else ():
             several = len(self.key_indicators) > 1
             suffix = f'_{key}' if several else ''

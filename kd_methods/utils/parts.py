@@ -35,8 +35,9 @@ _KINDS = {
     **dict.fromkeys((int, float, Real, Number), {WHOLE, NUMBER}),
 }
 _LISTS = (list, tuple, set, frozenset, Sequence)
-#: Of a default without annotation: values that are surely wrong.
-_UNLIKE = {FLAG: {TEXT, WHOLE, NUMBER}, WHOLE: {TEXT, FLAG}, NUMBER: {TEXT, FLAG}, LIST: {FLAG}, DICT: {TEXT}}
+#: Of a default without annotation: values that are surely wrong. A flag may take words too (FPN's
+#: ``add_extra_convs``).
+_UNLIKE = {FLAG: {WHOLE, NUMBER}, WHOLE: {TEXT, FLAG}, NUMBER: {TEXT, FLAG}, LIST: {FLAG}, DICT: {TEXT}}
 _UNLIKE[TEXT] = {FLAG, WHOLE, NUMBER}
 
 
