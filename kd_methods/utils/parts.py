@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 #: Whose annotations are right, as all of their configs show; those of other classes are not relied on.
 PACKAGES = ('kd_methods', 'mmcv', 'mmdet', 'mmengine', 'mmseg', 'torch')
-#: Arguments that take more than their annotation says.
-LOOSE = {('AmpOptimWrapper', 'loss_scale')}
+#: Arguments that take more than their annotation, or their default, says.
+LOOSE = {'loss_scale', 'add_extra_convs'}  # of AmpOptimWrapper, of FPN and kin
 FLAG, WHOLE, NUMBER, TEXT, LIST, DICT, NONE, OTHER = (
     *('True or False', 'a whole number', 'a number', 'a string', 'a list', 'a dict', 'None', 'an object'),
 )
@@ -35,9 +35,8 @@ _KINDS = {
     **dict.fromkeys((int, float, Real, Number), {WHOLE, NUMBER}),
 }
 _LISTS = (list, tuple, set, frozenset, Sequence)
-#: Of a default without annotation: values that are surely wrong. A flag may take words too (FPN's
-#: ``add_extra_convs``).
-_UNLIKE = {FLAG: {WHOLE, NUMBER}, WHOLE: {TEXT, FLAG}, NUMBER: {TEXT, FLAG}, LIST: {FLAG}, DICT: {TEXT}}
+#: Of a default without annotation: values that are surely wrong.
+_UNLIKE = {FLAG: {TEXT, WHOLE, NUMBER}, WHOLE: {TEXT, FLAG}, NUMBER: {TEXT, FLAG}, LIST: {FLAG}, DICT: {TEXT}}
 _UNLIKE[TEXT] = {FLAG, WHOLE, NUMBER}
 
 
@@ -184,7 +183,7 @@ def check_kinds(key: str, options: Mapping[str, Any], cls: Any) -> None:
             found = {**signature.parameters, **found}
     for name, value in options.items():
         parameter = found.get(name)
-        if parameter is None or (cls.__name__, name) in LOOSE:
+        if parameter is None or name in LOOSE:
             continue
         takes = kinds(parameter.annotation, parameter.default)
         annotated = parameter.annotation is not inspect.Parameter.empty
