@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
 from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
+from mmengine.runner import EpochBasedTrainLoop
 
 from kd_methods.distill.algorithm import FrozenTeacherDistill
 from kd_methods.engine.named_runner import NamedRunner
 from kd_methods.networks.checkpoint import extract_state_dict, load_start, safe_load
+from kd_methods.utils.files import write_file
 from kd_methods.utils.text import first_few
 
 
@@ -25,10 +28,12 @@ class WholeRunner(NamedRunner):
       (:func:`~kd_methods.networks.checkpoint.load_start`). ``load_from_trusted=True`` in the config lets the
       file hold arbitrary objects, ``load_from_partial=True`` lets a part of the weights be missing.
     - ``resume``: without a file, the newest checkpoint that is whole and belongs to this network; those that
-      are not are named. It never starts at 0 where there are checkpoints.
+      are not are named. It never starts at 0 where there are checkpoints. A validation that the end of the
+      run before cut short is made up for.
     """
 
     _content: dict | None = None  # the checkpoint that is being resumed
+    _resumable = False  # whether training has begun
 
     def build_model(self, model: Any) -> Any:
         """Build the model. A distillation without any loss is an error."""
@@ -40,6 +45,32 @@ class WholeRunner(NamedRunner):
                 "distilled. Give one a loss_weight, or train the student's own config."
             )
         return built
+
+    def call_hook(self, fn_name: str, **kwargs: Any) -> None:
+        """Call all hooks; validations are noted, and one that is missing comes before training."""
+        super().call_hook(fn_name, **kwargs)
+        note = Path(self.work_dir) / '.validated'
+        if fn_name == 'after_val' and self._resumable:
+            if is_main_process():
+                write_file(str(self.iter), note)
+        elif fn_name == 'before_train':
+            self._resumable = True
+            done = note.read_text(errors='replace') if note.is_file() else ''
+            if self._resume and done != str(self.iter) and self._ends_in_validation():
+                self.logger.info(f'The validation after iteration {self.iter} is made up for.')
+                self.val_loop.run()
+
+    def _ends_in_validation(self) -> bool:
+        """Whether a validation belongs to the iteration that is being resumed from."""
+        loop = self.train_loop
+        if self.val_loop is None or not self.iter or not hasattr(loop, 'val_interval'):
+            return False
+        done, last = self.iter, loop.max_iters
+        if isinstance(loop, EpochBasedTrainLoop):
+            if self.iter != self.epoch * len(loop.dataloader):
+                return False
+            done, last = self.epoch, loop.max_epochs
+        return done >= loop.val_begin and (done % loop.val_interval == 0 or done == last)
 
     def load_or_resume(self) -> None:
         """Load or resume, once."""

@@ -46,6 +46,11 @@ class WholeCheckpointHook(CheckpointHook):
         super().before_train(runner)  # which knows the folder afterwards, and removes what is too many
         if is_main_process():
             check_room(runner, str(self.out_dir))
+        own = osp.join(self.out_dir, osp.basename(str(hub.runtime_info.get('last_ckpt', ''))))
+        if runner.iter and osp.isfile(own):  # the one that is resumed, unless that lies elsewhere
+            self.last_ckpt = own
+            if is_main_process():
+                write_file(own, osp.join(runner.work_dir, 'last_checkpoint'))
         if self.max_keep_ckpts > 0 and is_main_process():
             template = osp.join(self.out_dir, self.filename_tmpl)
             # A kill may have come between a new checkpoint and the removal of the one that it outdates.

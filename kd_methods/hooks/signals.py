@@ -42,8 +42,8 @@ class Stopped(KeyboardInterrupt):
 class StopOnSignalHook(Hook):
     """On SIGTERM, SIGINT or SIGUSR1 finish the iteration, save a checkpoint, and raise :class:`Stopped`.
 
-    A validation ends after its batch, and is not made up for by the resumed run; the checkpoint is that of
-    the iteration before it. A second signal ends the process at once. Of several processes each may get the
+    A validation ends after its batch; the checkpoint is that of the iteration before it, and the resumed run
+    validates first (:class:`~kd_methods.engine.runner.WholeRunner`). A second signal ends the process at once. Of several processes each may get the
     signal, or one alone: all end after the same iteration. Before the first iteration signals are left to
     whoever started the run.
 

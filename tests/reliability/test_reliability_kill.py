@@ -111,11 +111,8 @@ def kill_and_go_on(argv: list[str], work_dir: Path, kills: int) -> list[str]:
 
 
 def files_of(work_dir: Path) -> set[str]:
-    """All that a run has written, logs left out. Which one is the best may differ: a validation that a kill
-    ended is not made up for.
-    """
-    names = {path.name for path in work_dir.iterdir() if path.is_file() and path.name != '.running'}
-    return {re.sub(r'^(best_.*_)\d+', r'\1N', name) for name in names}
+    """All that a run has written, logs left out."""
+    return {path.name for path in work_dir.iterdir() if path.is_file() and path.name != '.running'}
 
 
 def check(argv: list[str], tmp_path: Path, tools, kills: int) -> list[str]:
