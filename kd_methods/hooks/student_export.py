@@ -1,4 +1,7 @@
-"""Beside every full checkpoint a file with the student alone."""
+"""Next to every full checkpoint a file with the student alone."""
+
+import filecmp
+import os.path as osp
 
 from mmengine.dist import is_main_process
 from mmengine.fileio import join_path
@@ -8,6 +11,7 @@ from mmengine.registry import HOOKS
 from kd_methods.export.plain_config import plain_config
 from kd_methods.export.student import config_text, student_checkpoint, student_name, to_bytes
 from kd_methods.hooks.saving import around_save, is_first
+from kd_methods.networks.checkpoint import safe_load
 from kd_methods.utils.files import write_file
 
 CONFIG_NAME = 'student_config.py'
@@ -58,6 +62,17 @@ class StudentExportHook(Hook):
         if runner.cfg.get('model') is not None:
             self._config = plain_config(runner.cfg)
             self._config_text = self._config.pretty_text
+        for hook in self._checkpoint_hooks():  # a kill may have come between a checkpoint and its student
+            bests = (getattr(hook, 'best_ckpt_path_dict', None) or {}).values()
+            for path in (hook.last_ckpt, getattr(hook, 'best_ckpt_path', None), *bests):
+                if path and osp.isfile(path) and not self._has_student(*osp.split(path)):
+                    self._export(safe_load(path), *osp.split(path), None)
+
+    def _has_student(self, folder: str, filename: str) -> bool:
+        student, best = osp.join(folder, student_name(filename)), osp.join(folder, BEST_NAME)
+        if not osp.isfile(student):
+            return False
+        return not self._is_best(filename) or osp.isfile(best) and filecmp.cmp(student, best, shallow=False)
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Take hold of what is being saved (rank 0 only)."""
@@ -66,8 +81,10 @@ class StudentExportHook(Hook):
 
     def _after_save(self, folder: str, filename: str, backend_args: dict | None) -> None:
         checkpoint, self._checkpoint = self._checkpoint, None
-        if checkpoint is None:
-            return
+        if checkpoint is not None:
+            self._export(checkpoint, folder, filename, backend_args)
+
+    def _export(self, checkpoint: dict, folder: str, filename: str, backend_args: dict | None) -> None:
         data = to_bytes(student_checkpoint(checkpoint, self._config, self._config_text))
         write_file(data, join_path(folder, student_name(filename)), backend_args)
         if self._is_best(filename):
