@@ -43,8 +43,8 @@ class StopOnSignalHook(Hook):
     """On SIGTERM, SIGINT or SIGUSR1 finish the iteration, save a checkpoint, and raise :class:`Stopped`.
 
     A validation ends after its batch; the checkpoint is that of the iteration before it, and the resumed run
-    validates first (:class:`~kd_methods.engine.runner.WholeRunner`). A second signal ends the process at once.
-    Of several processes each may get the signal, or one alone: all end after the same iteration. Before the
+    validates first (:class:`~kd_methods.engine.runner.WholeRunner`). A second signal ends it at once. Of
+    several processes each may get the signal, or one alone: all end after the same iteration. Before the
     first iteration signals are left to ``run_tool``.
 
     Workers of data loaders leave signals to the process that started them, since the terminal and Slurm send
