@@ -174,7 +174,9 @@ def _init_worker(inner: Callable | None, ending: Any, worker: int) -> None:
 
     def terminate(number: int, frame: Any) -> None:
         if ending.value:
-            _as_by_default(number)
+            # Not by the signal: torch's SIGCHLD handler raises in a process whose worker was killed, also
+            # while multiprocessing waits for it at the very end.
+            os._exit(0)
 
     signal.signal(signal.SIGTERM, terminate)
     for number in (signal.SIGINT, signal.SIGUSR1):

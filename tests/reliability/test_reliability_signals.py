@@ -214,7 +214,7 @@ def test_signal_to_all_processes_leaves_no_worker(tiny_config, start, tmp_path):
     run = start(
         cfg, '--cfg-options', 'train_dataloader.num_workers=2', 'train_dataloader.persistent_workers=True'
     )
-    run.until('Iter(train) [ ')
+    run.until('Iter(train) [     3/')  # both workers have given a batch
     workers = psutil.Process(run.process.pid).children(recursive=True)
     assert len(workers) == 2
     os.killpg(run.process.pid, signal.SIGTERM)
