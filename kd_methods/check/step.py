@@ -13,7 +13,7 @@ from kd_methods.distill.algorithm import FrozenTeacherDistill
 from kd_methods.distill.connection import Connection, StepRecords, side_of
 from kd_methods.distill.loss_weights import gradient_norm
 from kd_methods.networks.probe import Shape, shapes_of
-from kd_methods.networks.recording import INPUTS, tensors_of
+from kd_methods.networks.recording import tensors_of
 
 
 @dataclass
@@ -56,6 +56,8 @@ class Step:
 def run_step(model: BaseModel, batch: dict, optim_wrapper: OptimWrapper) -> Step:
     """Run a real training step of a model and watch it. An exception in it is a part of the result."""
     distils = isinstance(model, FrozenTeacherDistill)
+    if distils:
+        model.proof.open.clear()  # what would stop a run is told with all else that is wrong
     trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
     step = Step(reached=dict.fromkeys(trained, False))
 
@@ -161,6 +163,4 @@ def _place(connection: Connection, loss: str, argument: str) -> str:
     if tap is None:
         recorder = connection.razor[side_of(entry)].recorders[entry['recorder']]
         return f'{recorder.source} ({recorder_kind(recorder)})'
-    if tap.kind == INPUTS:
-        return f'{tap.source} (its input)'
-    return tap.source + ('' if tap.data_idx is None else f'[{tap.data_idx}]')
+    return tap.place_name

@@ -13,12 +13,19 @@ from mmrazor.models.distillers import ConfigurableDistiller
 from mmrazor.models.task_modules import DistillDeliveryManager, RecorderManager
 from torch import nn
 
+#: MMRazor's losses that resize by themselves, or compare images with one another within each network.
+OWN_GRIDS = ('PKDLoss', 'DistanceWiseRKD', 'AngleWiseRKD', 'FBKDLoss', 'CRDLoss')
 MODULE_KINDS = ('ModuleOutputs', 'ModuleInputs')
 
 
 def recorder_kind(recorder: Any) -> str:
     """Type of a MMRazor recorder as a config names it, e.g. ``'ModuleOutputs'``."""
     return type(recorder).__name__.replace('Recorder', '')
+
+
+def compares_places(loss: nn.Module) -> bool:
+    """Whether a loss of MMRazor compares maps of two networks place by place."""
+    return not any(cls.__name__ in OWN_GRIDS for cls in type(loss).__mro__)
 
 
 def computes_alone(distiller: nn.Module) -> bool:

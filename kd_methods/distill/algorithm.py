@@ -1,7 +1,6 @@
 """One training step of distillation: teacher, student, losses."""
 
 import contextlib
-import logging
 import warnings
 import weakref
 from collections.abc import Collection, Sequence
@@ -21,6 +20,7 @@ from kd_methods.distill.distiller import ComposedDistiller, build_distiller
 from kd_methods.distill.inherit import inherit_parts, parts_to_inherit
 from kd_methods.distill.loss_weights import LossWeights, fixed_weight, statistic_name, sum_losses
 from kd_methods.distill.preprocess import pair_preprocessors
+from kd_methods.distill.proof import TeachingProof
 from kd_methods.distill.teacher import FrozenTeacher
 from kd_methods.distill.unused_parameters import UnusedParameterTie
 from kd_methods.networks.config import build_network
@@ -124,7 +124,7 @@ class FrozenTeacherDistill(BaseModel):
             nothing = 'leaves nothing to train: this distiller has no layers.'
             raise ValueError(f'model.student_trainable=False {nothing}')
         self.tie = UnusedParameterTie()
-        self._disconnected: set[str] = set()
+        self.proof = TeachingProof(name for name, weight in self.weights.base.items() if weight)
 
     @property
     def student(self) -> BaseModel:
@@ -146,15 +146,22 @@ class FrozenTeacherDistill(BaseModel):
         teacher_inputs: Tensor | None = None,
     ) -> Any:
         """Losses of a training step (``mode='loss'``), or what the student gives in another mode."""
-        if mode == 'loss':
-            return self.loss(inputs, data_samples, teacher_inputs)
-        return self.architecture(inputs, data_samples, mode=mode)
+        if mode != 'loss':
+            return self.architecture(inputs, data_samples, mode=mode)
+        if self.proof.open or not self.weights.settled:
+            return self._eager_loss(inputs, data_samples, teacher_inputs)
+        return self.loss(inputs, data_samples, teacher_inputs)
 
     def loss(
         self, inputs: Tensor, data_samples: list | None = None, teacher_inputs: Tensor | None = None
     ) -> dict[str, Any]:
         """All losses of one batch, ``student.*`` and ``distill.*``, and one iteration on."""
         return self.finish(self.losses(self.record(inputs, data_samples, teacher_inputs)))
+
+    @torch.compiler.disable
+    def _eager_loss(self, *batch: Any) -> dict[str, Any]:
+        """The step while gradients are measured at taps, to which a compiled graph has no path."""
+        return self.loss(*batch)
 
     def record(
         self,
@@ -252,19 +259,13 @@ class FrozenTeacherDistill(BaseModel):
         connection = self.owners[name]
         loss = name.removeprefix(connection.name)
         taps = connection.student_tensors(loss, step)
-        if not taps and self.student_trainable and torch.is_grad_enabled():
-            self._warn_disconnected(name)
+        scaled = self.weights.scale(name, value, task, taps)
+        teaching = self.student_trainable and self.training and torch.is_grad_enabled()
+        if teaching and name in self.proof.open and self.weights.factor(name):
+            self.proof(name, scaled[name], taps, connection.places_of(loss))
         statistics = getattr(connection.losses[loss], 'stats', {})
         logged = {statistic_name(name, key): figure for key, figure in statistics.items()}
-        return {**self.weights.scale(name, value, task, taps), **logged}
-
-    def _warn_disconnected(self, name: str) -> None:
-        """Say once that a loss reaches no trainable part of the student."""
-        if name not in self._disconnected:
-            self._disconnected.add(name)
-            why = 'the tap lies in a frozen stage, or inside re-entrant activation checkpointing (with_cp).'
-            what = 'no gradient can reach the student through its tap, so this loss teaches it nothing'
-            print_log(f'distill.{name}: {what}: {why}', 'current', logging.WARNING)
+        return {**scaled, **logged}
 
     def _connect(self, size: tuple[int, int]) -> None:
         """Dry-run both networks, build the distillers on what was found, check them, and place the hooks."""

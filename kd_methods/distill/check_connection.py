@@ -1,7 +1,8 @@
 """Checks of a distiller's wiring before training, with errors that name the config key."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 
 from kd_methods.compat.razor_recording import recorder_kind
 from kd_methods.distill.connection import SIDES, Connection, side_of
-from kd_methods.networks.probe import Shape, eval_mode, format_shape
+from kd_methods.networks.probe import Probe, Shape, dry_run_input, eval_mode, format_shape
 from kd_methods.networks.recording import INPUTS, OUTPUTS
 from kd_methods.networks.taps import check_source
 
@@ -22,6 +23,7 @@ def check_names(connection: Connection) -> None:
             if kind in (OUTPUTS, INPUTS, 'Parameter'):
                 where = f'{connection.key}.{side}_recorders.{name}'
                 check_source(connection.probes[side], kind, recorder.source, where)
+    _check_summed(connection)
     key = f'{connection.key}.loss_forward_mappings'
     unmapped = [name for name in connection.losses.keys() if name not in connection.mappings]
     if unmapped:
@@ -36,6 +38,17 @@ def check_names(connection: Connection) -> None:
             _check_entry(connection, entry, f'{key}.{name}.{argument}')
 
 
+def _check_summed(connection: Connection) -> None:
+    """mmengine sums the values whose names contain "loss", and logs the others."""
+    for name in connection.losses.keys():
+        if 'loss' not in name:
+            why = 'only what has "loss" in its name is part of the objective; this one would teach nothing'
+            places = 'distill_losses, loss_forward_mappings and loss_schedules'
+            raise ValueError(
+                f'{connection.key}.distill_losses.{name}: {why}. Call it loss_{name} in {places}.'
+            )
+
+
 def check_shapes(connection: Connection) -> None:
     """Try every adapter, and every loss without ground truth, on zeros of the shapes of the dry run."""
     key, distiller = connection.key, connection.distiller
@@ -46,17 +59,19 @@ def check_shapes(connection: Connection) -> None:
         shapes += ' (of a dry run on an image of model.dry_run_size)'
         _check_classes(connection, name)
         arguments = {argument: _zeros(tap.shape) for argument, tap in taps.items()}
-        for argument in arguments:
+        for argument, value in arguments.items():
             connector = mapping[argument].get('connector')
             if connector:
                 message = f'{key}.connectors.{connector} does not fit the tap it adapts. Shapes: {shapes}'
-                adapted = _try(distiller.connectors[connector], message, arguments[argument])
-                index = mapping[argument].get('connector_idx')
-                arguments[argument] = adapted if index is None else adapted[index]
+                adapt = partial(connection.adapt, name, argument, value)
+                arguments[argument] = _try(distiller.connectors[connector], adapt, message)
+        student = connection.probes['student']
+        data = {a: _example(e['from_data'], student) for a, e in mapping.items() if 'from_data' in e}
+        arguments.update({argument: value for argument, value in data.items() if value is not None})
         if len(arguments) == len(mapping):
             what = 'cannot be computed from what it is mapped to (adapters included)'
             message = f'{key}.distill_losses.{name} {what}. Shapes of the taps: {shapes}'
-            _try(connection.losses[name], message, **arguments)
+            _try(connection.losses[name], partial(connection.compute_from, name, arguments), message)
 
 
 def _check_arguments(loss: nn.Module, mapping: Mapping, where: str) -> None:
@@ -110,10 +125,19 @@ def _zeros(shape: Shape) -> Any:
     return {key: _zeros(item) for key, item in shape.items()} if isinstance(shape, dict) else None
 
 
-def _try(module: nn.Module, message: str, *args: Any, **kwargs: Any) -> Any:
+def _example(name: str, probe: Probe) -> Any:
+    """What a batch of one image, as of a dry run, has under a name; None where that cannot be made up."""
+    if name == 'inputs':
+        return dry_run_input(probe.model, probe.size)
+    if name == 'gt_sem_seg':
+        return torch.zeros(1, *probe.size, dtype=torch.long)
+    return [probe.size] if name in ('img_shape', 'ori_shape', 'pad_shape') else None
+
+
+def _try(module: nn.Module, call: Callable, message: str) -> Any:
     """Call a module on dry-run tensors, without a trace in its training state."""
     try:
         with eval_mode(module), torch.no_grad(), torch.random.fork_rng(devices=[]):
-            return module(*args, **kwargs)
+            return call()
     except Exception as error:
         raise ValueError(f'{message}. {type(error).__name__}: {str(error) or "a check failed"}') from error

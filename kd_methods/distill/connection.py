@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from kd_methods.compat.razor_recording import RazorRecorders, computes_alone, prepare_alone, take_margins
 from kd_methods.distill.distiller import MethodDistiller, parse_schedules
+from kd_methods.distill.grids import GridRule
 from kd_methods.networks.probe import Probe
 from kd_methods.networks.recording import INPUTS, OUTPUTS, CallRecorder, Place, Records, tensors_of
-from kd_methods.networks.taps import Tap
+from kd_methods.networks.taps import Tap, several_calls
 
 SIDES = ('student', 'teacher')
 
@@ -53,6 +54,7 @@ class Connection:
     Attributes:
         losses (nn.ModuleDict): Its losses, by name without the prefix.
         taps (dict[str, dict[str, Tap]]): By loss and argument, what is read of a module.
+        grids (dict[str, GridRule]): By loss, which arguments are brought to one grid.
     """
 
     def __init__(self, name: str, distiller: nn.Module, student: Probe, teacher: Probe, key: str) -> None:
@@ -70,6 +72,7 @@ class Connection:
             manager = getattr(distiller, f'{side}_recorders')
             self.razor[side] = RazorRecorders(manager, distiller.deliveries, side == 'student')
         self.taps: dict[str, dict[str, Tap]] = {}
+        self.grids: dict[str, GridRule] = {}
 
     def connect(self) -> None:
         """Find what each loss reads, once the names in the mappings are known to be right."""
@@ -81,6 +84,9 @@ class Connection:
         for loss, mapping in self.mappings.items():
             taps = {argument: self._tap(entry) for argument, entry in mapping.items()}
             self.taps[loss] = {argument: tap for argument, tap in taps.items() if tap is not None}
+            sides = [self.recorded(loss, side) for side in SIDES]
+            resize = getattr(self.distiller, 'resize', 'student')
+            self.grids[loss] = GridRule.of(self.losses[loss], *sides, resize, networks[0])
 
     def places(self, side: str) -> dict[Place, set[int] | None]:
         """Which calls of which modules of a network have to be recorded; None: all."""
@@ -89,7 +95,7 @@ class Connection:
             taps += [read[argument] for argument in self.recorded(loss, side) if argument in read]
         places: dict[Place, set[int] | None] = {}
         for tap in taps:
-            places.setdefault(tap.place, set()).add(tap.record_idx)
+            places.setdefault(tap.place, set()).update(tap.calls)
         # Which calls a distiller of MMRazor reads is for it to say: all are kept.
         return {**places, **dict.fromkeys(self.razor[side].modules.values())}
 
@@ -116,17 +122,38 @@ class Connection:
                 self.razor[side].fill(getattr(step, side))
             return self.distiller.compute_distill_losses()
         given = {name: {a: self.read(name, a, step) for a in self.mappings[name]} for name in names}
-        return {name: self.losses[name](**arguments) for name, arguments in given.items()}
+        return {name: self.compute_from(name, values) for name, values in given.items()}
+
+    def compute_from(self, loss: str, values: dict[str, Any]) -> Tensor:
+        """A loss of values for its arguments, brought to one grid; summed over the calls of ``@all``."""
+        every = [argument for argument, tap in self.taps[loss].items() if tap.record_idx is None]
+        counts = {len(values[argument]) for argument in every}
+        if len(counts) > 1:
+            calls = {argument: len(values[argument]) for argument in every}
+            raise ValueError(f'the modules are not called equally often: {calls}. Choose calls with @n.')
+        each = [
+            {**values, **{argument: values[argument][i] for argument in every}}
+            for i in range(counts.pop() if counts else 1)
+        ]
+        return sum(self.losses[loss](**self.grids[loss](given)) for given in each)
 
     def read(self, loss: str, argument: str, step: StepRecords) -> Any:
         """The value of an argument of a loss: a record, adapted by its connector, or a part of the batch."""
         entry = self.mappings[loss][argument]
         if 'from_data' in entry:
             return ground_truth(step.data, entry['from_data'])
-        value = self.record(loss, argument, step)
-        if entry.get('connector'):
-            value = self.distiller.connectors[entry['connector']](value)
-        return value if entry.get('connector_idx') is None else value[entry['connector_idx']]
+        return self.adapt(loss, argument, self.record(loss, argument, step))
+
+    def adapt(self, loss: str, argument: str, value: Any) -> Any:
+        """What an argument's connector makes of a record; of each call, where all are read."""
+        entry, tap = self.mappings[loss][argument], self.taps[loss].get(argument)
+        if not entry.get('connector'):
+            return value if entry.get('connector_idx') is None else value[entry['connector_idx']]
+        connector, index = self.distiller.connectors[entry['connector']], entry.get('connector_idx')
+        every = tap is not None and tap.record_idx is None
+        adapted = [connector(one) for one in (value if every else [value])]
+        adapted = adapted if index is None else [one[index] for one in adapted]
+        return adapted if every else adapted[0]
 
     def record(self, loss: str, argument: str, step: StepRecords) -> Any:
         """What an argument of a loss reads of a network, before any adapter."""
@@ -147,6 +174,14 @@ class Connection:
         """The student's recorded tensors with a gradient that a loss reads, before any adapter."""
         values = [self.record(loss, argument, step) for argument in self.recorded(loss, 'student')]
         return [t for value in values for t in tensors_of(value) if t.requires_grad]
+
+    def places_of(self, loss: str) -> str:
+        """Where a loss reads the student, for messages."""
+        places = []
+        for argument in self.recorded(loss, 'student'):
+            tap, entry = self.taps[loss].get(argument), self.mappings[loss][argument]
+            places.append(entry['recorder'] if tap is None else tap.place_name)
+        return ', '.join(dict.fromkeys(places)) or 'the student, of which it reads nothing'
 
     def init_weights(self) -> None:
         """Initialise connectors and losses, whose plain containers do not pass it on."""
@@ -179,6 +214,9 @@ class Connection:
     def _recorded_tap(self, probe: Probe, name: str, kind: str, source: str, entry: Mapping) -> Tap:
         """A tap by the indices of MMRazor's mappings, with its shape where the dry run came to it."""
         firings = probe.firings.get(source, [])
+        if entry.get('record_idx') is None and len(firings) > 1:
+            cure = f'In a mapping of MMRazor: record_idx=0 to {len(firings) - 1}.'
+            raise ValueError(f'{self.key}: recorder {name!r}: {several_calls(probe, source)} {cure}')
         call, index, shape = entry.get('record_idx') or 0, entry.get('data_idx'), None
         call = call % len(firings) if -len(firings) <= call < 0 else call
         if call < len(firings):

@@ -3,17 +3,20 @@
 import contextlib
 import copy
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from mmengine.model import BaseModule, ModuleList
 from mmengine.registry import MODELS
 from mmrazor.models.task_modules import DistillDeliveryManager, RecorderManager
 from torch import nn
 
+from kd_methods.distill.grids import Resize
 from kd_methods.distill.loss_weights import AutoWeight, LossSchedule
 from kd_methods.networks.heads import decode_head
 from kd_methods.networks.probe import Probe, format_shape
 from kd_methods.networks.taps import Tap, resolve_tap
 from kd_methods.utils.errors import naming
+from kd_methods.utils.options import Option
 from kd_methods.utils.parts import find_type, walk
 
 
@@ -21,9 +24,9 @@ from kd_methods.utils.parts import find_type, walk
 class MethodDistiller(BaseModule):
     """A distiller that is wired by taps, and knows the networks' shapes before it builds its losses.
 
-    It takes the arguments of MMRazor's ``ConfigurableDistiller``, with four additions: recorders given as
-    taps (see :mod:`kd_methods.networks.taps`), ground truth as an argument of a loss, schedules, and weights
-    that find themselves. It can be used from a config as it is:
+    It takes the arguments of MMRazor's ``ConfigurableDistiller``, with five additions: recorders given as
+    taps (see :mod:`kd_methods.networks.taps`), ground truth as an argument of a loss, schedules, weights
+    that find themselves, and maps of different sizes. It can be used from a config as it is:
 
     .. code-block:: python
 
@@ -59,6 +62,9 @@ class MethodDistiller(BaseModule):
             ``dict(recorder=..., from_student=..., connector=...)`` or ``dict(from_data='gt_sem_seg')``.
             Defaults to None.
         loss_schedules (dict | None): :class:`LossSchedule` settings by loss name. Defaults to None.
+        resize (str): Where two maps that a loss compares place by place have different sizes, whose is
+            resized to the other's: ``'student'``, ``'teacher'``, or ``'never'``, which refuses them
+            (:class:`~kd_methods.distill.grids.GridRule`). Defaults to ``'student'``.
         init_cfg (dict | None): Initialisation. Defaults to None.
     """
 
@@ -72,9 +78,11 @@ class MethodDistiller(BaseModule):
         distill_losses: dict | None = None,
         loss_forward_mappings: dict | None = None,
         loss_schedules: dict | None = None,
+        resize: Resize = 'student',
         init_cfg: dict | None = None,
     ) -> None:
         super().__init__(init_cfg)
+        self.resize = check_resize(resize)
         self.taps = {name: self._tap_pair(name, tap) for name, tap in (taps or {}).items()}
         self.config: Mapping = {}  # what it was built from
         self.student_taps: dict[str, Tap] = {}
@@ -230,6 +238,7 @@ def build_distiller(cfg: dict, key: str = 'distiller') -> nn.Module:
     with mmrazor_scope():
         cls = find_type(key, cfg, MODELS)
     stock = not (isinstance(cls, type) and issubclass(cls, (MethodDistiller, ComposedDistiller)))
+    resize = check_resize(cfg.pop('resize', 'student'), key) if stock else 'student'
     if stock and isinstance(cfg.get('distill_losses'), Mapping):
         auto = take_auto_weights(cfg['distill_losses'], key)
     with naming(key, cfg), mmrazor_scope() if stock else contextlib.nullcontext():
@@ -237,8 +246,14 @@ def build_distiller(cfg: dict, key: str = 'distiller') -> nn.Module:
     if isinstance(distiller, MethodDistiller):
         distiller.config = cfg
     if stock:
-        distiller.auto_weights = auto
+        distiller.auto_weights, distiller.resize = auto, resize
     return distiller
+
+
+def check_resize(resize: Any, key: str = 'distiller') -> Any:
+    """A distiller's option ``resize``, if it is one of its choices."""
+    Option.read(Resize).check(key, 'resize', resize)
+    return resize
 
 
 def mmrazor_scope() -> contextlib.AbstractContextManager:

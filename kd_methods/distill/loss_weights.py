@@ -11,6 +11,11 @@ from mmengine.dist import all_reduce
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
+
+class Unmeasurable(ValueError):
+    """Gradients cannot be measured here."""
+
+
 DECAYS = ('none', 'linear', 'cosine')
 
 
@@ -74,6 +79,10 @@ class LossSchedule:
             allowed = f'from the end of the warm-up, {top}, to before end={self.end}'
             return f'.decay_begin={self.decay_begin} has to lie {allowed}.'
         return ''
+
+    def counts_within(self, iterations: int) -> bool:
+        """Whether the factor is above 0 anywhere in a run of so many iterations."""
+        return self.begin < (iterations if self.end is None else min(iterations, self.end))
 
     def factor(self, step: int) -> float:
         """The factor at an iteration, counted from 0."""
@@ -143,10 +152,12 @@ class AutoWeight(nn.Module):
     def measure(self, task_loss: Tensor, loss: Tensor, taps: list[Tensor], name: str) -> None:
         """Add the gradient norms of one iteration at the student's taps."""
         norms = torch.zeros_like(self.norms)
-        for i, value in enumerate((task_loss, loss)):
-            norm = gradient_norm(value, taps, self.scales[i])
-            if norm is not None:
-                norms[i] = norm
+        for i, (value, what) in enumerate(((task_loss, 'the task loss'), (loss, 'this loss'))):
+            norm = gradient_norm(value, taps, self.scales[i], name)
+            if norm is None:
+                why = f"there is no path from {what} to the student's taps, so there is nothing to compare"
+                raise ValueError(f"{name}: loss_weight='auto': {why}. Tap another place, or give a number.")
+            norms[i] = norm
         all_reduce(norms, op='mean')
         finite = torch.isfinite(norms)
         # Too large for the tap's precision: less from the next iteration on.
@@ -159,7 +170,8 @@ class AutoWeight(nn.Module):
             how = f'after {self.iters} iterations (gradient ratio {self.ratio})'
             print_log(f'{name}: auto weight fixed at {value:.6g} {how}', 'current')
             if value == 0:
-                message = 'its gradient at the tap was 0 in all of them, so it stays without effect.'
+                whose = 'this loss' if self.norms[1] == 0 else 'the task loss'
+                message = f'the gradient of {whose} at the tap was 0 in all of them: no effect.'
                 print_log(f'{name}: {message}', 'current', logging.WARNING)
 
     def _load_from_state_dict(self, *args, **kwargs) -> None:
@@ -221,6 +233,11 @@ class LossWeights(nn.Module):
             loss = loss * factor
         return {name: loss, **out}
 
+    @property
+    def settled(self) -> bool:
+        """Whether all weights that find themselves are found."""
+        return all(auto.found for auto in self.auto.values())
+
     def advance(self) -> None:
         """Count one iteration."""
         self.step += 1
@@ -256,10 +273,13 @@ def sum_losses(losses: dict[str, Any]) -> Tensor:
     return sum(v.mean() if isinstance(v, Tensor) else sum(t.mean() for t in v) for v in terms)
 
 
-def gradient_norm(loss: Tensor | None, tensors: list[Tensor], scale: Tensor | float = 1.0) -> Tensor | None:
+def gradient_norm(
+    loss: Tensor | None, tensors: list[Tensor], scale: Tensor | float = 1.0, name: str = 'the loss'
+) -> Tensor | None:
     """Norm of a loss's gradient at some tensors; None where none of them leads to it.
 
-    ``scale`` multiplies gradients on their way back, against rounding to 0 in float16.
+    ``scale`` multiplies gradients on their way back, against rounding to 0 in float16; ``name`` is the loss's
+    in messages.
     """
     if loss is None or not loss.requires_grad or not tensors:
         return None
@@ -270,7 +290,7 @@ def gradient_norm(loss: Tensor | None, tensors: list[Tensor], scale: Tensor | fl
             raise
         what = 'cannot measure gradients through activation checkpointing that is re-entrant'
         cure = 'Set with_cp=False in the student, tap a later place, or give a number.'
-        raise ValueError(f"loss_weight='auto' {what}. {cure}") from error
+        raise Unmeasurable(f"{name}: loss_weight='auto' {what}. {cure}") from error
     squares = [g.detach().float().pow(2).sum() for g in grads if g is not None]
     return torch.stack(squares).sum().sqrt() / scale if squares else None
 

@@ -35,8 +35,10 @@ class OptionLoss(nn.Module):
         loss_weight (float): Factor of the loss.
         stats (dict[str, Tensor]): Of the last forward, detached, to be logged.
         shown (tuple[str, ...]): Further attributes that ``repr`` shows.
+        own_grids (bool): It takes maps of any sizes (:class:`~kd_methods.distill.grids.GridRule`).
     """
 
+    own_grids = True
     function: Callable
     shown: tuple[str, ...] = ()
     _takes = Signature([_WEIGHT])

@@ -44,12 +44,14 @@ class Probe:
     Attributes:
         model (BaseModel): The network.
         role (str): ``'student'`` or ``'teacher'``, for messages.
+        size (tuple[int, int]): Height and width of the image that it ran on.
         firings (dict[str, list[Firing]]): Calls of each module, by module path.
         error (Exception | None): What ended the run early, if anything.
     """
 
     model: BaseModel
     role: str
+    size: tuple[int, int] = (128, 128)
     firings: dict[str, list[Firing]] = field(default_factory=dict)
     error: Exception | None = None
 
@@ -75,7 +77,7 @@ def probe_network(model: BaseModel, role: str = 'student', size: tuple[int, int]
         role (str): Its name in messages. Defaults to ``'student'``.
         size (tuple[int, int]): Height and width of the input in pixels. Defaults to (128, 128).
     """
-    probe = Probe(model, role)
+    probe = Probe(model, role, size)
     paths = [path for path, _ in model.named_modules()]
     behind = [module for path, module in model.named_modules() if path.startswith('roi_head.')]
     ends = [module.register_forward_pre_hook(_stop_at_proposals) for module in behind]

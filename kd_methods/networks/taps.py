@@ -8,10 +8,12 @@ A tap names a place by its role, so that a config needs no knowledge of module p
 ``logits``                   the output of the decode head's classifier, before any resize
 ``decode_head.bottleneck``   the output of the module at that path; with an index behind it, one of them
 ``module:neck.0``            a module path, where a role has the same name
+``bbox_head.retina_cls@1``   one call, counted from 0 or from the end, of a module that is called repeatedly
+``bbox_head.retina_cls@all`` each of its calls, such as the levels of a detector: a loss is summed over them
 ===========================  ==============================================================================
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
@@ -30,16 +32,16 @@ class Tap:
         name (str): As the config has it.
         kind (str): ``'ModuleOutputs'`` or ``'ModuleInputs'``, MMRazor's recorder types.
         source (str): Module path.
-        record_idx (int): Which call of the module.
+        record_idx (int | None): Which call of the module; None: all.
         data_idx (int | None): Which element of what was recorded; None for the record itself.
-        shape (Shape): Shape found in the dry run.
+        shape (Shape): Shape found in the dry run; of all calls a list.
         fires (int): Calls a forward.
     """
 
     name: str
     kind: str
     source: str
-    record_idx: int = 0
+    record_idx: int | None = 0
     data_idx: int | None = None
     shape: Shape = None
     fires: int = 1
@@ -47,16 +49,37 @@ class Tap:
     @property
     def channels(self) -> int:
         """Number of channels of a map N x C x H x W (or N x L x C tokens)."""
-        return self.shape[1] if len(self.shape) == 4 else self.shape[-1]
+        shape = self.shape[0] if self.record_idx is None else self.shape
+        return shape[1] if len(shape) == 4 else shape[-1]
 
     @property
     def place(self) -> Place:
         """Kind and module path."""
         return self.kind, self.source
 
+    @property
+    def place_name(self) -> str:
+        """The place in a message: module path, tensor and call, or that it is the module's input."""
+        call = '' if self.fires == 1 else f'@{"all" if self.record_idx is None else self.record_idx}'
+        index = '' if self.data_idx is None or self.kind == INPUTS else f'[{self.data_idx}]'
+        return f'{self.source}{index}{call}' + (' (its input)' if self.kind == INPUTS else '')
+
+    @property
+    def calls(self) -> set[int]:
+        """Which calls of the module are read."""
+        return {*range(self.fires)} if self.record_idx is None else {self.record_idx}
+
+    def each(self) -> list['Tap']:
+        """One tap a call, of a tap of all calls."""
+        if self.record_idx is not None:
+            return [self]
+        name = self.name.removesuffix('all')
+        return [replace(self, name=f'{name}{i}', record_idx=i, shape=s) for i, s in enumerate(self.shape)]
+
     def read(self, records: Records) -> Any:
-        """What was recorded here in a forward pass."""
-        return records.read(self.place, self.record_idx, self.data_idx)
+        """What was recorded here in a forward pass; of all calls a list."""
+        found = [records.read(self.place, call, self.data_idx) for call in sorted(self.calls)]
+        return found if self.record_idx is None else found[0]
 
 
 def resolve_tap(probe: Probe, name: str, key: str = 'distiller') -> Tap:
@@ -70,7 +93,8 @@ def resolve_tap(probe: Probe, name: str, key: str = 'distiller') -> Tap:
     Raises:
         TypeError: The tap is no string.
         KeyError: There is no such place; the message has the nearest names.
-        ValueError: The place is no single tensor, never fires, or lies behind a detector's proposals.
+        ValueError: The place is no single tensor, never fires, fires several times of which none is chosen,
+            or lies behind a detector's proposals.
     """
     if not isinstance(name, str):
         examples = "'features', 'backbone.2' or a module path"
@@ -78,22 +102,22 @@ def resolve_tap(probe: Probe, name: str, key: str = 'distiller') -> Tap:
     if name == 'features':
         return _features(probe, name, key)
     if name == 'logits':
-        return _output(probe, name, f'{_decode_head(probe, name, key)}.conv_seg', None, key, last=True)
+        return _output(probe, name, f'{_decode_head(probe, name, key)}.conv_seg', None, key, -1)
     modules = dict(probe.model.named_modules())
-    if name.startswith('module:'):
-        path = name[len('module:') :]
-        if path not in modules:
-            raise _unknown(probe, path, key)
-        return _output(probe, name, path, None, key)
-    head, _, tail = name.rpartition('.')
-    is_index = tail.lstrip('-').isdigit()
-    if is_index and head in ('backbone', 'neck') and head in modules:
-        return _output(probe, name, head, int(tail), key)
-    if name in modules and name:
-        return _output(probe, name, name, None, key)
-    if is_index and head in modules:
-        return _output(probe, name, head, int(tail), key)
-    raise _unknown(probe, name, key)
+    plain, at, call = name.partition('@')
+    path = plain.removeprefix('module:')
+    head, _, tail = path.rpartition('.')
+    is_index = tail.lstrip('-').isdigit() and head in modules and path == plain
+    index = None
+    if is_index and (head in ('backbone', 'neck') or path not in modules):
+        path, index = head, int(tail)
+    if not path or path not in modules:
+        raise _unknown(probe, path, key)
+    if not at:
+        return _output(probe, name, path, index, key)
+    if call != 'all' and not call.lstrip('-').isdigit():
+        raise ValueError(f'{key}: {name!r}: behind @ stands the number of a call, or all. Got: {call!r}')
+    return _output(probe, name, path, index, key, call if call == 'all' else int(call))
 
 
 def check_source(probe: Probe, kind: str, source: str, key: str) -> list[Firing]:
@@ -112,15 +136,39 @@ def check_source(probe: Probe, kind: str, source: str, key: str) -> list[Firing]
     return probe.firings.get(source, [])
 
 
-def _output(probe: Probe, name: str, path: str, index: int | None, key: str, last: bool = False) -> Tap:
+def _output(
+    probe: Probe, name: str, path: str, index: int | None, key: str, call: int | str | None = None
+) -> Tap:
+    """The tap of a module's output; ``call`` is a number, ``'all'``, or None where there is one alone."""
     calls = check_source(probe, OUTPUTS, path, key)
     if not calls:
         where = f"in the {probe.name} when it runs on an image (mode='tensor'){because(probe)}"
         cure = 'Auxiliary heads are such places; choose a tap of the main path.'
         raise ValueError(f'{key}: {name!r} never fires {where}. {cure}')
-    record_idx = len(calls) - 1 if last else 0
-    index, shape = _select(probe, name, calls[record_idx].outputs, index, key)
+    outputs = [firing.outputs for firing in calls]
+    if call is None and len(calls) > 1:
+        raise ValueError(f'{key}: {name!r}: {several_calls(probe, path)} {path}@all takes each of them.')
+    if call == 'all':
+        found = [_select(probe, name, shape, index, key) for shape in outputs]
+        if len({data_idx for data_idx, _ in found}) > 1:
+            returns = f'returns {format_shape(outputs)} in its calls: add an index behind the path.'
+            raise ValueError(f'{key}: {name!r} of the {probe.name} {returns}')
+        return Tap(name, OUTPUTS, path, None, found[0][0], [shape for _, shape in found], len(calls))
+    if not -len(calls) <= (call or 0) < len(calls):
+        has = f'{path!r} of the {probe.name} is called {len(calls)} times in a step (0 to {len(calls) - 1}).'
+        raise ValueError(f'{key}: {name!r}: {has}')
+    record_idx = (call or 0) % len(calls)
+    index, shape = _select(probe, name, outputs[record_idx], index, key)
     return Tap(name, OUTPUTS, path, record_idx, index, shape, len(calls))
+
+
+def several_calls(probe: Probe, path: str) -> str:
+    """Says of a module that it is called several times in a step, and how to choose one of them."""
+    calls = probe.firings[path]
+    shapes = ', '.join(f'{path}@{i} ({format_shape(call.outputs)})' for i, call in enumerate(calls[:6]))
+    more = ', ...' if len(calls) > 6 else ''
+    times = f'the {probe.name} calls this module {len(calls)} times in a step'
+    return f'{times}, such as a head that levels share. Say which call is meant: {shapes}{more}.'
 
 
 def _features(probe: Probe, name: str, key: str) -> Tap:

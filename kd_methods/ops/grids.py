@@ -59,7 +59,8 @@ def valid_area(img_shape: Sequence[Sequence[int]], batch_shape: Sequence[int], l
     return (rows < ends[:, :1])[:, None, :, None] & (columns < ends[:, 1:])[:, None, None]
 
 
-def resize_map(x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bring maps to a grid by bilinear interpolation, ``align_corners=False``; on their grid they stay."""
+def resize_map(x: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
+    """Bring maps to a grid by bilinear interpolation; on their grid they stay as they are."""
     same = tuple(x.shape[2:]) == tuple(size)
-    return x if same else F.interpolate(x, size=tuple(size), mode='bilinear', align_corners=False)
+    options = dict(mode='bilinear', align_corners=align_corners)
+    return x if same else F.interpolate(x, size=tuple(size), **options)

@@ -44,6 +44,10 @@ def named_places(names: Sequence[str], student: Probe, teacher: Probe | None) ->
             if probe is None:
                 continue
             tap = resolve_tap(probe, part, OPTION)
+            if tap.record_idx is None:
+                raise ValueError(
+                    f'{OPTION}: {tap.name!r}: name one call, {tap.each()[0].name!r} for the first.'
+                )
             if not is_map(tap.shape):
                 shape = f'{format_shape(tap.shape)}, no map N x C x H x W of several places'
                 cure = '`python tools/check.py CONFIG --taps` lists all places with their shapes.'
@@ -130,7 +134,7 @@ def _maps_of(connection: Connection, side: str, tap: Tap) -> list[Tap]:
     name = pair[side] if pair else tap.name
     if not pair and tap.name in connection.razor[side].modules:
         name = tap.source + ('' if tap.data_idx is None else f'.{tap.data_idx}')
-    taps = [replace(tap, name=name)]
-    if isinstance(tap.shape, list):
+    taps = replace(tap, name=name).each()
+    if tap.record_idx is not None and isinstance(tap.shape, list):
         taps = [replace(tap, name=f'{name}.{i}', data_idx=i, shape=s) for i, s in enumerate(tap.shape)]
     return [tap for tap in taps if is_map(tap.shape)]

@@ -139,13 +139,13 @@ def test_a_detectors_padding_is_known():
 
 def test_a_shared_head_is_read_at_the_call_that_is_named():
     network = build_network(tiny_detector('retinanet')).eval()
-    tap = resolve_tap(probe_network(network), 'bbox_head.retina_cls')
+    probe = probe_network(network)
     data = network.data_preprocessor(detection_batch(((SIZE, SIZE),)), False)
-    taps = [replace(tap, record_idx=i) for i in (2, 0, 1)]
+    taps = [resolve_tap(probe, f'bbox_head.retina_cls@{i}') for i in (2, 0, 1)]
     found = record(network, data['inputs'], data['data_samples'], taps)
     assert [found[tap].shape[-1] for tap in taps] == [2, 8, 4]
     with pytest.raises(ValueError, match='bbox_head.retina_cls.*did not fire'):
-        record(network, data['inputs'], data['data_samples'], [replace(tap, record_idx=9)])
+        record(network, data['inputs'], data['data_samples'], [replace(taps[0], record_idx=9)])
 
 
 def test_recorders_of_mmrazor_are_places_too(distillation):
@@ -154,6 +154,9 @@ def test_recorders_of_mmrazor_are_places_too(distillation):
         S=dict(both, from_student=True), T=dict(both, from_student=False), label=dict(from_data='gt_sem_seg')
     )
     leaf.loss_forward_mappings['loss_again'] = dict(S=dict(both, from_student=True, data_idx=1))
+    leaf.distill_losses.update(
+        {name: leaf.distill_losses['loss_kd'] for name in ('loss_stages', 'loss_again')}
+    )
     distillation.connections[0].connect()
     places = distiller_places(distillation)
     assert [place.label for place in places] == [
