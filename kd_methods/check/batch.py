@@ -1,6 +1,7 @@
 """One batch for a check: a real one of the config's training data, or noise."""
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -94,6 +95,17 @@ def largest_label(samples: list | None, ignore_index: int = 255) -> int | None:
         labels = torch.cat(parts)
     labels = labels[labels != ignore_index]
     return int(labels.max()) if labels.numel() else None
+
+
+def planned_iterations(cfg: Config, dataset: Any) -> int | None:
+    """Iterations of the run that a config describes; None where that is not known."""
+    loop = cfg.get('train_cfg') or {}
+    if loop.get('max_iters'):
+        return loop['max_iters']
+    images = (cfg.get('train_dataloader') or {}).get('batch_size')
+    if not loop.get('max_epochs') or not images or dataset is None:
+        return None
+    return loop['max_epochs'] * math.ceil(len(dataset) / images)
 
 
 def config_size(cfg: Config, network: BaseModel) -> tuple[int, int]:

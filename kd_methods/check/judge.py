@@ -7,7 +7,7 @@ from kd_methods.check.step import LossUse, Step
 from kd_methods.distill.loss_weights import LossWeights
 
 #: Gradient norm of a loss relative to the task's at the same tap: outside this, one of them trains alone.
-RATIO_RANGE = (1e-3, 1e2)
+RATIO_RANGE = (1e-3, 10.0)
 
 
 def judge_labels(largest: int | None, classes: dict[str, int | None]) -> list[str]:
@@ -31,26 +31,18 @@ def judge_quality(quality: Quality | None) -> list[str]:
     return [f'The teacher looks untrained on this data {why}: {found}, {chance}.']
 
 
-def judge_losses(step: Step, weights: LossWeights) -> list[str]:
-    """Losses that are 0, not finite, without a gradient, or out of proportion."""
+def judge_losses(step: Step, weights: LossWeights, iterations: int | None = None) -> list[str]:
+    """Losses that are 0, not finite, without a gradient, out of proportion, or off in all iterations."""
     if not any(weights.base.values()):
         return ['Every distillation loss has loss_weight 0: nothing is distilled, the teacher is never run.']
-    return [message for loss in step.losses if (message := _judge(loss, weights))]
+    never = weights.never(iterations) if iterations else ''
+    found = [message for loss in step.losses if (message := _judge(loss, weights))]
+    return found + ([never] if never else [])
 
 
-def scale_of(loss: LossUse, weights: LossWeights) -> float | None:
-    """Factor that the run puts on a loss, apart from its fixed weight, as this step would find it."""
-    auto = weights.auto_of(loss.name)
-    if auto is None:
-        return 1.0
-    return auto.ratio * loss.task / loss.grad if loss.task is not None and loss.grad else None
-
-
-def ratio_of(loss: LossUse, weights: LossWeights) -> float | None:
+def ratio_of(loss: LossUse) -> float | None:
     """Gradient norm of a weighted loss relative to the task's at the same tap."""
-    scale = scale_of(loss, weights)
-    known = loss.grad is not None and loss.task and scale is not None
-    return loss.grad * scale / loss.task if known else None
+    return loss.grad / loss.task if loss.grad is not None and loss.task else None
 
 
 def _judge(loss: LossUse, weights: LossWeights) -> str:
@@ -60,24 +52,29 @@ def _judge(loss: LossUse, weights: LossWeights) -> str:
         return f'{loss.name} is {loss.value} on this batch. {check}'
     if loss.frozen:
         frozen = 'are frozen (frozen_stages, requires_grad, student_trainable=False) or detached'
+        if loss.with_cp:
+            frozen += ', or lie inside of activation checkpointing (with_cp=True): set it to False'
         why = f'so this loss cannot teach it anything: the layers up to there {frozen}'
         return f'{loss.name}: {where} of the student needs no gradient, {why}.'
+    if loss.alone and not loss.grad and not (loss.auto is not None and loss.task == 0):
+        why = 'the objective that the optimizer gets does not depend on it, so it teaches nothing'
+        return f'{loss.name} is {loss.value:.3g} and no part of the training: {why}.'
     if loss.grad is None:
         check = 'Check loss_forward_mappings (from_student) and whether the loss detaches its input.'
         return f'{loss.name} has no gradient at {where} of the student: it does not depend on it. {check}'
     if not math.isfinite(loss.grad):
         check = 'Check the loss where its inputs are equal or 0.'
         return f'{loss.name}: its gradient at {where} is {loss.grad}. {check}'
+    if loss.task == 0 and loss.auto is not None:
+        why = f'since the task loss has no gradient at {where}. Give a number.'
+        return f"{loss.name}: loss_weight='auto' finds 0, {why}"
     if loss.value == 0:
         why = 'Same tensors on both sides, a margin that is met already, or no valid label?'
         return f'{loss.name} is exactly 0 on this batch: it teaches nothing. {why}'
     if loss.grad == 0:
         value = f'{loss.name} is {loss.value:.3g}'
         return f'{value}, but its gradient at {where} is exactly 0: it teaches the student nothing.'
-    if loss.task == 0 and weights.auto_of(loss.name) is not None:
-        why = f'since the task loss has no gradient at {where}. Give a number.'
-        return f"{loss.name}: loss_weight='auto' finds 0, {why}"
-    ratio = ratio_of(loss, weights)
+    ratio = ratio_of(loss)
     if ratio is not None and not RATIO_RANGE[0] <= ratio <= RATIO_RANGE[1]:
         effect = 'it hardly has an effect' if ratio < 1 else 'the task hardly counts'
         found = f"its gradient at {where} is {ratio:.3g} times the task loss's, so {effect}"

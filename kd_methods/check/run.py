@@ -17,7 +17,14 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import set_random_seed
 
 from kd_methods.check import judge, sections
-from kd_methods.check.batch import config_size, dataset_classes, largest_label, real_batch, synthetic_batch
+from kd_methods.check.batch import (
+    config_size,
+    dataset_classes,
+    largest_label,
+    planned_iterations,
+    real_batch,
+    synthetic_batch,
+)
 from kd_methods.check.networks import plain_network, segmentation_quality, skip_downloads
 from kd_methods.check.step import run_step
 from kd_methods.check.tap_list import describe_places
@@ -143,7 +150,7 @@ def _report(
         report.add('Taps', sections.taps(model, step, report.notes))
         report.add('Adapters', sections.adapters(model, step, report.wrong))
         report.add('Distillation losses', sections.losses(model, step, report.notes))
-        report.wrong += judge.judge_losses(step, model.weights)
+        report.wrong += judge.judge_losses(step, model.weights, planned_iterations(cfg, dataset))
     report.add('One training step', sections.step(step, report.notes))
     report.wrong += judge.judge_step(step)
     return report

@@ -5,7 +5,7 @@ from typing import Any
 from mmengine.model import BaseModel
 
 from kd_methods.check import networks as nets
-from kd_methods.check.judge import ratio_of, scale_of
+from kd_methods.check.judge import ratio_of
 from kd_methods.check.step import Step
 from kd_methods.distill.connection import SIDES
 from kd_methods.distill.loss_weights import LossSchedule
@@ -76,6 +76,8 @@ def taps(model: Any, step: Step, notes: list[str]) -> str:
     rows = []
     for tap in sorted(step.taps, key=lambda tap: tap.name.split(' = ')[0]):
         shapes = format_shape(tap.dry), format_shape(tap.real)
+        if tap.resized is not None:
+            shapes = shapes[0], f'{shapes[1]} -> {format_shape(tap.resized)}'
         state = 'protected' if tap.protected else '-'
         rows.append((tap.name, tap.side, tap.place, tap.fires, *shapes, state))
     for connection in model.connections:
@@ -109,12 +111,11 @@ def losses(model: Any, step: Step, notes: list[str]) -> str:
     """Each loss against the task loss at the same tap."""
     weights, rows = model.weights, []
     for loss in step.losses:
-        scale, where = scale_of(loss, weights), ', '.join(loss.places)
-        auto = '-' if weights.auto_of(loss.name) is None else number(scale)
+        where = ', '.join(loss.places)
+        auto = '-' if weights.auto_of(loss.name) is None else number(loss.auto)
         own = number(loss.value), number(weights.base.get(loss.name)), auto
         schedule = _schedule(weights.schedules.get(loss.name))
-        weighted = None if loss.grad is None or scale is None else loss.grad * scale
-        norms = number(weighted), number(loss.task), number(ratio_of(loss, weights))
+        norms = number(loss.grad), number(loss.task), number(ratio_of(loss))
         rows.append((loss.name, *own, schedule, where, *norms))
         if loss.grad and loss.task is None:
             text = f'the task loss does not reach {where}, so nothing can be compared there.'

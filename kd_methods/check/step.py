@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field
 from functools import partial
 
+import torch
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
 from torch import Tensor
@@ -27,18 +28,26 @@ class TapUse:
     dry: Shape  # found in the dry run
     real: Shape  # in this step
     protected: bool  # kept safe from in-place operations
+    resized: tuple[int, int] | None = None  # to the other network's grid, for a loss that compares places
 
 
 @dataclass
 class LossUse:
-    """A distillation loss in this step, at full strength of its schedule."""
+    """A distillation loss in this step, at full strength of its schedule.
+
+    What it contributes is what the optimizer would get more of with it than without: the difference of the
+    two sums that the model's ``parse_losses`` makes.
+    """
 
     name: str  # with its distiller's prefix
     value: float  # own weight included
     places: list[str]  # the student's taps that it reads
-    grad: float | None  # gradient norm there; None: there is no path
+    grad: float | None  # gradient norm there of its part of the objective; None: there is no path
     task: float | None  # the task loss's gradient norm there; None: there is no path
     frozen: bool  # the student's records need no gradient at all
+    alone: float | None = None  # gradient norm there of the value, whether the objective has it or not
+    auto: float | None = None  # the weight that finds itself
+    with_cp: bool = False  # the student checkpoints its activations
 
 
 @dataclass
@@ -110,8 +119,12 @@ def _measure(model: FrozenTeacherDistill, records: StepRecords, counting: list[s
         step.taps += _taps(model, connection, records)
     try:
         values = model.distill_losses(records, counting)
-    except KeyError:
-        return  # the step itself is about to say what is missing
+        with model.weights.full_strength():
+            losses = model.losses(records, counting)
+    except (KeyError, ValueError, TypeError, RuntimeError):
+        return  # the step itself is about to say it
+    total = model.parse_losses(losses)[0]
+    checkpointed = any(getattr(module, 'with_cp', False) for module in model.student.modules())
     for name, value in values.items():
         connection = model.owners.get(name)
         if connection is None:
@@ -122,16 +135,20 @@ def _measure(model: FrozenTeacherDistill, records: StepRecords, counting: list[s
             tensors += tensors_of(connection.record(loss, argument, records))
             places.append(_place(connection, loss, argument))
         attached = [t for t in tensors if t.requires_grad]
-        norms = (gradient_norm(term, attached) for term in (value, task))
-        grad, at_task = (None if norm is None else float(norm) for norm in norms)
-        frozen = bool(tensors) and not attached
-        places = list(dict.fromkeys(places))
-        step.losses.append(LossUse(name, float(value.detach()), places, grad, at_task, frozen))
+        rest = model.parse_losses({k: v for k, v in losses.items() if k != f'distill.{name}'})[0]
+        norms = (gradient_norm(term, attached) for term in (total - rest, task, value))
+        grad, at_task, alone = (None if norm is None else float(norm) for norm in norms)
+        found = model.weights.auto_of(name)
+        use = LossUse(name, float(value.detach()), list(dict.fromkeys(places)), grad, at_task, False, alone)
+        use.frozen, use.with_cp = bool(tensors) and not attached, checkpointed
+        use.auto = None if found is None else float(found.weight())
+        step.losses.append(use)
 
 
 def _taps(model: FrozenTeacherDistill, connection: Connection, records: StepRecords) -> list[TapUse]:
     uses: dict[tuple, TapUse] = {}
     for loss, mapping in connection.mappings.items():
+        sizes = _sizes(connection, loss, records)
         for argument in mapping:
             if 'recorder' not in mapping[argument]:
                 continue
@@ -142,8 +159,20 @@ def _taps(model: FrozenTeacherDistill, connection: Connection, records: StepReco
             if tap is not None:
                 recorder = model.recorder if side == 'student' else model.teacher.recorder
                 fires, dry, cloned = tap.fires, tap.shape, tap.place in recorder.clone
-            uses.setdefault((side, name, place), TapUse(name, side, place, fires, dry, real, cloned))
+            use = TapUse(name, side, place, fires, dry, real, cloned, sizes.get(argument))
+            uses.setdefault((side, name, place, use.resized), use)
     return list(uses.values())
+
+
+def _sizes(connection: Connection, loss: str, records: StepRecords) -> dict[str, tuple[int, int]]:
+    """The sizes that a loss's maps are resized to, by argument; of several calls the first's."""
+    values = {}
+    for argument in connection.mappings[loss]:
+        if 'recorder' in connection.mappings[loss][argument]:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                value = connection.read(loss, argument, records)
+            values[argument] = value[0] if isinstance(value, list) and value else value
+    return connection.grids[loss].sizes(values)
 
 
 def _tap_name(connection: Connection, loss: str, argument: str) -> str:

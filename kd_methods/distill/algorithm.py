@@ -206,14 +206,16 @@ class FrozenTeacherDistill(BaseModel):
             for name, value in self.distill_losses(step, names).items():
                 scaled = self._scale(name, value, task, step)
                 losses.update({f'distill.{key}': figure for key, figure in scaled.items()})
-            for connection in self.connections:
-                connection.clear()
         for name in self.weights.idle():  # else the log would keep showing the last weight that it had
             losses[f'distill.{statistic_name(name, "weight")}'] = step.data['inputs'].new_zeros(())
         return losses
 
     def finish(self, losses: dict[str, Any]) -> dict[str, Any]:
-        """Count a training step, and tie parameters that its losses do not reach (``UnusedParameterTie``)."""
+        """Let go of the records, count a training step, and tie parameters that its losses do not reach
+        (``UnusedParameterTie``).
+        """
+        for connection in self.connections:
+            connection.clear()
         if self.training and torch.is_grad_enabled():
             kind = tuple(self.active_losses()), self.calculate_student_loss
             self.weights.advance()

@@ -1,8 +1,9 @@
 """How much each distillation loss counts at an iteration: schedules and weights that find themselves."""
 
+import contextlib
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Union
 
@@ -195,6 +196,7 @@ class LossWeights(nn.Module):
         self.base, self.schedules = base, schedules
         self.auto = nn.ModuleDict({_key(name): module for name, module in auto.items()})
         self.step = 0
+        self._full = False  # schedules at full strength
         # Counted on the host: reading from the device would stall every step. The buffer is for resume.
         self.register_buffer('iteration', torch.zeros((), dtype=torch.long))
 
@@ -208,7 +210,32 @@ class LossWeights(nn.Module):
 
     def factor(self, name: str) -> float:
         """Factor of the schedule at this iteration."""
-        return self.schedules[name].factor(self.step) if name in self.schedules else 1.0
+        scheduled = name in self.schedules and not self._full
+        return self.schedules[name].factor(self.step) if scheduled else 1.0
+
+    @contextlib.contextmanager
+    def full_strength(self) -> Iterator[None]:
+        """All schedules at 1, for measurements."""
+        self._full = True
+        try:
+            yield
+        finally:
+            self._full = False
+
+    def never(self, iterations: int) -> str:
+        """A sentence on the losses whose schedules leave them out of a run of so many iterations; or ''."""
+        weighted = [(n, s) for n, s in self.schedules.items() if self.base[n] != 0]
+        idle = [
+            f'{name} (begin={s.begin}, end={s.end})'
+            for name, s in weighted
+            if not s.counts_within(iterations)
+        ]
+        if not idle:
+            return ''
+        why = f'never in the {iterations:,} iterations of this run, so it teaches nothing'
+        return (
+            f"The schedule of {', '.join(idle)} counts {why}. Change its begin and end, or the run's length."
+        )
 
     def auto_of(self, name: str) -> AutoWeight | None:
         """The weight of a loss that finds itself; None for a loss with a number."""

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from mmengine.dist import is_main_process
 from mmengine.hooks import CheckpointHook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import RUNNERS
 from mmengine.runner import EpochBasedTrainLoop
 
 from kd_methods.distill.algorithm import FrozenTeacherDistill
 from kd_methods.engine.named_runner import NamedRunner
 from kd_methods.networks.checkpoint import extract_state_dict, load_start, safe_load
+from kd_methods.networks.heads import unwrapped
 from kd_methods.utils.files import write_file
 from kd_methods.utils.text import first_few
 
@@ -44,6 +44,15 @@ class WholeRunner(NamedRunner):
                 f'model.distiller: no loss counts ({names}: loss_weight is 0), so nothing would be '
                 "distilled. Give one a loss_weight, or train the student's own config."
             )
+        return built
+
+    def build_train_loop(self, loop: Any) -> Any:
+        """Build the loop. A distillation loss that never counts in it is an error."""
+        built = super().build_train_loop(loop)
+        model = unwrapped(self.model)
+        never = model.weights.never(built.max_iters) if isinstance(model, FrozenTeacherDistill) else ''
+        if never:
+            raise ValueError(f'model.distiller: {never}')
         return built
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
@@ -93,7 +102,7 @@ class WholeRunner(NamedRunner):
         """Start from the weights of a file. Arguments as of mmengine's, of which the last two have no effect:
         names are found, and missing weights told, in any case.
         """
-        model = self.model.module if is_model_wrapper(self.model) else self.model
+        model = unwrapped(self.model)
         content = self._content
         if content is None:
             content = self._read(filename, 'load_from')
@@ -169,7 +178,7 @@ class WholeRunner(NamedRunner):
             return f'it holds no {", ".join(missing)}: a file of weights alone, such as of a student'
         if not all(isinstance(content['meta'].get(key), int) for key in ('epoch', 'iter')):
             return 'it does not say of which iteration it is'
-        model = self.model.module if is_model_wrapper(self.model) else self.model
+        model = unwrapped(self.model)
         own, given = model.state_dict(), content['state_dict']
         other = [k for k in {**own, **given} if _shape(own.get(k)) != _shape(given.get(k))]
         if other:

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from mmengine.dist import barrier, get_world_size, is_main_process
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
 
 from kd_methods.hooks.guarded import guard, read_skipped
+from kd_methods.networks.heads import unwrapped
 
 RECORD = 'skipped_samples.txt'
 
@@ -90,7 +90,7 @@ class BadDataHook(Hook):
 
 def _labels_of(model: Any) -> tuple[int | None, set[int]]:
     """Number of classes of a segmentor (in a distillation, of the student), and the labels it ignores."""
-    model = model.module if is_model_wrapper(model) else model
+    model = unwrapped(model)
     head = getattr(getattr(model, 'architecture', model), 'decode_head', None)
     heads = list(head) if isinstance(head, torch.nn.ModuleList) else [head]
     counts = [getattr(head, 'num_classes', None) for head in heads]

@@ -4,7 +4,6 @@ import numpy as np
 import torch
 from mmengine.dist import all_gather_object, get_rank, get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.registry import HOOKS
 from mmengine.runner import EpochBasedTrainLoop
@@ -13,6 +12,7 @@ from torch.utils.data import DataLoader
 from kd_methods.hooks.rng import get_rng_state, set_rng_state
 from kd_methods.hooks.saving import around_save, is_first
 from kd_methods.hooks.worker_seeds import WorkerSeeds
+from kd_methods.networks.heads import unwrapped
 
 #: Where a checkpoint holds what this hook needs.
 KEY = 'exact_resume'
@@ -178,7 +178,7 @@ class ExactResumeHook(Hook):
 
 def _parameters(runner):
     """Names and parameters of the model, without its wrapper."""
-    return (runner.model.module if is_model_wrapper(runner.model) else runner.model).named_parameters()
+    return unwrapped(runner.model).named_parameters()
 
 
 def _sampler_of(loader):

@@ -4,8 +4,9 @@ import math
 
 import torch
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
 from mmengine.registry import HOOKS
+
+from kd_methods.networks.heads import unwrapped
 
 
 @HOOKS.register_module()
@@ -43,7 +44,7 @@ class NonFiniteLossHook(Hook):
 
     def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
         """Refuse to write parameters that are not finite."""
-        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        model = unwrapped(runner.model)
         state = checkpoint['state_dict']
         bad = [
             name

@@ -6,7 +6,8 @@ import resource
 import shutil
 
 from mmengine.hooks import EMAHook
-from mmengine.model import is_model_wrapper
+
+from kd_methods.networks.heads import unwrapped
 
 #: For logs, and for the next file while the last one is there.
 MARGIN = 2**25
@@ -43,7 +44,7 @@ def check_room(runner, folder: str) -> None:
 
 def checkpoint_size(runner) -> tuple[int, int]:
     """Bytes of the weights, and of a full checkpoint: with the optimizer's state, and the EMA's."""
-    model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    model = unwrapped(runner.model)
     weights = sum(value.nbytes for value in model.state_dict().values() if hasattr(value, 'nbytes'))
     trained = sum(p.nbytes for p in model.parameters() if p.requires_grad)
     first = getattr(getattr(runner.optim_wrapper, 'optimizer', None), 'defaults', {})

@@ -1,10 +1,16 @@
-"""The head of a network that says what its classes are."""
+"""Parts of a network: what a wrapper holds, and the head that says what its classes are."""
 
 from typing import Any
 
+from mmengine.model import is_model_wrapper
 from torch import nn
 
 _PATHS = ('decode_head', 'bbox_head', 'roi_head.bbox_head', 'panoptic_head', 'mask_head')
+
+
+def unwrapped(model: nn.Module) -> nn.Module:
+    """The network inside of a wrapper such as DDP; any other as it is."""
+    return model.module if is_model_wrapper(model) else model
 
 
 def part_of(network: Any, path: str) -> Any:

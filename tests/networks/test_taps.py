@@ -1,9 +1,11 @@
 import pytest
 import torch
-from mmengine.registry import MODELS
+from mmengine.registry import MODELS, DefaultScope
+from toys_det import tiny_detector
 
+from kd_methods.networks.config import build_network
 from kd_methods.networks.probe import probe_network
-from kd_methods.networks.recording import INPUTS, OUTPUTS
+from kd_methods.networks.recording import INPUTS, OUTPUTS, Call, Records
 from kd_methods.networks.taps import resolve_tap
 
 
@@ -131,3 +133,46 @@ def test_a_place_behind_proposals_is_refused(probe):
     found.model.roi_head = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1))
     with pytest.raises(ValueError, match='behind the proposals'):
         resolve_tap(found, 'roi_head.0')
+
+
+@pytest.fixture(scope='module')
+def shared_head():
+    """A RetinaNet, whose head is called once a level."""
+    with DefaultScope.overwrite_default_scope('mmdet'):
+        return probe_network(build_network(tiny_detector('retinanet')))
+
+
+def test_a_call_is_named_behind_an_at(shared_head):
+    tap = resolve_tap(shared_head, 'bbox_head.retina_cls@1')
+    assert (tap.record_idx, tap.calls, tap.shape[-1]) == (
+        1,
+        {1},
+        8,
+    ) and tap.place_name == 'bbox_head.retina_cls@1'
+    assert resolve_tap(shared_head, 'module:bbox_head.retina_cls@-1').record_idx == tap.fires - 1 == 4
+    assert resolve_tap(shared_head, 'bbox_head.cls_convs.0.conv@0').shape[-1] == 16
+
+
+def test_all_calls_are_a_list(shared_head):
+    tap = resolve_tap(shared_head, 'bbox_head.retina_cls@all')
+    assert tap.calls == {*range(5)} and [shape[-1] for shape in tap.shape] == [16, 8, 4, 2, 1]
+    assert tap.channels == tap.shape[0][1]
+    assert [one.name for one in tap.each()] == [f'bbox_head.retina_cls@{i}' for i in range(5)]
+    calls = {i: Call(i, torch.full((1,), i), []) for i in range(5)}
+    assert [int(x) for x in tap.read(Records({tap.place: calls}))] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    'name, words',
+    [
+        (
+            'bbox_head.retina_cls',
+            r'calls this module 5 times .*@0 \(1x\d+x16x16\).*retina_cls@all takes each',
+        ),
+        ('bbox_head.retina_cls@5', r'called 5 times in a step \(0 to 4\)'),
+        ('bbox_head.retina_cls@every', "number of a call, or all. Got: 'every'"),
+    ],
+)
+def test_calls_that_are_not_chosen_or_not_there(shared_head, name, words):
+    with pytest.raises(ValueError, match=words):
+        resolve_tap(shared_head, name)
