@@ -6,13 +6,17 @@ while the task loss is not used. It is tied to the objective with a gradient of 
 but for weight decay and what is left of momentum, on one process as on many.
 """
 
+import functools
+import logging
 from collections.abc import Hashable, Iterable
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 from kd_methods.networks.checkpoint import STUDENT_PREFIX
+from kd_methods.utils.text import first_few
 
 
 class UnusedParameterTie:
@@ -64,11 +68,14 @@ class _Tie(torch.autograd.Function):
 
 
 def _unreached(roots: Iterable[Tensor], module: nn.Module) -> list[str]:
-    """Names of the trainable parameters without a path from the roots."""
+    """Names of the trainable parameters without a path from the roots.
+
+    Re-entrant checkpointing hides what is inside of it: that counts as reached.
+    """
     seen: set[Any] = set()
     reached: set[int] = set()
     stack = [root.grad_fn for root in roots if root.grad_fn is not None]
-    opaque = False
+    unknown = False
     while stack:
         node = stack.pop()
         if node in seen:
@@ -76,11 +83,29 @@ def _unreached(roots: Iterable[Tensor], module: nn.Module) -> list[str]:
         seen.add(node)
         if hasattr(node, 'variable'):
             reached.add(id(node.variable))
-        opaque |= 'Checkpoint' in type(node).__name__
+        if 'Checkpoint' in type(node).__name__:
+            inside = _modules_of(getattr(node, 'run_function', None))
+            reached.update(id(p) for part in inside for p in part.parameters())
+            unknown |= not inside
         stack += [fn for fn, _ in node.next_functions if fn is not None]
-    # Re-entrant checkpointing hides the parameters inside it; those outside the student are seen.
     left = [n for n, p in module.named_parameters() if p.requires_grad and id(p) not in reached]
-    return [name for name in left if not (opaque and name.startswith(STUDENT_PREFIX))]
+    own = [name for name in left if name.startswith(STUDENT_PREFIX)]
+    if unknown and own:
+        why = 'which layers its activation checkpointing holds cannot be seen'
+        cure = 'If several processes end with "Expected to have finished reduction", set with_cp=False there'
+        what = f'These of its parameters have no gradient, or are checkpointed: {first_few(own)}'
+        print_log(f'The student: {why}. {what}. {cure}.', 'current', logging.WARNING)
+        return [name for name in left if name not in own]
+    return left
+
+
+def _modules_of(function: Any) -> list[nn.Module]:
+    """The modules of a checkpointed function: itself, the object of a method, or what it closes over."""
+    if isinstance(function, functools.partial):
+        return [module for part in (function.func, *function.args) for module in _modules_of(part)]
+    owner = getattr(function, '__self__', None)
+    cells = [cell.cell_contents for cell in getattr(function, '__closure__', None) or ()]
+    return [part for part in (function, owner, *cells) if isinstance(part, nn.Module)]
 
 
 def _tensors(values: Iterable[Any]) -> list[Tensor]:

@@ -46,6 +46,21 @@ class WholeRunner(NamedRunner):
             )
         return built
 
+    def wrap_model(self, model_wrapper_cfg: Any, model: Any) -> Any:
+        """Wrap the model for several processes."""
+        cfg = {**self.cfg, **(model_wrapper_cfg or {})}
+        checkpointed = [
+            name for name, part in model.named_modules() if getattr(part, 'with_cp', False) is True
+        ]
+        if self.distributed and cfg.get('find_unused_parameters') and checkpointed:
+            raise ValueError(
+                'find_unused_parameters=True does not go together with activation checkpointing '
+                f'(with_cp=True in {first_few(checkpointed, 3)}): torch would mark parameters as ready '
+                'twice. Set with_cp=False, or remove find_unused_parameters: a distillation ties the '
+                'parameters that no loss reaches.'
+            )
+        return super().wrap_model(model_wrapper_cfg, model)
+
     def build_train_loop(self, loop: Any) -> Any:
         """Build the loop. A distillation loss that never counts in it is an error."""
         built = super().build_train_loop(loop)

@@ -23,6 +23,16 @@ from toys import SIZE, tiny_model  # noqa: E402
 import kd_methods  # noqa: E402, F401
 from kd_methods.engine.launch import CPUDistributedDataParallel  # noqa: E402
 
+#: A Swin whose output norms 0 and 1 are used by no head, as wide as the networks here.
+SWIN = dict(
+    type='SwinTransformer',
+    embed_dims=4,
+    depths=(1, 1, 1, 1),
+    num_heads=(1, 1, 1, 1),
+    window_size=2,
+    pretrain_img_size=SIZE,
+    drop_path_rate=0.3,
+)
 TAPS = dict(logits='logits', feature='backbone.3')
 
 
@@ -40,6 +50,7 @@ def build(
     feature: dict | None = None,
     schedules: dict | None = None,
     distiller: dict | None = None,
+    backbone: dict | None = None,
     **kwargs,
 ) -> BaseModel:
     """A distillation model in float64: one loss on the logits, one on features behind an adapter.
@@ -49,15 +60,18 @@ def build(
         logits (dict, optional): Overrides of the first loss. Defaults to None.
         feature (dict, optional): Overrides of the second loss. Defaults to None.
         schedules (dict, optional): `loss_schedules`. Defaults to None.
+        backbone (dict, optional): The student's. Defaults to None.
         distiller (dict, optional): One in place of these losses. Defaults to None.
         **kwargs: Of the algorithm.
     """
     cwd = dict(type='mmrazor.ChannelWiseDivergence', tau=1.0, loss_weight=1.0)
     torch.manual_seed(0)
+    student = tiny_model(4, norm, dropout=0.0)
+    student['backbone'] = backbone or student['backbone']
     model = MODELS.build(
         dict(
             type='FrozenTeacherDistill',
-            architecture=tiny_model(4, norm, dropout=0.0),
+            architecture=student,
             teacher=tiny_model(8, norm, dropout=0.0),
             distiller=distiller
             or dict(
@@ -170,6 +184,9 @@ def main(result: str) -> None:
         seen['auto weight'] = survive(rank, feature=dict(loss_weight=dict(type='auto', iters=2)))
         seen['one rank ignored'] = survive(rank, ignored=True)
         seen['SyncBN'] = survive(rank, norm='SyncBN')
+        seen['with_cp'] = survive(
+            rank, backbone=dict(SWIN, with_cp=True), feature=dict(loss_weight=dict(type='auto', iters=2))
+        )
         seen['C2VKD'] = survive(rank, distiller=dict(type='C2VKDDistiller'))
         off = dict(global_weight=0.0, patch_weight=0.0, linguistic_weight=0.0)
         seen['C2VKD, no VLFD'] = survive(rank, distiller=dict(type='C2VKDDistiller', vlfd=off))

@@ -20,6 +20,7 @@ SURVIVORS = (
     'SyncBN',
     'C2VKD',
     'C2VKD, no VLFD',
+    'with_cp',
 )
 
 
@@ -91,6 +92,13 @@ def test_auto_weight_is_found(seen):
     weight = seen['auto weight']['auto']['loss_feature']
     assert 0 < weight < 10
     assert seen['auto weight']['logged'][-1]['distill.feature_weight'] == pytest.approx(weight)
+
+
+def test_unused_parameters_beside_checkpointed_blocks_stay_where_they_are(seen):
+    moved = seen['with_cp']['moved']
+    unused = ('architecture.backbone.norm0', 'architecture.backbone.norm1')
+    assert not [name for name in moved if name.startswith(unused)]
+    assert [name for name in moved if '.blocks.0.attn.' in name]
 
 
 def test_sync_bn_becomes_bn_without_cuda(seen):
