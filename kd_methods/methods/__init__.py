@@ -5,6 +5,7 @@ from kd_methods.methods.c2vkd import C2VKDDistiller, PDDLoss, VLFDLoss
 from kd_methods.methods.dmkd import DMKDDistiller, DMKDLoss
 from kd_methods.methods.i2ckd import I2CKDDistiller, I2CKDLoss
 from kd_methods.methods.lix import ARFDLoss, DWLDLoss, LIXDistiller
+from kd_methods.methods.logit_kd import LogitKDDistiller, LogitKDLoss
 
 __all__ = [
     'ARFDLoss',
@@ -18,6 +19,8 @@ __all__ = [
     'I2CKDDistiller',
     'I2CKDLoss',
     'LIXDistiller',
+    'LogitKDDistiller',
+    'LogitKDLoss',
     'PDDLoss',
     'VLFDLoss',
 ]

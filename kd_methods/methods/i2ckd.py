@@ -268,4 +268,4 @@ class I2CKDDistiller(MethodDistiller):
         maps = dict(feat_S=self.from_student('feature'), feat_T=self.from_teacher('feature'))
         add_parsed(self, 'loss_i2ckd', I2CKDLoss, cfg, **maps, label=dict(from_data='gt_sem_seg'))
         if self.logit_kd:
-            add_logit_kd(self, **self.logit_kd)
+            add_logit_kd(self, self.logit_kd)

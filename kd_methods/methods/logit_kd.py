@@ -1,14 +1,144 @@
-"""Logit KD as an addition to another method: KL divergence between the class probabilities of each pixel."""
+"""Logit KD: the student learns the teacher's class probabilities of each pixel.
+
+Hinton, Vinyals, Dean. Distilling the knowledge in a neural network. arXiv 1503.02531, applied to each pixel.
+"""
 
 from typing import Any
 
+import torch
+import torch.nn.functional as F
+from mmengine.registry import MODELS
+from torch import Tensor
+
 from kd_methods.distill.distiller import MethodDistiller
-from kd_methods.distill.loss_config import check_weight
-from kd_methods.utils.options import Option, Positive, check_names
+from kd_methods.distill.grids import Resize
+from kd_methods.distill.loss_config import add_parsed, check_unknown, check_weight, parse_loss
+from kd_methods.methods.option_loss import OptionLoss
+from kd_methods.networks.heads import decode_head, ignored_label
+from kd_methods.networks.taps import Tap
+from kd_methods.ops.labels import resize_labels
+from kd_methods.ops.reductions import full_precision, valid_mean
+from kd_methods.utils.options import Option, Positive, check_names, checked
+
+
+@checked
+def logit_kd(
+    logits_S: Tensor,
+    logits_T: Tensor,
+    label: Tensor | None = None,
+    tau: Positive = 1.0,
+    sigmoid: bool = False,
+    ignore_index: int | None = 255,
+) -> Tensor:
+    r"""KL divergence between the class probabilities of two networks, per pixel.
+
+    .. math:: L = \frac{\tau^2}{|V|} \sum_{i \in V} KL(\sigma(z^T_i / \tau) \,\|\, \sigma(z^S_i / \tau))
+
+    with :math:`\sigma` the softmax over the classes, :math:`V` the pixels that are not ignored, and
+    :math:`\tau^2`, which keeps the scale of the gradient, from the paper. Of a head that gives each class a
+    sigmoid, it is the sum of the divergences of the classes, present or absent. That pixels without a label
+    are left out is ours.
+
+    Args:
+        logits_S (Tensor): The student's logits.
+        logits_T (Tensor): The teacher's, of the same classes and size; they get no gradient.
+        label (Tensor | None): Labels, which say what is ignored. Defaults to None: nothing is.
+        tau (float): Temperature. Defaults to 1.0.
+        sigmoid (bool): Each class has a sigmoid. A single channel always has. Defaults to False.
+        ignore_index (int | None): The label to ignore. Defaults to 255.
+
+    Shape:
+        - logits_S, logits_T: (N, K, H, W); label: (N, h, w) or (N, 1, h, w); output: scalar.
+
+    Raises:
+        ValueError: The logits differ in their shapes.
+
+    Example:
+        >>> z = torch.tensor([0.9, 0.1]).log().view(1, 2, 1, 1)
+        >>> round(logit_kd(torch.zeros(1, 2, 1, 1), z).item(), 4)  # 0.9 log 1.8 + 0.1 log 0.2
+        0.3681
+    """
+    if logits_S.shape != logits_T.shape or logits_S.dim() != 4:
+        shapes = f'{tuple(logits_S.shape)}, {tuple(logits_T.shape)}'
+        raise ValueError(
+            f'logit_kd: logits_S and logits_T must be N x K x H x W, of one shape. Got: {shapes}'
+        )
+    with torch.autocast(logits_S.device.type, enabled=False):
+        z_S, z_T = (full_precision(z) / tau for z in (logits_S, logits_T.detach()))
+        # KL at each pixel: (N, K, H, W) -> (N, H, W).
+        if sigmoid or z_S.shape[1] == 1:
+            # Of a class: p log(p / q) + (1 - p) log((1 - p) / (1 - q)), p of the teacher, q of the student.
+            present = z_T.sigmoid() * (F.logsigmoid(z_T) - F.logsigmoid(z_S))
+            divergence = (present + (-z_T).sigmoid() * (F.logsigmoid(-z_T) - F.logsigmoid(-z_S))).sum(1)
+        else:
+            log_S, log_T = z_S.log_softmax(1), z_T.log_softmax(1)
+            divergence = F.kl_div(log_S, log_T, reduction='none', log_target=True).sum(1)
+        valid = None
+        if label is not None and ignore_index is not None:
+            valid = resize_labels(label, z_S.shape[2:]) != ignore_index
+        return tau**2 * valid_mean(divergence, valid)
+
+
+@MODELS.register_module()
+class LogitKDLoss(OptionLoss, function=logit_kd):
+    """Module of :func:`logit_kd`.
+
+    Args:
+        tau, sigmoid, ignore_index: See :func:`logit_kd`.
+        loss_weight (float): Factor of the loss. Defaults to 1.0.
+
+    Example:
+        >>> logits_S, logits_T = torch.randn(2, 5, 8, 8, requires_grad=True), torch.randn(2, 5, 8, 8)
+        >>> LogitKDLoss(tau=2.0)(logits_S, logits_T, torch.randint(0, 5, (2, 32, 32))).backward()
+    """
+
+    own_grids = False  # the distiller brings both to one
+
+    def forward(self, logits_S: Tensor, logits_T: Tensor, label: Tensor | None = None) -> Tensor:
+        """Loss of a batch, times its weight."""
+        return self.loss_weight * self.function(logits_S, logits_T, label, **self.options)
+
+
+@MODELS.register_module()
+class LogitKDDistiller(MethodDistiller):
+    """Logit KD between two segmentors of the same classes; see :func:`logit_kd`.
+
+    The method to try first: it has no layers of its own, and nothing to tune but its weight. The ignored
+    label, and whether the head has sigmoids, come from the student. Logits of two sizes are brought to one.
+
+    Args:
+        loss_weight (float | str | dict): Weight of the loss, a number or ``'auto'``. Defaults to 1.0.
+        schedule (dict | None): The loss over the iterations, see
+            :class:`~kd_methods.distill.loss_weights.LossSchedule`. Defaults to None.
+        resize (str): Whose logits are resized where the sizes differ: ``'student'``, ``'teacher'`` or
+            ``'never'``. Defaults to 'student'.
+        init_cfg (dict | None): Initialisation. Defaults to None.
+        **options: Options of :class:`LogitKDLoss`.
+
+    Example:
+        >>> distiller = dict(type='LogitKDDistiller', tau=2.0, loss_weight='auto')
+    """
+
+    def __init__(
+        self,
+        loss_weight: float | str | dict = 1.0,
+        schedule: dict | None = None,
+        resize: Resize = 'student',
+        init_cfg: dict | None = None,
+        **options: Any,
+    ) -> None:
+        check_unknown(type(self), options, LogitKDLoss)
+        cfg = dict(options, loss_weight=loss_weight, schedule=schedule)
+        self.options = parse_loss('distiller', cfg, LogitKDLoss)
+        super().__init__(taps=dict(logits='logits'), resize=resize, init_cfg=init_cfg)
+
+    def configure(self, student: dict[str, Tap], teacher: dict[str, Tap]) -> None:
+        add_logit_kd(self, self.options)
 
 
 def parse_logit_kd(cfg: Any, key: str = 'distiller.logit_kd') -> dict | None:
-    """Read a distiller's ``logit_kd``: None, a weight, or a dict of ``loss_weight``, ``tau``, ``schedule``.
+    """Read another method's option ``logit_kd``: None, a weight, or a dict of ``loss_weight``, ``tau``,
+    ``schedule``.
 
     Example:
         >>> parse_logit_kd(0.5)
@@ -27,13 +157,20 @@ def parse_logit_kd(cfg: Any, key: str = 'distiller.logit_kd') -> dict | None:
     return full
 
 
-def add_logit_kd(distiller: MethodDistiller, loss_weight: Any, tau: float, schedule: dict | None) -> None:
+def add_logit_kd(distiller: MethodDistiller, cfg: dict) -> None:
     """Add ``loss_kd`` on the tap ``'logits'`` to a distiller; to be called in its ``configure``.
 
-    MMRazor's ``reduction='mean'`` divides by the number of classes too; the weight undoes that.
+    Args:
+        distiller (MethodDistiller): With both networks.
+        cfg (dict): Options of :class:`LogitKDLoss`, its weight and schedule.
     """
-    if isinstance(loss_weight, (int, float)):
-        loss_weight = loss_weight * distiller.num_classes()
-    cfg = dict(type='mmrazor.KLDivergence', tau=tau, reduction='mean', loss_weight=loss_weight)
-    preds = dict(preds_S=distiller.from_student('logits'), preds_T=distiller.from_teacher('logits'))
-    distiller.add_loss('loss_kd', cfg, schedule, **preds)
+    head = decode_head(distiller.student_network)
+    losses = getattr(head, 'loss_decode', None)
+    losses = losses if isinstance(losses, torch.nn.ModuleList) else [losses]
+    found = dict(
+        sigmoid=any(getattr(loss, 'use_sigmoid', False) for loss in losses),
+        ignore_index=ignored_label(distiller.student_network),
+    )
+    logits = dict(logits_S=distiller.from_student('logits'), logits_T=distiller.from_teacher('logits'))
+    label = dict(from_data='gt_sem_seg')
+    add_parsed(distiller, 'loss_kd', LogitKDLoss, {**found, **cfg}, **logits, label=label)
