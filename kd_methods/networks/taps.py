@@ -188,15 +188,18 @@ def _features(probe: Probe, name: str, key: str) -> Tap:
 
 
 def _decode_head(probe: Probe, name: str, key: str) -> str:
-    """Path of the decode head with a classifier ``conv_seg``; of a cascade, the last one."""
+    """Path of the decode head with a classifier ``conv_seg``; of a cascade, the last such one."""
     head, path = decode_head(probe.model), 'decode_head'
     if head is None:
         has = "A detector has 'backbone.i' and 'neck.i'; anything else by module path."
         raise ValueError(
             f"{key}: {name!r} needs a segmentor's decode_head, and the {probe.name} has none. {has}"
         )
-    if head is not probe.model.decode_head:
-        path = f'decode_head.{len(probe.model.decode_head) - 1}'
+    if head is not probe.model.decode_head:  # of PointRend, the head before that of single points
+        heads = list(probe.model.decode_head)
+        classify = [i for i, h in enumerate(heads) if isinstance(getattr(h, 'conv_seg', None), nn.Module)]
+        number = classify[-1] if classify else len(heads) - 1
+        head, path = heads[number], f'decode_head.{number}'
     if not isinstance(getattr(head, 'conv_seg', None), nn.Module):
         shapes = {p: calls[0].outputs for p, calls in probe.firings.items() if p.startswith(path + '.')}
         maps = [p for p, shape in shapes.items() if isinstance(shape, tuple) and len(shape) == 4][-8:]
