@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from kd_methods.compat.razor_recording import RazorRecorders, computes_alone, prepare_alone, take_margins
 from kd_methods.distill.distiller import MethodDistiller, parse_schedules
 from kd_methods.distill.grids import GridRule
-from kd_methods.networks.probe import Probe
+from kd_methods.networks.probe import Probe, format_shape, shapes_of
 from kd_methods.networks.recording import INPUTS, OUTPUTS, CallRecorder, Place, Records, tensors_of
 from kd_methods.networks.taps import Tap, several_calls
 
@@ -73,6 +73,7 @@ class Connection:
             self.razor[side] = RazorRecorders(manager, distiller.deliveries, side == 'student')
         self.taps: dict[str, dict[str, Tap]] = {}
         self.grids: dict[str, GridRule] = {}
+        self._computed: set[str] = set()
 
     def connect(self) -> None:
         """Find what each loss reads, once the names in the mappings are known to be right."""
@@ -122,7 +123,24 @@ class Connection:
                 self.razor[side].fill(getattr(step, side))
             return self.distiller.compute_distill_losses()
         given = {name: {a: self.read(name, a, step) for a in self.mappings[name]} for name in names}
-        return {name: self.compute_from(name, values) for name, values in given.items()}
+        return {name: self._tried(name, values) for name, values in given.items()}
+
+    def _tried(self, loss: str, values: dict[str, Any]) -> Tensor:
+        """A loss; what fails when it meets its first batch is told with its arguments."""
+        if loss in self._computed:
+            return self.compute_from(loss, values)
+        try:
+            value = self.compute_from(loss, values)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            given = ', '.join(f'{a} {format_shape(shapes_of(v))}' for a, v in values.items())
+            what = (
+                f'{self.key}.distill_losses.{loss} cannot be computed from this batch. Its arguments: {given}'
+            )
+            raise ValueError(f'{what}. {type(error).__name__}: {error}') from error
+        self._computed.add(loss)
+        return value
 
     def compute_from(self, loss: str, values: dict[str, Any]) -> Tensor:
         """A loss of values for its arguments, brought to one grid; summed over the calls of ``@all``."""

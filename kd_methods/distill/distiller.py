@@ -161,13 +161,13 @@ class MethodDistiller(BaseModule):
 
     def prepare(self, student: Probe, teacher: Probe, key: str = 'distiller') -> None:
         """Resolve the taps in both networks, and build adapters and losses; the algorithm calls this once."""
-        for name, pair in self.taps.items():
-            self.student_taps[name] = resolve_tap(
-                student, pair['student'], self._tap_key(key, name, 'student')
-            )
-            self.teacher_taps[name] = resolve_tap(
-                teacher, pair['teacher'], self._tap_key(key, name, 'teacher')
-            )
+        for side, probe, taps in (
+            ('student', student, self.student_taps),
+            ('teacher', teacher, self.teacher_taps),
+        ):
+            for name, pair in self.taps.items():
+                where = self._tap_key(key, name, side)
+                taps[name] = resolve_tap(probe, pair[side], where, self._by_call(name, side == 'student'))
         # Not by assignment, which would make the networks sub-modules.
         self.__dict__.update(student_network=student.model, teacher_network=teacher.model)
         try:
@@ -186,6 +186,12 @@ class MethodDistiller(BaseModule):
             self.connectors[name] = nn.Sequential(*map(MODELS.build, cfg)) if several else MODELS.build(cfg)
         for name, cfg in cfgs.items():
             self.distill_losses[name] = MODELS.build(cfg)
+
+    def _by_call(self, tap: str, student: bool) -> bool:
+        """Whether all that reads a tap says which call of its module it means (``record_idx``)."""
+        entries = [entry for mapping in self.loss_forward_mappings.values() for entry in mapping.values()]
+        reads = [e for e in entries if e.get('recorder') == tap and bool(e.get('from_student')) == student]
+        return bool(reads) and all(e.get('record_idx') is not None for e in reads)
 
     def _tap_key(self, key: str, name: str, side: str) -> str:
         """Where the config names a tap."""

@@ -82,13 +82,14 @@ class Tap:
         return found if self.record_idx is None else found[0]
 
 
-def resolve_tap(probe: Probe, name: str, key: str = 'distiller') -> Tap:
+def resolve_tap(probe: Probe, name: str, key: str = 'distiller', any_call: bool = False) -> Tap:
     """Find the place that a tap names in a network.
 
     Args:
         probe (Probe): Dry run of the network.
         name (str): The tap.
         key (str): Config key that holds the tap, for messages. Defaults to ``'distiller'``.
+        any_call (bool): Which call of the module is read is said elsewhere. Defaults to False.
 
     Raises:
         TypeError: The tap is no string.
@@ -114,7 +115,7 @@ def resolve_tap(probe: Probe, name: str, key: str = 'distiller') -> Tap:
     if not path or path not in modules:
         raise _unknown(probe, path, key)
     if not at:
-        return _output(probe, name, path, index, key)
+        return _output(probe, name, path, index, key, 0 if any_call else None)
     if call != 'all' and not call.lstrip('-').isdigit():
         raise ValueError(f'{key}: {name!r}: behind @ stands the number of a call, or all. Got: {call!r}')
     return _output(probe, name, path, index, key, call if call == 'all' else int(call))

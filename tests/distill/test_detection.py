@@ -232,3 +232,54 @@ def test_mmrazors_recipes_run_after_a_change_of_type(recipe):
     names = set(built.distiller.distill_losses)
     assert names and all(losses[f'distill.{name}'] > 0 for name in names)
     assert built.teacher.mode == 'tensor'
+
+
+def test_a_loss_on_all_calls_of_a_shared_head_is_the_sum_over_them():
+    def cwd(*taps):
+        names = [f'loss_{i}' for i in range(len(taps))]
+        entries = [
+            {a: dict(recorder=f't{i}', from_student=a == 'preds_S') for a in ('preds_S', 'preds_T')}
+            for i in range(len(taps))
+        ]
+        return dict(
+            type='MethodDistiller',
+            taps={f't{i}': tap for i, tap in enumerate(taps)},
+            distill_losses={name: dict(type='mmrazor.ChannelWiseDivergence') for name in names},
+            loss_forward_mappings=dict(zip(names, entries)),
+        )
+
+    batch = detection_batch(MIXED)
+    head = 'bbox_head.retina_cls'
+    whole = build_detection(cwd(f'{head}@all'))
+    levels = build_detection(cwd(*(f'{head}@{i}' for i in range(5))))
+    kept = []
+    hook = lambda module, args, out: kept.extend(out)  # noqa: E731
+    handle = whole.student.neck.register_forward_hook(hook)
+    total_, each = losses_of(whole, batch)['distill.loss_0'], losses_of(levels, batch)
+    handle.remove()
+    torch.testing.assert_close(total_, sum(each[f'distill.loss_{i}'] for i in range(5)))
+    grads = torch.autograd.grad(total_, kept)
+    seen = [grad.abs().sum() > 0 for grad in grads]
+    assert seen == [True, True, True, False, False], 'the softmax over the one place of the last two is 1'
+    assert whole.connections[0].places('teacher') == {('ModuleOutputs', head): {*range(5)}}
+    first = build_detection(cwd(f'{head}@0'))
+    assert first.connections[0].places('teacher') == {('ModuleOutputs', head): {0}}
+    names, _ = calls_of(first, batch)
+    assert names.count(head) == 1, 'the teacher stops after the last call that is read'
+
+
+def test_a_recorder_of_mmrazor_without_a_call_on_a_shared_head_is_refused():
+    recorder = dict(cls=dict(type='mmrazor.ModuleOutputs', source='bbox_head.retina_cls'))
+    entries = {a: dict(recorder='cls', from_student=a == 'preds_S') for a in ('preds_S', 'preds_T')}
+    cfg = dict(
+        type='mmrazor.ConfigurableDistiller',
+        student_recorders=recorder,
+        teacher_recorders=recorder,
+        distill_losses=dict(loss_cwd=dict(type='mmrazor.ChannelWiseDivergence')),
+        loss_forward_mappings=dict(loss_cwd=entries),
+    )
+    with pytest.raises(ValueError, match="recorder 'cls': .*calls this module 5 times.*record_idx=0 to 4"):
+        build_detection(cfg)
+    chosen = {a: dict(entry, record_idx=2) for a, entry in entries.items()}
+    model = build_detection(dict(cfg, loss_forward_mappings=dict(loss_cwd=chosen)))
+    assert losses_of(model, detection_batch(MIXED))['distill.loss_cwd'] > 0

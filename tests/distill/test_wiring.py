@@ -3,6 +3,8 @@
 import copy
 
 import pytest
+import torch
+from mmengine.registry import MODELS
 
 
 def razor(**changes):
@@ -147,4 +149,52 @@ def test_a_tap_of_one_network_alone_is_named(distill, distiller_cfg):
 @pytest.mark.parametrize('cfg', ['I2CKDDistiller', dict(distill_losses=dict())])
 def test_a_distiller_is_a_dict_with_a_type(distill, cfg):
     with pytest.raises(TypeError, match='model.distiller: expected a dict with a type'):
+        distill(distiller=cfg)
+
+
+class NeedsTwo(torch.nn.Module):
+    """A loss that no batch of the tests fits."""
+
+    def forward(self, logits, shapes):
+        return logits.mean() / (len(shapes) - 1 if len(shapes) == 1 else logits[:, 99].mean())
+
+
+def test_a_loss_that_its_first_batch_does_not_fit_is_named_with_its_arguments(distill, batch, losses_of):
+    """Here one whose ground truth a dry run cannot make up; MMRazor's DKD is refused when it is built."""
+    MODELS.register_module(module=NeedsTwo, force=True)
+    cfg = dict(
+        type='MethodDistiller',
+        taps=dict(t='logits'),
+        distill_losses=dict(loss_x=dict(type='NeedsTwo')),
+        loss_forward_mappings=dict(
+            loss_x=dict(
+                logits=dict(recorder='t', from_student=True), shapes=dict(from_data='gt_sem_seg_extra')
+            )
+        ),
+    )
+    model, data = distill(distiller=cfg), batch()
+    for sample in data['data_samples']:
+        sample.set_data(dict(gt_sem_seg_extra=torch.zeros(1)))
+    with pytest.raises(
+        ValueError, match=r'distill_losses.loss_x cannot .* batch. Its arguments: logits 2x5x8x8, sha'
+    ):
+        losses_of(model, data)
+
+
+def test_a_loss_with_ground_truth_is_tried_before_training(distill):
+    cfg = dict(
+        type='MethodDistiller',
+        taps=dict(t='logits'),
+        distill_losses=dict(loss_dkd=dict(type='mmrazor.DKDLoss')),
+        loss_forward_mappings=dict(
+            loss_dkd=dict(
+                preds_S=dict(recorder='t', from_student=True),
+                preds_T=dict(recorder='t', from_student=False),
+                gt_labels=dict(from_data='gt_sem_seg'),
+            )
+        ),
+    )
+    with pytest.raises(
+        ValueError, match=r'distill_losses.loss_dkd cannot be computed from what it is mapped to'
+    ):
         distill(distiller=cfg)
