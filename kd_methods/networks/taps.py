@@ -115,9 +115,8 @@ def check_source(probe: Probe, kind: str, source: str, key: str) -> list[Firing]
 def _output(probe: Probe, name: str, path: str, index: int | None, key: str, last: bool = False) -> Tap:
     calls = check_source(probe, OUTPUTS, path, key)
     if not calls:
-        where = f"in the {probe.name} when it runs on an image (mode='tensor'){because(probe)}"
-        cure = 'Auxiliary heads are such places; choose a tap of the main path.'
-        raise ValueError(f'{key}: {name!r} never fires {where}. {cure}')
+        where = f"in the {probe.name} when it runs on an image (mode='tensor')"
+        raise ValueError(f'{key}: {name!r} never fires {where}{_why_silent(probe, path)}')
     record_idx = len(calls) - 1 if last else 0
     index, shape = _select(probe, name, calls[record_idx].outputs, index, key)
     return Tap(name, OUTPUTS, path, record_idx, index, shape, len(calls))
@@ -193,8 +192,16 @@ def _near(name: str, names: list[str]) -> str:
     return did_you_mean(name, names, cutoff=0.5) or f' Its parts are {parts}.'
 
 
+def _why_silent(probe: Probe, path: str) -> str:
+    """The end of a sentence on a module that the dry run did not come to: cause and cure."""
+    if probe.error is not None:
+        return f'{because(probe)}.'
+    choose = 'Choose a tap of the main path: `python tools/check.py CONFIG --taps` lists its places.'
+    if path.split('.')[0] == 'auxiliary_head':
+        return f': it is part of an auxiliary head, which runs for the loss alone. {choose}'
+    return f', or the network calls it by another way than module(...). {choose}'
+
+
 def because(probe: Probe) -> str:
     """What ended a dry run, for a message about what it did not find; empty if nothing did."""
-    if probe.error is None:
-        return ''
-    return f' (the dry run ended with {type(probe.error).__name__}: {str(probe.error)[:200]})'
+    return f' ({probe.failure})' if probe.failure else ''

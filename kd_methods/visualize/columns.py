@@ -20,13 +20,9 @@ from kd_methods.networks.config import (
     reads_weights,
     resolve_model_cfg,
 )
-from kd_methods.networks.probe import probe_network
+from kd_methods.networks.probe import dry_run_sizes, probe_networks
 from kd_methods.visualize.recording import Column
 from kd_methods.visualize.tap_pairs import Place, backbone_places, distiller_places, named_places
-
-#: Pixels of the dry run of a plain config.
-DRY_RUN_SIZE = (128, 128)
-
 
 Students = Mapping[str, tuple[str, dict]]  # heading -> checkpoint, and the student's weights in it
 
@@ -59,7 +55,8 @@ def build_columns(
     if is_distillation(cfg):
         columns, places = _beside_teacher(cfg, columns, taps)
     else:
-        probe = probe_network(columns[0].network, 'network', DRY_RUN_SIZE)
+        network = columns[0].network
+        (probe,) = probe_networks(dict(network=network), dry_run_sizes(network))
         places = named_places(taps, probe, None) if taps else backbone_places(probe)
     for column in columns:
         column.network.to(get_device()).eval()

@@ -1,7 +1,9 @@
 import pytest
 import torch
 from mmengine.registry import MODELS
+from toys import tiny_beit
 
+from kd_methods.networks.config import build_network
 from kd_methods.networks.probe import probe_network
 from kd_methods.networks.recording import INPUTS, OUTPUTS
 from kd_methods.networks.taps import resolve_tap
@@ -109,7 +111,8 @@ def test_cascaded_heads_use_the_last_one(segmentor):
         ('backbone', ValueError, 'add an index, backbone.0 to backbone.3'),
         ('decode_head.conv_seg.1', ValueError, 'only index 0 exists'),
         ('neck.0', KeyError, 'no module'),
-        ('auxiliary_head.conv_seg', ValueError, 'never fires'),
+        ('auxiliary_head.conv_seg', ValueError, 'auxiliary head, which runs for the loss alone'),
+        ('decode_head', ValueError, 'calls it by another way'),
         (3, TypeError, 'a tap is a string'),
     ],
 )
@@ -131,3 +134,12 @@ def test_a_place_behind_proposals_is_refused(probe):
     found.model.roi_head = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1))
     with pytest.raises(ValueError, match='behind the proposals'):
         resolve_tap(found, 'roi_head.0')
+
+
+def test_a_tap_behind_a_failure_names_its_cause_and_no_auxiliary_head():
+    probe = probe_network(build_network(tiny_beit(64)), 'teacher', (128, 128))
+    with pytest.raises(ValueError) as info:
+        resolve_tap(probe, 'decode_head.bottleneck', 'model.distiller.taps.x')
+    text = str(info.value)
+    assert '128 x 128' in text and 'RuntimeError' in text and 'model.dry_run_size' in text
+    assert 'uxiliary' not in text
