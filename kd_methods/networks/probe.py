@@ -24,6 +24,11 @@ Size = tuple[int, int]  # height and width in pixels
 
 #: Height and width of a dry run where nothing says another.
 DRY_RUN_SIZE: Size = (128, 128)
+#: What is tried next where that is too small.
+LARGE_SIZE: Size = (512, 512)
+
+#: Kinds of errors that a network gives on images of a size that it does not take.
+_ABOUT_SIZE = (RuntimeError, ValueError, AssertionError)
 
 #: Parts of a detector, any of which may read data samples in ``mode='tensor'``.
 _DETECTION_PARTS = ('bbox_head', 'roi_head', 'rpn_head', 'panoptic_head', 'mask_head')
@@ -128,8 +133,8 @@ def probe_networks(networks: Mapping[str, BaseModel], sizes: Sequence[Size]) -> 
     """Dry runs of several networks (role -> network) on the first size that all take, else the last."""
     for size in sizes:
         probes = tuple(probe_network(network, role, size) for role, network in networks.items())
-        if not any(probe.error for probe in probes):
-            break
+        if not any(isinstance(probe.error, _ABOUT_SIZE) for probe in probes):
+            break  # no error, or one that another size would give too
     return probes
 
 
@@ -137,9 +142,10 @@ def dry_run_sizes(*networks: nn.Module | None) -> list[Size]:
     """Heights and widths for a dry run, to be tried in this order: the smaller is the cheaper.
 
     They are what the first network (or preprocessor) that says so is trained on, which is all that some
-    networks take, and :data:`DRY_RUN_SIZE`.
+    networks take, and :data:`DRY_RUN_SIZE`. Where none says so, a larger one is the second: some detectors
+    choose among more places than a small image has.
     """
-    known = next(filter(None, map(trained_size, networks)), DRY_RUN_SIZE)
+    known = next(filter(None, map(trained_size, networks)), LARGE_SIZE)
     return sorted({known, DRY_RUN_SIZE}, key=lambda size: (size[0] * size[1], size != known))
 
 

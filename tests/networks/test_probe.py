@@ -193,7 +193,7 @@ def test_a_detector_whose_plain_forward_computes_a_loss_gets_an_object():
         (dict(size=(96, 64)), {}, [(96, 64), (128, 128)]),
         (dict(size=(512, 1024)), {}, [(128, 128), (512, 1024)]),
         (dict(size_divisor=32), dict(crop_size=(640, 640)), [(128, 128), (640, 640)]),
-        (dict(size_divisor=32), dict(mode='whole'), [(128, 128)]),
+        (dict(size_divisor=32), dict(mode='whole'), [(128, 128), (512, 512)]),
         (dict(size=(128, 128)), {}, [(128, 128)]),
     ],
 )
