@@ -248,6 +248,7 @@ def tiny_run(scenes: Path, iters: int = 4, batch_size: int = 2) -> dict:
         randomness=dict(seed=0),
         load_from=None,
         resume=False,
+        verify_export=False,  # a process that imports everything anew takes longer than the run
     )
 
 

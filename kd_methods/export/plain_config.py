@@ -12,7 +12,7 @@ from mmengine.logging import print_log
 from mmengine.registry import DATASETS, Registry
 
 from kd_methods.datasets.entries import map_datasets, with_pipeline
-from kd_methods.export.student_config import student_config
+from kd_methods.export.student_config import imported_modules, student_config
 from kd_methods.networks.config import clear_pretrained
 
 #: Top-level keys of a config that matter for a trained model; the rest is about training.
@@ -88,8 +88,8 @@ def plain_config(cfg: Config) -> Config:
     hooks = plain.pop('default_hooks', {})
     if hooks.get('visualization'):
         plain['default_hooks'] = dict(visualization=hooks['visualization'])
-    plain.pop('custom_imports', None)
-    imports = [m for m in _imported_modules(source) if m.split('.')[0] != 'kd_methods']
+    lenient = bool(plain.pop('custom_imports', {}).get('allow_failed_imports'))
+    imports = [m for m in imported_modules(source) if m.split('.')[0] != 'kd_methods']
     if 'test_dataloader' in plain:
         replace = partial(_stock_or_given, ours=ours)
         dataset = map_datasets(plain['test_dataloader'].get('dataset'), replace)
@@ -106,7 +106,7 @@ def plain_config(cfg: Config) -> Config:
         why = f'because it uses {", ".join(left)}.'
         print_log(f'The exported config needs kd_methods to be installed, {why}', logger='current')
     if imports:
-        plain['custom_imports'] = dict(imports=imports, allow_failed_imports=False)
+        plain['custom_imports'] = dict(imports=imports, allow_failed_imports=lenient)
     return Config(plain)
 
 
@@ -146,11 +146,6 @@ def _types_in(node: Any) -> set[str]:
         for value in node:
             found |= _types_in(value)
     return found
-
-
-def _imported_modules(cfg: Config) -> list[str]:
-    modules = (cfg.get('custom_imports') or {}).get('imports') or []
-    return [modules] if isinstance(modules, str) else list(modules)
 
 
 def _stock_or_given(cfg: dict, ours: set[str]) -> dict:
