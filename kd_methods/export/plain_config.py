@@ -1,6 +1,7 @@
 """The config of a trained student as stock mmseg / mmdet read it: merged, without types of this package."""
 
 import inspect
+import logging
 from functools import partial
 from typing import Any
 
@@ -104,7 +105,7 @@ def plain_config(cfg: Config) -> Config:
     if left:
         imports.append('kd_methods')
         why = f'because it uses {", ".join(left)}.'
-        print_log(f'The exported config needs kd_methods to be installed, {why}', logger='current')
+        print_log(f'The exported config needs kd_methods to be installed, {why}', 'current', logging.WARNING)
     if imports:
         plain['custom_imports'] = dict(imports=imports, allow_failed_imports=lenient)
     return Config(plain)

@@ -46,6 +46,7 @@ def student_checkpoint(checkpoint: dict, cfg: Config | None = None, cfg_text: st
     state = files.student_state_dict(files.extract_state_dict(checkpoint))
     weights = OrderedDict((name, _alone(value)) for name, value in state.items())
     weights = files.with_versions(weights, state)
+    vars(weights).pop('choice', None)  # no part of the file
     given = checkpoint.get('meta') or {}
     meta = dict(mmengine_version=mmengine_version)
     package = (cfg.get('default_scope') if cfg is not None else None) or 'mmseg'
@@ -110,6 +111,7 @@ def export_student(
     cfg = cfg if isinstance(cfg, Config) else load_config(cfg, key='config')
     source = '' if isinstance(checkpoint, dict) else checkpoint
     full = checkpoint if isinstance(checkpoint, dict) else files.safe_load(checkpoint, trusted=trusted)
+    files.log_choice(files.extract_state_dict(full), source or 'The checkpoint')
     config_out = str(config_out or Path(out).with_suffix('.py'))
     plain = plain_config(cfg)
     text = plain.pretty_text

@@ -12,7 +12,13 @@ from mmengine.registry import MODELS
 from kd_methods.distill.algorithm import FrozenTeacherDistill
 from kd_methods.distill.preprocess import PairedPreprocessor
 from kd_methods.export.student_config import student_config
-from kd_methods.networks.checkpoint import extract_state_dict, load_strict, safe_load, student_state_dict
+from kd_methods.networks.checkpoint import (
+    extract_state_dict,
+    load_strict,
+    log_choice,
+    safe_load,
+    student_state_dict,
+)
 from kd_methods.networks.config import (
     build_network,
     clear_pretrained,
@@ -33,6 +39,7 @@ def read_students(checkpoints: Mapping[str, tuple[str, str]], trusted: bool = Fa
     found = {}
     for title, (option, path) in checkpoints.items():
         state = extract_state_dict(safe_load(path, trusted, option, advice))
+        log_choice(state, path)
         found[title] = (path, student_state_dict(state))
     return found
 

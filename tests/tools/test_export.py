@@ -5,6 +5,7 @@ import pickle
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
 from mmengine.registry import DefaultScope
 from toys import load_tool
 
@@ -122,3 +123,18 @@ def test_an_export_that_others_cannot_load_is_an_error(
     with pytest.raises(ValueError, match='were written, but cannot be loaded .*only_here_module'):
         export([str(config), str(tiny_teacher.checkpoint), '--out', str(out)])
     assert out.is_file() and out.with_suffix('.py').is_file()
+
+
+def test_averaged_weights_are_exported_and_told(export, tiny_teacher, tmp_path, caplog):
+    state = torch.load(tiny_teacher.checkpoint, weights_only=False)['state_dict']
+    torch.save(dict(model=state, model_ema={k: v * 0 for k, v in state.items()}), tmp_path / 'two.pth')
+    out = tmp_path / 'student.pth'
+    logger = MMLogger.get_current_instance()
+    logger.addHandler(caplog.handler)
+    try:
+        export([str(tiny_teacher.config), str(tmp_path / 'two.pth'), '--out', str(out), '--no-verify'])
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert "'model_ema' is taken, the averaged weights, not 'model'" in caplog.text
+    file = torch.load(out, weights_only=True)['state_dict']
+    assert not any(v.any() for v in file.values()) and not hasattr(file, 'choice')
