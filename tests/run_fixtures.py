@@ -14,6 +14,8 @@ import pytest
 import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
+from mmengine.visualization import Visualizer
+from mmseg.visualization import SegLocalVisualizer
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 import kd_methods  # noqa: F401
@@ -56,6 +58,8 @@ def train(
     cfg = copy.deepcopy(cfg)
     cfg.work_dir, cfg.resume, cfg.launcher = str(work_dir), resume, 'none'
     cfg.experiment_name = f'run{next(_numbers)}'  # message hubs of this process are kept by name
+    for kind in (Visualizer, SegLocalVisualizer):  # kept by name too, with the folder of the run before
+        kind._instance_dict.clear()
     fit_to_device(cfg)
     runner = WholeRunner.from_cfg(cfg)
     for hook in hooks:

@@ -109,6 +109,51 @@ def tiny_segformer(embed: int = 8, classes: int = 11) -> dict:
     )
 
 
+def tiny_beit(side: int = SIZE) -> dict:
+    """A segmentor whose backbone takes images of one size alone."""
+    model = tiny_model()
+    model['backbone'] = dict(
+        type='BEiT',
+        img_size=(side, side),
+        patch_size=16,
+        embed_dims=16,
+        num_layers=1,
+        num_heads=2,
+        out_indices=(0,),
+        qv_bias=True,
+    )
+    model['decode_head'].update(in_channels=16, in_index=0)
+    model['data_preprocessor'] = dict(model['data_preprocessor'], size=(side, side))
+    return dict(model, auxiliary_head=None)
+
+
+def tiny_mask2former() -> dict:
+    """mmseg's Mask2Former, small: its head cannot do without data samples."""
+    attention = dict(embed_dims=16, num_heads=2)
+    layer = dict(self_attn_cfg=attention, ffn_cfg=dict(embed_dims=16, feedforward_channels=16))
+    return dict(
+        cfg_path='mmseg::mask2former/mask2former_r50_8xb2-90k_cityscapes-512x1024.py',
+        data_preprocessor=dict(size=(SIZE, SIZE)),
+        backbone=dict(_delete_=True, **tiny_model(8, 'BN')['backbone']),
+        decode_head=dict(
+            in_channels=[8, 16, 32, 64],
+            feat_channels=16,
+            out_channels=16,
+            num_classes=11,
+            num_queries=4,
+            pixel_decoder=dict(
+                norm_cfg=dict(num_groups=4),
+                encoder=dict(num_layers=1, layer_cfg=layer),
+                positional_encoding=dict(num_feats=8),
+            ),
+            positional_encoding=dict(num_feats=8),
+            transformer_decoder=dict(num_layers=1, layer_cfg=dict(layer, cross_attn_cfg=attention)),
+            loss_cls=dict(class_weight=[1.0] * 11 + [0.1]),
+            train_cfg=dict(num_points=64),
+        ),
+    )
+
+
 def tiny_distillation(teacher: SimpleNamespace, **kwargs) -> dict:
     """A distillation model: a trained tiny network teaches one of half its width.
 
@@ -203,6 +248,7 @@ def tiny_run(scenes: Path, iters: int = 4, batch_size: int = 2) -> dict:
         randomness=dict(seed=0),
         load_from=None,
         resume=False,
+        verify_export=False,  # a process that imports everything anew takes longer than the run
     )
 
 

@@ -21,6 +21,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('--config-out', metavar='FILE.py', help="its config (default: --out's name with .py)")
     trusted = 'unpickle everything in the checkpoint, which can run code that it carries'
     add('--trusted', action='store_true', help=trusted)
+    fresh = 'do not load the files once in a fresh process without kd_methods (which takes seconds)'
+    add('--no-verify', dest='verify', action='store_false', help=fresh)
     return parser.parse_args(argv)
 
 
@@ -32,9 +34,11 @@ def main(argv: list[str] | None = None) -> None:
     from kd_methods.export.student import export_student
 
     weights, config = export_student(
-        args.config, args.checkpoint, args.out, args.config_out, trusted=args.trusted
+        args.config, args.checkpoint, args.out, args.config_out, trusted=args.trusted, verify=args.verify
     )
     print(f'{weights}: the student alone\n{config}: its config, without kd_methods')
+    if args.verify:
+        print('Both were loaded in a process without kd_methods.')
 
 
 if __name__ == '__main__':

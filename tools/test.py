@@ -212,7 +212,9 @@ def main(argv: list[str] | None = None) -> dict:
         if cfg.get(key) is None:
             raise ValueError(f'CONFIG: {args.config} has no `{key}`, which testing needs.')
     check_values(cfg, 'test')
-    weights = student_state_dict(extract_state_dict(safe_load(args.checkpoint, trusted=args.trusted)))
+    content = safe_load(
+        args.checkpoint, trusted=args.trusted
+    )  # a mistake in it is told before anything is built
     check_datasets(cfg, 'test')
     cfg.load_from, cfg.resume = None, False
     # The Runner keeps the config it ran in the work dir by this name: not over the training's.
@@ -230,6 +232,7 @@ def main(argv: list[str] | None = None) -> dict:
     init_distributed(cfg.launcher, (cfg.get('env_cfg') or {}).get('dist_cfg'))
     runner = RUNNERS.build(cfg) if 'runner_type' in cfg else Runner.from_cfg(cfg)
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+    weights = student_state_dict(extract_state_dict(content))
     report = load_strict(model.module if args.tta else model, weights, 'network', args.checkpoint)
     runner.logger.info(f'Loaded {args.checkpoint}: {report}')
     try:

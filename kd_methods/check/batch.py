@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from kd_methods.data_check.paths import check_paths
 from kd_methods.networks.heads import class_count, is_detector
-from kd_methods.networks.probe import dry_run_input
+from kd_methods.networks.probe import as_size, dry_run_input, trained_size
 
 FALLBACK_SIZE = (512, 512)
 
@@ -110,11 +110,4 @@ def planned_iterations(cfg: Config, dataset: Any) -> int | None:
 
 def config_size(cfg: Config, network: BaseModel) -> tuple[int, int]:
     """Height and width that a config trains on, as far as it says: its crop."""
-    test_cfg = getattr(network, 'test_cfg', None)
-    of_test = test_cfg.get('crop_size') if isinstance(test_cfg, dict) else None
-    for size in (cfg.get('crop_size'), getattr(network.data_preprocessor, 'size', None), of_test):
-        if isinstance(size, int):
-            size = (size, size)
-        if isinstance(size, (list, tuple)) and len(size) == 2 and all(isinstance(n, int) for n in size):
-            return tuple(size)
-    return FALLBACK_SIZE
+    return as_size(cfg.get('crop_size')) or trained_size(network) or FALLBACK_SIZE

@@ -5,6 +5,7 @@ import math
 from kd_methods.check.networks import Quality
 from kd_methods.check.step import LossUse, Step
 from kd_methods.distill.loss_weights import LossWeights
+from kd_methods.utils.errors import describe_error
 
 #: Gradient norm of a loss relative to the task's at the same tap: outside this, one of them trains alone.
 RATIO_RANGE = (1e-3, 10.0)
@@ -87,8 +88,6 @@ def _judge(loss: LossUse, weights: LossWeights) -> str:
 def judge_step(step: Step) -> list[str]:
     """A step that failed, or whose objective is not finite."""
     if step.error is not None:
-        text = str(step.error.args[0] if len(step.error.args) == 1 else step.error).strip()
-        why = f'{type(step.error).__name__}: {text or "(no message)"}'
-        return [f'The training step fails with {why} (KD_DEBUG=1 shows where)']
+        return [f'The training step fails with {describe_error(step.error, 10_000)} (KD_DEBUG=1 shows where)']
     bad = {name: value for name, value in step.logged.items() if 'loss' in name and not math.isfinite(value)}
     return [f'The training step gives {bad}: not finite.'] if bad else []

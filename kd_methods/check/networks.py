@@ -16,8 +16,9 @@ from kd_methods.check.batch import label_map
 from kd_methods.distill.preprocess import PairedPreprocessor, same_preprocessing
 from kd_methods.networks.config import build_network, clear_pretrained, reads_weights, resolve_model_cfg
 from kd_methods.networks.heads import decode_head, part_of
-from kd_methods.networks.probe import dry_run_input, dry_run_samples
+from kd_methods.networks.probe import dry_run_input, dry_run_samples, plain_forward
 from kd_methods.networks.recording import tensors_of
+from kd_methods.utils.errors import describe_error
 
 
 def describe(network: BaseModel) -> str:
@@ -56,8 +57,7 @@ def count_flops(network: BaseModel, size: tuple[int, int]) -> tuple[float | None
         with torch.no_grad():
             return float(analyzer.total()), ''
     except Exception as error:  # tracing does not take every network, and is no reason to end a check
-        first_line = (str(error).strip().splitlines() or [''])[0]
-        return None, f'{type(error).__name__}: {first_line}'
+        return None, describe_error(error).splitlines()[0]
 
 
 class _Traced(nn.Module):
@@ -69,7 +69,7 @@ class _Traced(nn.Module):
         self.samples = dry_run_samples(network, size)
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, ...]:
-        return tuple(tensors_of(self.network(inputs, self.samples, mode='tensor')))
+        return tuple(tensors_of(plain_forward(self.network, inputs, self.samples)))
 
 
 def skip_downloads(model: nn.Module) -> list[str]:

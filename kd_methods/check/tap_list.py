@@ -5,6 +5,7 @@ from mmengine.model import BaseModel
 from kd_methods.networks.probe import Probe, format_shape, probe_network
 from kd_methods.networks.recording import INPUTS
 from kd_methods.networks.taps import resolve_tap
+from kd_methods.utils.errors import describe_error
 from kd_methods.utils.report import table
 
 
@@ -13,7 +14,7 @@ def describe_places(network: BaseModel, role: str, size: tuple[int, int]) -> str
     probe = probe_network(network, role, size)
     lines = [f'{probe.name}, one image of {size[0]}x{size[1]}']
     if probe.error is not None:
-        lines.append(f'  (the run ended early: {type(probe.error).__name__}: {str(probe.error)[:200]})')
+        lines.append(f'  (the run ended early: {describe_error(probe.error)})')
     roles = table(_roles(probe), ('role', 'place', 'fires', 'shape'), right=(2,))
     modules = table(_modules(probe), ('module path', 'fires', 'output'), right=(1,))
     for text in (roles, modules):

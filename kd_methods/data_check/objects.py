@@ -14,6 +14,7 @@ from kd_methods.data_check.pipeline import build_without_pipeline
 from kd_methods.data_check.recipes import hint_missing
 from kd_methods.data_check.scan import Sample
 from kd_methods.datasets.entries import owners
+from kd_methods.utils.errors import describe_error
 from kd_methods.utils.text import first_few
 
 QUICK_BYTES = 2 * 2**20  # a larger JSON takes a quick look longer than a fifth of a second
@@ -53,7 +54,7 @@ def look_at_coco(report: EntryReport) -> None:
         _check_categories(report, path, [category['name'] for category in content['categories']])
         _check_annotations(report, path, content)
     except (AssertionError, LookupError, TypeError, ValueError, AttributeError) as error:
-        text = f"{path!r} cannot be read, or is not of COCO's form ({type(error).__name__}: {error})"
+        text = f"{path!r} cannot be read, or is not of COCO's form ({describe_error(error)})"
         cure = f'Copy or convert the annotations again. {hint_missing(entry, path)}'
         report.say(STOPS, f'{text}. {cure}.')
         return

@@ -13,7 +13,7 @@ from kd_methods.data_check.recipes import hint_rebuild, recipe_of
 from kd_methods.data_check.scan import Sample
 from kd_methods.datasets.cityscapes_labels import LABELS
 from kd_methods.datasets.entries import Entry
-from kd_methods.utils.errors import is_own_error
+from kd_methods.utils.errors import describe_error, is_own_error
 from kd_methods.utils.text import first_few
 
 _HIGHEST_ID = max(label.id for label in LABELS)  # of Cityscapes
@@ -69,7 +69,7 @@ def look_at_segmentation(report: EntryReport, heads: list[Head], ignored: int | 
         if is_own_error(error):
             report.say(STOPS, str(error), isinstance(error, FileNotFoundError))
         elif not quick:
-            report.say(WRONG, f'{entry.name} cannot be built: {type(error).__name__}: {error}')
+            report.say(WRONG, f'{entry.name} cannot be built: {describe_error(error, 10_000)}')
         return
     report.unit = 'pixels'
     report.take_classes(dataset.metainfo.get('classes'))

@@ -24,7 +24,7 @@ from kd_methods.distill.proof import TeachingProof
 from kd_methods.distill.teacher import FrozenTeacher
 from kd_methods.distill.unused_parameters import UnusedParameterTie
 from kd_methods.networks.config import build_network
-from kd_methods.networks.probe import probe_network
+from kd_methods.networks.probe import dry_run_sizes, probe_networks
 from kd_methods.utils.errors import naming
 
 
@@ -56,8 +56,9 @@ class FrozenTeacherDistill(BaseModel):
         student_trainable (bool): False trains the distiller's own layers alone. Defaults to True.
         teacher_trainable (bool): Only False.
         teacher_norm_eval (bool): Only True.
-        dry_run_size (tuple[int, int]): Height and width of the dry run that finds the shapes. Defaults to
-            (128, 128).
+        dry_run_size (tuple[int, int] | None): Height and width of the dry run that finds the shapes. Defaults
+            to None: (128, 128), or ``size`` of the data_preprocessor (else the crop of ``test_cfg``) where
+            that is smaller, or where a network does not run on (128, 128).
         data_preprocessor (dict | nn.Module | None): The student's; defaults to the one of ``architecture``.
         init_cfg (dict | None): Initialisation. Defaults to None.
         module_inplace, teacher_module_inplace (bool): Taken for MMRazor's configs, without effect: in-place
@@ -79,7 +80,7 @@ class FrozenTeacherDistill(BaseModel):
         student_trainable: bool = True,
         teacher_trainable: bool = False,
         teacher_norm_eval: bool = True,
-        dry_run_size: tuple[int, int] = (128, 128),
+        dry_run_size: tuple[int, int] | None = None,
         data_preprocessor: dict | nn.Module | None = None,
         init_cfg: dict | None = None,
         module_inplace: bool = False,
@@ -98,6 +99,7 @@ class FrozenTeacherDistill(BaseModel):
         elif isinstance(data_preprocessor, dict):
             with naming('model.data_preprocessor', data_preprocessor):
                 data_preprocessor = MODELS.build(data_preprocessor)
+        sizes = [dry_run_size] if dry_run_size else dry_run_sizes(data_preprocessor, student, teacher_network)
         layout = channel_layout(inputs, student, teacher_network, teacher_preprocessor)
         if teacher_preprocessor == 'own':
             data_preprocessor = pair_preprocessors(data_preprocessor, frozen.model.data_preprocessor, layout)
@@ -119,7 +121,7 @@ class FrozenTeacherDistill(BaseModel):
             message = 'the teacher has only what its init_cfg loads, or random weights.'
             warnings.warn(f'model.teacher_ckpt is not set: {message}', stacklevel=2)
         self.distiller = build_distiller(distiller, 'model.distiller')
-        self._connect(dry_run_size)
+        self._connect(sizes)
         if not (student_trainable or any(p.requires_grad for p in self.distiller.parameters())):
             nothing = 'leaves nothing to train: this distiller has no layers.'
             raise ValueError(f'model.student_trainable=False {nothing}')
@@ -269,10 +271,12 @@ class FrozenTeacherDistill(BaseModel):
         logged = {statistic_name(name, key): figure for key, figure in statistics.items()}
         return {**scaled, **logged}
 
-    def _connect(self, size: tuple[int, int]) -> None:
+    def _connect(self, sizes: Sequence[tuple[int, int]]) -> None:
         """Dry-run both networks, build the distillers on what was found, check them, and place the hooks."""
         networks = dict(student=self.student, teacher=self.teacher.model)
-        self.probes = tuple(probe_network(model, role, size) for role, model in networks.items())
+        self.probes = probe_networks(networks, sizes)
+        for probe in filter(lambda probe: probe.error, self.probes):
+            print_log(f'What comes later is not checked: {probe.failure}.', 'current', logging.WARNING)
         composed = isinstance(self.distiller, ComposedDistiller)
         self.connections: list[Connection] = []
         self.owners: dict[str, Connection] = {}

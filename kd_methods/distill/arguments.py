@@ -51,8 +51,8 @@ def check_arguments(given: dict[str, Any], unknown: dict[str, Any]) -> None:
             continue
         Option.read(annotation).check('model', name, given[name])
     size = given['dry_run_size']
-    two = isinstance(size, (list, tuple)) and len(size) == 2
-    if not two or any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in size):
+    two = size is None or isinstance(size, (list, tuple)) and len(size) == 2
+    if not two or any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in size or ()):
         raise ValueError(
             f'model.dry_run_size must be a height and a width in pixels, e.g. (128, 128). Got: {size!r}'
         )

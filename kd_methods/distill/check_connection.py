@@ -13,6 +13,7 @@ from kd_methods.distill.connection import SIDES, Connection, side_of
 from kd_methods.networks.probe import Probe, Shape, dry_run_input, eval_mode, format_shape
 from kd_methods.networks.recording import INPUTS, OUTPUTS
 from kd_methods.networks.taps import check_source
+from kd_methods.utils.errors import describe_error
 
 
 def check_names(connection: Connection) -> None:
@@ -22,7 +23,10 @@ def check_names(connection: Connection) -> None:
             kind = recorder_kind(recorder)
             if kind in (OUTPUTS, INPUTS, 'Parameter'):
                 where = f'{connection.key}.{side}_recorders.{name}'
-                check_source(connection.probes[side], kind, recorder.source, where)
+                probe = connection.probes[side]
+                firings = check_source(probe, kind, recorder.source, where)
+                if probe.error is not None and kind != 'Parameter' and not firings:
+                    raise ValueError(f'{where}: {recorder.source!r} could not be tried: {probe.failure}.')
     _check_summed(connection)
     key = f'{connection.key}.loss_forward_mappings'
     unmapped = [name for name in connection.losses.keys() if name not in connection.mappings]
@@ -56,7 +60,7 @@ def check_shapes(connection: Connection) -> None:
         taps = {a: tap for a, tap in connection.taps[name].items() if tap.shape is not None}
         found = {f'{side_of(mapping[a])} {tap.source!r}': format_shape(tap.shape) for a, tap in taps.items()}
         shapes = ', '.join(f'{place} {shape}' for place, shape in found.items())
-        shapes += ' (of a dry run on an image of model.dry_run_size)'
+        shapes += ' (of a dry run on {} x {} pixels)'.format(*connection.probes['student'].size)
         _check_classes(connection, name)
         arguments = {argument: _zeros(tap.shape) for argument, tap in taps.items()}
         for argument, value in arguments.items():
@@ -140,4 +144,4 @@ def _try(module: nn.Module, call: Callable, message: str) -> Any:
         with eval_mode(module), torch.no_grad(), torch.random.fork_rng(devices=[]):
             return call()
     except Exception as error:
-        raise ValueError(f'{message}. {type(error).__name__}: {str(error) or "a check failed"}') from error
+        raise ValueError(f'{message}. {describe_error(error)}') from error

@@ -10,6 +10,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from kd_methods.networks.checkpoint import LoadReport, extract_state_dict, fit_names, load_strict, safe_load
+from kd_methods.networks.probe import plain_forward
 from kd_methods.networks.recording import CallRecorder, Records
 from kd_methods.utils.text import first_few
 
@@ -89,7 +90,10 @@ class FrozenTeacher:
         """
         self.model.eval()
         with torch.no_grad(), self._autocast(inputs), watched as records:
-            self.model(inputs, data_samples, mode=self.mode)
+            if self.mode == 'tensor':
+                plain_forward(self.model, inputs, data_samples)
+            else:
+                self.model(inputs, data_samples, mode=self.mode)
         return records
 
     def val_step(self, data: Any) -> list:

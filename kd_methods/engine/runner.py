@@ -121,9 +121,8 @@ class WholeRunner(NamedRunner):
         content = self._content
         if content is None:
             content = self._read(filename, 'load_from')
-            load_start(
-                model, extract_state_dict(content), filename, bool(self.cfg.get('load_from_partial', False))
-            )
+            partial = bool(self.cfg.get('load_from_partial', False))
+            load_start(model, extract_state_dict(content), filename, partial)
             content['state_dict'] = model.state_dict()  # under the model's names, as hooks look for them
         self.call_hook('after_load_checkpoint', checkpoint=content)
         model.load_state_dict(content['state_dict'])

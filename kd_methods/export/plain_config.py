@@ -1,6 +1,7 @@
 """The config of a trained student as stock mmseg / mmdet read it: merged, without types of this package."""
 
 import inspect
+import logging
 from functools import partial
 from typing import Any
 
@@ -12,7 +13,7 @@ from mmengine.logging import print_log
 from mmengine.registry import DATASETS, Registry
 
 from kd_methods.datasets.entries import map_datasets, with_pipeline
-from kd_methods.export.student_config import student_config
+from kd_methods.export.student_config import imported_modules, student_config
 from kd_methods.networks.config import clear_pretrained
 
 #: Top-level keys of a config that matter for a trained model; the rest is about training.
@@ -88,8 +89,8 @@ def plain_config(cfg: Config) -> Config:
     hooks = plain.pop('default_hooks', {})
     if hooks.get('visualization'):
         plain['default_hooks'] = dict(visualization=hooks['visualization'])
-    plain.pop('custom_imports', None)
-    imports = [m for m in _imported_modules(source) if m.split('.')[0] != 'kd_methods']
+    lenient = bool(plain.pop('custom_imports', {}).get('allow_failed_imports'))
+    imports = [m for m in imported_modules(source) if m.split('.')[0] != 'kd_methods']
     if 'test_dataloader' in plain:
         replace = partial(_stock_or_given, ours=ours)
         dataset = map_datasets(plain['test_dataloader'].get('dataset'), replace)
@@ -104,9 +105,9 @@ def plain_config(cfg: Config) -> Config:
     if left:
         imports.append('kd_methods')
         why = f'because it uses {", ".join(left)}.'
-        print_log(f'The exported config needs kd_methods to be installed, {why}', logger='current')
+        print_log(f'The exported config needs kd_methods to be installed, {why}', 'current', logging.WARNING)
     if imports:
-        plain['custom_imports'] = dict(imports=imports, allow_failed_imports=False)
+        plain['custom_imports'] = dict(imports=imports, allow_failed_imports=lenient)
     return Config(plain)
 
 
@@ -146,11 +147,6 @@ def _types_in(node: Any) -> set[str]:
         for value in node:
             found |= _types_in(value)
     return found
-
-
-def _imported_modules(cfg: Config) -> list[str]:
-    modules = (cfg.get('custom_imports') or {}).get('imports') or []
-    return [modules] if isinstance(modules, str) else list(modules)
 
 
 def _stock_or_given(cfg: dict, ours: set[str]) -> dict:

@@ -13,6 +13,7 @@ from mmengine.registry import DATASETS, DefaultScope
 
 from kd_methods.datasets.entries import unwrap
 from kd_methods.export.plain_config import plain_config, plain_metainfo
+from kd_methods.export.verify import loading_problem
 from kd_methods.networks import checkpoint as files
 from kd_methods.networks.config import build_network, load_config
 from kd_methods.utils.files import write_file
@@ -45,6 +46,7 @@ def student_checkpoint(checkpoint: dict, cfg: Config | None = None, cfg_text: st
     state = files.student_state_dict(files.extract_state_dict(checkpoint))
     weights = OrderedDict((name, _alone(value)) for name, value in state.items())
     weights = files.with_versions(weights, state)
+    vars(weights).pop('choice', None)  # no part of the file
     given = checkpoint.get('meta') or {}
     meta = dict(mmengine_version=mmengine_version)
     package = (cfg.get('default_scope') if cfg is not None else None) or 'mmseg'
@@ -87,8 +89,9 @@ def export_student(
     out: str | Path,
     config_out: str | Path | None = None,
     trusted: bool = False,
+    verify: bool = True,
 ) -> tuple[str, str]:
-    """Write the student of a checkpoint and its plain config.
+    """Write the student of a checkpoint and its plain config, and see whether others can load them.
 
     Args:
         cfg (str | Path | Config): The config of the run that wrote the checkpoint, distillation or plain.
@@ -96,16 +99,19 @@ def export_student(
         out (str | Path): File for the weights.
         config_out (str | Path, optional): File for the config. Defaults to ``out`` with the suffix ``.py``.
         trusted (bool): Unpickle everything that the checkpoint holds. Defaults to False.
+        verify (bool): Load both files once in a fresh process without this package. Defaults to True.
 
     Returns:
         tuple[str, str]: Paths of the weights and of the config.
 
     Raises:
-        ValueError: The weights do not fit the student of the config.
+        ValueError: The weights do not fit the student of the config; or, once both files are written, stock
+            mmseg / mmdet cannot load them.
     """
     cfg = cfg if isinstance(cfg, Config) else load_config(cfg, key='config')
     source = '' if isinstance(checkpoint, dict) else checkpoint
     full = checkpoint if isinstance(checkpoint, dict) else files.safe_load(checkpoint, trusted=trusted)
+    files.log_choice(files.extract_state_dict(full), source or 'The checkpoint')
     config_out = str(config_out or Path(out).with_suffix('.py'))
     plain = plain_config(cfg)
     text = plain.pretty_text
@@ -116,6 +122,10 @@ def export_student(
     files.load_strict(network, student['state_dict'], what='student', path=source)
     write_file(to_bytes(student), out)
     write_file(config_text(plain, text, config_out, str(out)), config_out)
+    problem = loading_problem(config_out, out) if verify else ''
+    if problem:
+        why = 'cannot be loaded in a process without kd_methods'
+        raise ValueError(f'{out} and {config_out} were written, but {why}: {problem}')
     return str(out), config_out
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from mmengine.dataset import BaseDataset, Compose
 from mmengine.fileio import get
 
-from kd_methods.utils.errors import SampleError
+from kd_methods.utils.errors import SampleError, describe_error
 from kd_methods.utils.text import first_few
 
 _NAMES = dict(img_path='image', seg_map_path='label', x_path='X')
@@ -105,7 +105,7 @@ class _Guard:
         files = _files_of(self.dataset, idx)
         named = ', '.join(f'{name} {path}' for name, path in files.items())
         sample = f'sample {idx} of {type(self.dataset).__name__} ({named or "no files"})'
-        text = str(error) if type(error) is ValueError else f'{type(error).__name__}: {error}'
+        text = str(error) if type(error) is ValueError else describe_error(error, 10_000)
         broken = [f'{path} {why}' for path in files.values() if (why := _why_unreadable(path))]
         what = ' '.join((' and '.join(broken) or text).split())
         sentence = f'{self.key}: {sample} cannot be used: {what}.'

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kd_methods.networks.checkpoint import extract_state_dict, safe_load
+from kd_methods.networks.checkpoint import extract_state_dict, log_choice, safe_load
 from kd_methods.ops.grids import resize_map
 from kd_methods.utils.text import first_few
 
@@ -127,6 +127,7 @@ def _read_attention_pool(file: str | PathLike, channels: int, key: str) -> dict[
     """The tensors of a pool for a map of so many channels, float32, under the names of ``ATTENTION_KEYS``."""
     advice = 'Give a checkpoint of plain tensors with the attention pool of a CLIP ResNet.'
     state = extract_state_dict(safe_load(file, key=key, advice=advice))
+    log_choice(state, file)
     first = ATTENTION_KEYS[0]
     found = [k.removesuffix(first) for k in map(str, state) if k.endswith(first)]
     found = [p for p in found if all(isinstance(state.get(p + name), Tensor) for name in ATTENTION_KEYS)]

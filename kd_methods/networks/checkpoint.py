@@ -4,6 +4,7 @@ A checkpoint is read without running any code that it may carry, and its weights
 goes missing without a word: every key of the file must have its place in the model and the other way round.
 """
 
+import logging
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from mmengine.logging import print_log
 from torch import nn
 
 from kd_methods.compat.checkpoint_files import DamagedFile, UnsafeFile, fetch, read_checkpoint, trusted_files
+from kd_methods.networks.weight_sets import COUNTERS, choose_weights, prefer_averaged, without_doubles
 from kd_methods.utils.text import first_few
 
 #: Where a distillation run keeps its student in a full checkpoint.
@@ -61,18 +63,36 @@ def safe_load(
     return checkpoint
 
 
-def extract_state_dict(checkpoint: dict) -> dict[str, torch.Tensor]:
-    """The weights of a checkpoint: its ``state_dict`` (or ``model``, or itself), without DDP's ``module.``
-    prefix.
+def extract_state_dict(checkpoint: dict) -> OrderedDict[str, torch.Tensor]:
+    """The weights of a checkpoint: its ``state_dict`` (or ``model``, or itself), without the ``module.`` that
+    DDP and averages put in front.
+
+    Of several sets of weights, such as ``model`` and ``model_ema``, the averaged ones are taken; the report
+    of a load says so (:func:`choice_of`).
     """
-    state = checkpoint
-    for name in ('state_dict', 'model'):
-        if isinstance(checkpoint.get(name), dict):
-            state = checkpoint[name]
-            break
-    if state and all(isinstance(k, str) and k.startswith('module.') for k in state):
+    state, choice = choose_weights(checkpoint)
+    names = [k for k in state if k not in COUNTERS]
+    if names and all(isinstance(k, str) and k.startswith('module.') for k in names):
         state = _strip(state, 'module.')
+    single = without_doubles(state)
+    if len(single) < len(state):
+        choice = "'ema_*', a second set of mmcv 1, is not taken, and the averaged weights are"
+    state = with_versions(OrderedDict(single), state)
+    state.choice = choice
     return state
+
+
+def choice_of(state: Mapping) -> str:
+    """In words, which of several sets of weights these are; '' where there was one."""
+    return getattr(state, 'choice', '')
+
+
+def log_choice(state: Mapping, path: str | Path) -> None:
+    """Log which of several sets of weights was taken from a file, where no report of the load is logged."""
+    if choice_of(state):
+        print_log(
+            f'{path}: {choice_of(state)}', 'current', logging.WARNING
+        )  # all that tools without a run show
 
 
 def student_state_dict(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -87,7 +107,8 @@ def fit_names(state: dict[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -
 
     Tried are the names as they are; those of the student of a distillation checkpoint; names below a prefix,
     of a wrapper or of a part (``backbone.``); and the other way round, a plain network's in the student of a
-    distillation. What fits most tensors by name and shape is taken.
+    distillation. What fits most tensors by name and shape is taken; of several prefixes that fit, the one of
+    averaged weights (``teacher.`` beside ``student.``).
 
     Args:
         state (dict): Weights of the file.
@@ -95,11 +116,15 @@ def fit_names(state: dict[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -
     """
     plain = with_versions(OrderedDict(state), state)
     inner = _strip(own, STUDENT_PREFIX)  # the student of a distillation; empty for a plain network
-    wrapper = _wrapping_prefix(inner or own, state)
-    forms = [plain] + [_strip(state, prefix) for prefix in (STUDENT_PREFIX, wrapper) if prefix]
+    wrappers = _wrapping_prefixes(inner or own, state)
+    forms = [plain] + [_strip(state, prefix) for prefix in (STUDENT_PREFIX, *wrappers[:1]) if prefix]
     if inner:
         forms += [OrderedDict((STUDENT_PREFIX + k, v) for k, v in form.items()) for form in forms]
-    return max(forms, key=lambda form: sum(_fits(value, own.get(name)) for name, value in form.items()))
+    best = max(forms, key=lambda form: sum(_fits(value, own.get(name)) for name, value in form.items()))
+    if len(wrappers) > 1 and len(best) < len(state):
+        others = ', '.join(map(repr, wrappers[1:]))
+        best.choice = f'of several sets of weights those below {wrappers[0]!r} are taken, not {others}'
+    return best
 
 
 def _fits(value: object, own: torch.Tensor | None) -> bool:
@@ -115,6 +140,7 @@ class LoadReport:
     unexpected: list[str] = field(default_factory=list)
     mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
     hint: str = ''
+    choice: str = ''  # which of several sets of weights of the file this is about
 
     @property
     def complete(self) -> bool:
@@ -131,6 +157,8 @@ class LoadReport:
         lines += _listing(
             'other shape', [f'{n}: file {tuple(f)}, model {tuple(m)}' for n, f, m in self.mismatched]
         )
+        if self.choice:
+            lines.append(f'  {self.choice}')
         if self.hint:
             lines.append(f'  -> {self.hint}')
         return '\n'.join(lines)
@@ -158,7 +186,7 @@ def load_strict(
             cause.
     """
     own = model.state_dict()
-    report = LoadReport()
+    report = LoadReport(choice=choice_of(state_dict))
     report.mismatched = [
         (k, tuple(v.shape), tuple(own[k].shape))
         for k, v in state_dict.items()
@@ -246,7 +274,8 @@ def load_start(
 
 def compare(own: Mapping, given: Mapping) -> LoadReport:
     """What happens to each key when weights meet a network."""
-    report = LoadReport(matched=[k for k, v in given.items() if _fits(v, own.get(k))])
+    matched = [k for k, v in given.items() if _fits(v, own.get(k))]
+    report = LoadReport(matched=matched, choice=choice_of(given))
     shapes = [(k, v) for k, v in given.items() if k in own and not _fits(v, own[k])]
     report.mismatched = [(k, tuple(getattr(v, 'shape', ())), tuple(own[k].shape)) for k, v in shapes]
     report.missing = [k for k in own if k not in given and not k.endswith('num_batches_tracked')]
@@ -262,7 +291,7 @@ def _backbone_alone(own: Mapping, fitted: Mapping, kept: Collection[str]) -> boo
 
 
 def _guess_cause(report: LoadReport, own: dict, state_dict: dict, what: str) -> str:
-    prefix = _wrapping_prefix(own, state_dict)
+    prefix = next(iter(_wrapping_prefixes(own, state_dict)), None)
     if prefix == STUDENT_PREFIX:
         return (
             'this looks like a full checkpoint of a distillation run (prefix "architecture."): use the '
@@ -270,7 +299,7 @@ def _guess_cause(report: LoadReport, own: dict, state_dict: dict, what: str) -> 
         )
     if prefix:
         return f'this looks like a wrapped checkpoint, prefix "{prefix}": remove the prefix from its keys'
-    prefix = _wrapping_prefix(state_dict, own)
+    prefix = next(iter(_wrapping_prefixes(state_dict, own)), None)
     if prefix:
         return f'this looks like the weights of a part alone: the model has them under "{prefix}"'
     for name, file_shape, model_shape in report.mismatched:
@@ -294,15 +323,16 @@ def _guess_cause(report: LoadReport, own: dict, state_dict: dict, what: str) -> 
     return ''
 
 
-def _wrapping_prefix(inner: dict, outer: dict) -> str | None:
-    """The prefix that turns most keys of ``inner`` into keys of ``outer``, if there is one."""
+def _wrapping_prefixes(inner: dict, outer: dict) -> list[str]:
+    """Prefixes that turn most keys of ``inner`` into keys of ``outer``, that of averaged weights first."""
+    found: list[str] = []
     for name in list(inner)[:20]:
-        for candidate in outer:
-            if candidate.endswith('.' + name):
-                prefix = candidate[: -len(name)]
-                if sum(prefix + k in outer for k in inner) > len(inner) / 2:
-                    return prefix
-    return None
+        ends = (key[: -len(name)] for key in outer if key.endswith('.' + name))
+        for prefix in (prefix for prefix in ends if prefix not in found):
+            if sum(prefix + k in outer for k in inner) > len(inner) / 2:
+                found.append(prefix)
+    averaged = prefer_averaged(found)
+    return sorted(found, key=lambda prefix: prefix != averaged)
 
 
 def _strip(state: dict, prefix: str) -> dict:
@@ -311,7 +341,8 @@ def _strip(state: dict, prefix: str) -> dict:
 
 
 def with_versions(state: OrderedDict, source: dict, prefix: str = '') -> OrderedDict:
-    """Give weights the module versions of their source, by which some layers rename their keys.
+    """Give weights what their source has beside its items: module versions, by which some layers rename their
+    keys, and the words on a choice among several sets.
 
     Args:
         state (OrderedDict): The weights.
@@ -322,6 +353,8 @@ def with_versions(state: OrderedDict, source: dict, prefix: str = '') -> Ordered
     if versions is not None:
         kept = {k[len(prefix) :]: v for k, v in versions.items() if k.startswith(prefix)}
         setattr(state, '_metadata', OrderedDict(kept))  # noqa: B010 (as above)
+    if choice_of(source):
+        state.choice = choice_of(source)
     return state
 
 

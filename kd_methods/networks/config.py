@@ -109,6 +109,8 @@ def resolve_model_cfg(cfg: dict, key: str = 'architecture') -> ConfigDict:
     model = ConfigDict(copy.deepcopy(source.model.to_dict()))
     if model.get('_scope_') is None and source.get('default_scope') is not None:
         model['_scope_'] = source.default_scope
+    if source.get('data_preprocessor') is not None:
+        model.setdefault('data_preprocessor', source.data_preprocessor)  # mmengine's Runner does so
     overrides = {k: v for k, v in cfg.items() if k not in _LOOKUP_KEYS}
     _check_overrides(overrides, model, key, model.get('_scope_'))
     try:

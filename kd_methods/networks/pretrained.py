@@ -3,6 +3,7 @@
 mmengine loads them loosely: a file that fits nothing is taken without a word.
 """
 
+from collections import OrderedDict
 from typing import Any
 
 from mmengine.logging import print_log
@@ -13,7 +14,7 @@ from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from kd_methods.compat.checkpoint_files import trusted_files
-from kd_methods.networks.checkpoint import extract_state_dict, load_part
+from kd_methods.networks.checkpoint import extract_state_dict, load_part, with_versions
 
 
 @WEIGHT_INITIALIZERS.register_module(name='Pretrained', force=True)
@@ -42,7 +43,11 @@ class StrictPretrainedInit(PretrainedInit):
         state = extract_state_dict(content)
         if self.prefix is not None:
             prefix = self.prefix.rstrip('.') + '.'
-            state = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
+            state = with_versions(
+                OrderedDict((k[len(prefix) :], v) for k, v in state.items() if k.startswith(prefix)),
+                state,
+                prefix,
+            )
         report = load_part(module, state, self.checkpoint, whole=isinstance(module, BaseModel))
         count = f'{len(report.matched)} of {len(report.matched) + len(report.missing)} tensors matched'
         print_log(f'{type(module).__name__} starts from {self.checkpoint}: {count}, {report}', 'current')

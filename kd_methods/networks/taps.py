@@ -143,9 +143,8 @@ def _output(
     """The tap of a module's output; ``call`` is a number, ``'all'``, or None where there is one alone."""
     calls = check_source(probe, OUTPUTS, path, key)
     if not calls:
-        where = f"in the {probe.name} when it runs on an image (mode='tensor'){because(probe)}"
-        cure = 'Auxiliary heads are such places; choose a tap of the main path.'
-        raise ValueError(f'{key}: {name!r} never fires {where}. {cure}')
+        where = f"in the {probe.name} when it runs on an image (mode='tensor')"
+        raise ValueError(f'{key}: {name!r} never fires {where}{_why_silent(probe, path)}')
     outputs = [firing.outputs for firing in calls]
     if call is None and len(calls) > 1:
         raise ValueError(f'{key}: {name!r}: {several_calls(probe, path)} {path}@all takes each of them.')
@@ -245,8 +244,16 @@ def _near(name: str, names: list[str]) -> str:
     return did_you_mean(name, names, cutoff=0.5) or f' Its parts are {parts}.'
 
 
+def _why_silent(probe: Probe, path: str) -> str:
+    """The end of a sentence on a module that the dry run did not come to: cause and cure."""
+    if probe.error is not None:
+        return f'{because(probe)}.'
+    choose = 'Choose a tap of the main path: `python tools/check.py CONFIG --taps` lists its places.'
+    if path.split('.')[0] == 'auxiliary_head':
+        return f': it is part of an auxiliary head, which runs for the loss alone. {choose}'
+    return f', or the network calls it by another way than module(...). {choose}'
+
+
 def because(probe: Probe) -> str:
     """What ended a dry run, for a message about what it did not find; empty if nothing did."""
-    if probe.error is None:
-        return ''
-    return f' (the dry run ended with {type(probe.error).__name__}: {str(probe.error)[:200]})'
+    return f' ({probe.failure})' if probe.failure else ''

@@ -35,6 +35,20 @@ def is_own_error(error: BaseException) -> bool:
     return bool(frames) and osp.abspath(frames[-1].filename).startswith(ours)
 
 
+def describe_error(error: BaseException, length: int = 200) -> str:
+    """Kind and text of an error of another package, which may have none, such as that of a bare ``assert``.
+
+    Args:
+        error (BaseException): The error.
+        length (int): Most characters of its text. Defaults to 200.
+    """
+    return f'{type(error).__name__}: {_text(error)[:length]}'
+
+
+def _text(error: BaseException) -> str:
+    return str(error.args[0] if len(error.args) == 1 else error).strip() or 'a check failed'
+
+
 @contextlib.contextmanager
 def naming(key: str, cfg: Any = None) -> Iterator[None]:
     """Give the errors of other packages inside of this the config key of what they are about.
@@ -52,7 +66,7 @@ def naming(key: str, cfg: Any = None) -> Iterator[None]:
     except Exception as error:
         if is_own_error(error) and traceback.extract_tb(error.__traceback__)[-1].line.startswith('raise'):
             raise
-        text = str(error.args[0] if len(error.args) == 1 else error).strip() or 'a check failed'
+        text = _text(error)
         named = next((k for k, v in walk(cfg, key) if k != key and _names(text, k, v)), '')
         where, arguments = (named, '') if named else _about(error, key, cfg)
         raise ValueError(f'{where}: {type(error).__name__}: {text}{arguments}') from error

@@ -15,7 +15,7 @@ from mmengine.structures import BaseDataElement
 
 from kd_methods.data_check.paths import check_paths
 from kd_methods.datasets.entries import as_list, entries_of, kind_of
-from kd_methods.utils.errors import is_own_error
+from kd_methods.utils.errors import describe_error, is_own_error
 from kd_methods.visualize import draw
 from kd_methods.visualize.draw import Sheet
 from kd_methods.visualize.maps import Panel, Row
@@ -205,4 +205,4 @@ def _named(what: str) -> Iterator[None]:
         if is_own_error(error):
             raise
         cure = '`python tools/data/check.py CONFIG` looks at all files'
-        raise ValueError(f'{what}: {type(error).__name__}: {error}. {cure}') from error
+        raise ValueError(f'{what}: {describe_error(error, 10_000)}. {cure}') from error

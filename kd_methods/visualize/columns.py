@@ -12,7 +12,13 @@ from mmengine.registry import MODELS
 from kd_methods.distill.algorithm import FrozenTeacherDistill
 from kd_methods.distill.preprocess import PairedPreprocessor
 from kd_methods.export.student_config import student_config
-from kd_methods.networks.checkpoint import extract_state_dict, load_strict, safe_load, student_state_dict
+from kd_methods.networks.checkpoint import (
+    extract_state_dict,
+    load_strict,
+    log_choice,
+    safe_load,
+    student_state_dict,
+)
 from kd_methods.networks.config import (
     build_network,
     clear_pretrained,
@@ -20,13 +26,9 @@ from kd_methods.networks.config import (
     reads_weights,
     resolve_model_cfg,
 )
-from kd_methods.networks.probe import probe_network
+from kd_methods.networks.probe import dry_run_sizes, probe_networks
 from kd_methods.visualize.recording import Column
 from kd_methods.visualize.tap_pairs import Place, backbone_places, distiller_places, named_places
-
-#: Pixels of the dry run of a plain config.
-DRY_RUN_SIZE = (128, 128)
-
 
 Students = Mapping[str, tuple[str, dict]]  # heading -> checkpoint, and the student's weights in it
 
@@ -37,6 +39,7 @@ def read_students(checkpoints: Mapping[str, tuple[str, str]], trusted: bool = Fa
     found = {}
     for title, (option, path) in checkpoints.items():
         state = extract_state_dict(safe_load(path, trusted, option, advice))
+        log_choice(state, path)
         found[title] = (path, student_state_dict(state))
     return found
 
@@ -59,7 +62,8 @@ def build_columns(
     if is_distillation(cfg):
         columns, places = _beside_teacher(cfg, columns, taps)
     else:
-        probe = probe_network(columns[0].network, 'network', DRY_RUN_SIZE)
+        network = columns[0].network
+        (probe,) = probe_networks(dict(network=network), dry_run_sizes(network))
         places = named_places(taps, probe, None) if taps else backbone_places(probe)
     for column in columns:
         column.network.to(get_device()).eval()

@@ -10,6 +10,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from kd_methods.distill.channels import ChannelLayout
+from kd_methods.networks.probe import plain_forward
 from kd_methods.networks.recording import CallRecorder, Place
 from kd_methods.networks.taps import Tap
 from kd_methods.visualize.geometry import Geometry
@@ -79,7 +80,7 @@ def record(network: BaseModel, inputs: Tensor, samples: list | None, taps: Seque
     recorder = CallRecorder(network, calls, type(network).__name__, stop=True, clone=calls)
     try:
         with torch.no_grad(), recorder as records:
-            network.eval()(inputs, samples, mode='tensor')
+            plain_forward(network.eval(), inputs, samples)
     finally:
         recorder.remove()
     return {tap: tap.read(records) for tap in taps}

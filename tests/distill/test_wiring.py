@@ -122,8 +122,9 @@ def test_an_adapter_that_does_not_fit_shows_both_shapes(distill, distiller_cfg):
     text = str(info.value)
     assert (
         'connectors.adapt does not fit' in text
-        and '1x8x16x16' in text
-        and '1x16x16x16' in text
+        and '1x8x8x8' in text
+        and '1x16x8x8' in text
+        and 'dry run on 64 x 64 pixels' in text
         and '9' in text
     )
 
@@ -131,7 +132,7 @@ def test_an_adapter_that_does_not_fit_shows_both_shapes(distill, distiller_cfg):
 def test_a_loss_on_shapes_that_do_not_agree_shows_both(distill, distiller_cfg):
     with pytest.raises(ValueError) as info:
         distill(distiller=distiller_cfg('features'))  # 8 against 16 channels, no adapter
-    assert 'loss_kd cannot be computed' in str(info.value) and '1x8x16x16' in str(info.value)
+    assert 'loss_kd cannot be computed' in str(info.value) and '1x8x8x8' in str(info.value)
 
 
 def test_an_index_out_of_range_is_named(distill, distiller_cfg):

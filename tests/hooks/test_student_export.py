@@ -13,6 +13,7 @@ import torch
 from mmengine.config import Config
 from mmengine.hooks import Hook
 
+from kd_methods.hooks import student_export
 from kd_methods.hooks.saving import around_save
 from kd_methods.hooks.student_export import student_name
 
@@ -223,6 +224,35 @@ def test_by_epoch_into_another_folder(tiny_cfg, runs, tmp_path):
     assert files(tmp_path / 'far' / 'name') == ['e1.pth', 'e1_student.pth']
     assert (tmp_path / 'far' / 'name' / 'student_config.py').is_file()
     assert load(tmp_path / 'far' / 'name' / 'e1_student.pth')['meta']['epoch'] == 1
+
+
+@pytest.mark.parametrize('problem', ['', 'no module my_net'])
+@pytest.mark.parametrize('verify', [True, False])
+def test_the_end_of_training_says_whether_others_can_load_it(
+    tiny_cfg, runs, tmp_path, monkeypatch, problem, verify
+):
+    """Once, with files that are there; `verify_export=False` leaves it out."""
+    tried = []
+
+    def loading_problem(*files):
+        tried.append([Path(file).name for file in files if Path(file).is_file()])
+        return problem
+
+    monkeypatch.setattr(student_export, 'loading_problem', loading_problem)
+    cfg = tiny_cfg(iters=4, custom_hooks=[HOOK], verify_export=verify)
+    cfg.default_hooks.checkpoint.update(max_keep_ckpts=1)
+    runner = runs.train(cfg, tmp_path)
+    assert tried == [['student_config.py', 'iter_4_student.pth']] * verify
+    log = next((tmp_path / runner.timestamp).glob('*.log')).read_text()
+    assert ('cannot be loaded in a process without kd_methods: no module my_net' in log) == bool(
+        verify and problem
+    )
+    assert ('loaded in a process without kd_methods.' in log) == bool(verify and not problem)
+
+
+def test_a_wrong_switch_is_told_before_training(tiny_cfg, runs, tmp_path):
+    with pytest.raises(TypeError, match='verify_export must be True or False'):
+        runs.train(tiny_cfg(iters=2, custom_hooks=[HOOK], verify_export='no'), tmp_path)
 
 
 def test_student_name():

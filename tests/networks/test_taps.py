@@ -1,6 +1,7 @@
 import pytest
 import torch
 from mmengine.registry import MODELS, DefaultScope
+from toys import tiny_beit
 from toys_det import tiny_detector
 
 from kd_methods.networks.config import build_network
@@ -111,7 +112,8 @@ def test_cascaded_heads_use_the_last_one(segmentor):
         ('backbone', ValueError, 'add an index, backbone.0 to backbone.3'),
         ('decode_head.conv_seg.1', ValueError, 'only index 0 exists'),
         ('neck.0', KeyError, 'no module'),
-        ('auxiliary_head.conv_seg', ValueError, 'never fires'),
+        ('auxiliary_head.conv_seg', ValueError, 'auxiliary head, which runs for the loss alone'),
+        ('decode_head', ValueError, 'calls it by another way'),
         (3, TypeError, 'a tap is a string'),
     ],
 )
@@ -176,3 +178,12 @@ def test_all_calls_are_a_list(shared_head):
 def test_calls_that_are_not_chosen_or_not_there(shared_head, name, words):
     with pytest.raises(ValueError, match=words):
         resolve_tap(shared_head, name)
+
+
+def test_a_tap_behind_a_failure_names_its_cause_and_no_auxiliary_head():
+    probe = probe_network(build_network(tiny_beit(64)), 'teacher', (128, 128))
+    with pytest.raises(ValueError) as info:
+        resolve_tap(probe, 'decode_head.bottleneck', 'model.distiller.taps.x')
+    text = str(info.value)
+    assert '128 x 128' in text and 'RuntimeError' in text and 'model.dry_run_size' in text
+    assert 'uxiliary' not in text

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from mmengine.config import Config
 from toys import tiny_distillation
 
 
@@ -121,20 +120,3 @@ def test_a_named_file_that_cannot_be_gone_on_from_is_an_error_with_the_way_out(d
     damage(resume.work / 'iter_4.pth')
     with pytest.raises(ValueError, match='iter_4.pth'):
         resume(str(resume.work / 'iter_4.pth'))
-
-
-def test_a_run_in_another_work_dir_leaves_the_first_alone(finished, tools, tmp_path):
-    """Also its best checkpoint, which the message hub names."""
-    config, _ = finished
-    first, second = tmp_path / 'first', tmp_path / 'second'
-    best = Config.fromfile(config)
-    best.default_hooks.checkpoint.update(save_best='mIoU', max_keep_ckpts=1)
-    best.train_cfg.val_interval = 2
-    path = tmp_path / config.name
-    best.dump(path)
-    tools.train([str(path), '--work-dir', str(first)])
-    before = {f.name: f.read_bytes() for f in first.glob('*.pth')}
-    arguments = ['--resume', str(first / 'iter_6.pth'), '--cfg-options', 'train_cfg.max_iters=10']
-    tools.train([str(path), '--work-dir', str(second), *arguments])
-    assert {f.name: f.read_bytes() for f in first.glob('*.pth')} == before
-    assert (second / 'best.pth').exists(), 'a new folder begins a new best'

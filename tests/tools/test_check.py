@@ -112,8 +112,8 @@ def test_healthy_pair(check, capsys, tmp_path, monkeypatch):
     assert 'preprocessing shared' in teacher and 'on this batch cross-entropy' in teacher
     taps = section(result.out, 'Taps').splitlines()
     assert taps[1:] == [
-        'tap = logits student decode_head.conv_seg 1 1x11x16x16 2x11x8x8 -',
-        'tap = logits teacher decode_head.conv_seg 1 1x11x16x16 2x11x8x8 -',
+        'tap = logits student decode_head.conv_seg 1 1x11x8x8 2x11x8x8 -',
+        'tap = logits teacher decode_head.conv_seg 1 1x11x8x8 2x11x8x8 -',
     ]
     assert section(result.out, 'Adapters') == 'none'
     assert 'loss_kd' in section(result.out, 'Distillation losses')
