@@ -22,6 +22,7 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModel, revert_sync_batchnorm
 from mmengine.registry import MODELS, TASK_UTILS, DefaultScope
 
+from kd_methods.compat.family import check_installed, naming_imports
 from kd_methods.utils.errors import naming
 from kd_methods.utils.options import NonNegative, Option
 from kd_methods.utils.parts import check_kinds, find_type, walk
@@ -42,8 +43,13 @@ def load_config(path: str | Path, key: str = 'cfg_path') -> Config:
 
     Raises:
         FileNotFoundError: There is no such config; the message lists the nearest names.
+        ValueError: It needs a package that is not installed, or imports what cannot be imported.
     """
-    path = str(path)
+    with naming_imports(key, str(path)):
+        return _load_config(str(path), key)
+
+
+def _load_config(path: str, key: str) -> Config:
     if '::' in path:
         from mmengine.hub import get_config
 
@@ -150,8 +156,10 @@ def check_network_values(cfg: Any, key: str) -> None:
 
     Raises:
         TypeError: It is of another kind.
-        ValueError: A ``loss_weight`` is negative, or no finite number.
+        ValueError: A ``loss_weight`` is negative, or no finite number; a type is of a package that is not
+            installed.
     """
+    check_installed(cfg, key)
     for name in ('train_cfg', 'test_cfg'):
         if not isinstance(cfg.get(name), (dict, NoneType)):
             raise TypeError(f'{key}.{name} must be a dict. Got: {cfg[name]!r}')
