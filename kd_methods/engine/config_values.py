@@ -110,11 +110,16 @@ def check_values(cfg: Config, *splits: str) -> None:
 
 
 def _networks(cfg: Config) -> Iterator[tuple[str, Any]]:
-    """The network of a config, or its student and its teacher, whole."""
+    """The network of a config, or its student and its teacher, whole, and the preprocessor around them."""
     model = cfg.get('model')
+    if isinstance(cfg.get('data_preprocessor'), Mapping):
+        yield 'data_preprocessor', cfg.data_preprocessor
     if not is_distillation(cfg):
         yield 'model', model
-    for name in ('architecture', 'teacher') if is_distillation(cfg) else ():
+        return
+    if isinstance(model.get('data_preprocessor'), Mapping):
+        yield 'model.data_preprocessor', model.data_preprocessor
+    for name in ('architecture', 'teacher'):
         if isinstance(model.get(name), dict):
             yield f'model.{name}', resolve_model_cfg(model[name], f'model.{name}')
 
