@@ -1,11 +1,11 @@
-"""Look at a config before it is trained: networks, taps, adapters, losses, one step; name what is wrong.
+"""Look at a config before it is trained: networks, taps, adapters, losses, one step, one validation image.
 
     python tools/check.py CONFIG               # a distillation config or a plain one
     python tools/check.py CONFIG --taps        # all places that a tap can name; needs no weights and no data
     python tools/check.py CONFIG --no-data     # with a batch of noise
 
-It writes nothing to disk. Exit code: 0 nothing wrong, 1 something is wrong, 2 the config cannot be built
-or run.
+It names what is wrong, and writes nothing to disk. Exit code: 0 nothing wrong, 1 something is wrong, 2 the
+config cannot be built or run.
 """
 
 from __future__ import annotations

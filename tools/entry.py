@@ -38,9 +38,36 @@ _NOISE = (
 )
 
 
+class ToolParser(argparse.ArgumentParser):
+    """A parser that takes `~` for the home folder also where no shell does: in quotes, and behind `=`."""
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> argparse.Namespace:
+        """Read a command line."""
+        found = super().parse_args(*args, **kwargs)
+        expand_home(vars(found))
+        return found
+
+
 def tool_parser(text: str) -> argparse.ArgumentParser:
     """A parser whose `--help` shows a tool's docstring as it is."""
-    return argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    return ToolParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def expand_home(value: Any) -> Any:
+    """A path with the home folder for its `~`; the paths in a dict, a list or a config change in place."""
+    if isinstance(value, str):
+        return osp.expanduser(value)
+    if isinstance(value, tuple):
+        parts = [expand_home(part) for part in value]
+        same = all(new is old for new, old in zip(parts, value))
+        return value if same else tuple(parts)
+    pairs = enumerate(value) if isinstance(value, list) else getattr(value, 'items', tuple)()
+    for key, old in list(pairs):
+        # a class may be called ~, and the options are put into the config, of which all is seen
+        new = old if key in ('metainfo', 'cfg_options') else expand_home(old)
+        if new is not old:
+            value[key] = new
+    return value
 
 
 def converter_parser(text: str) -> argparse.ArgumentParser:
@@ -209,6 +236,7 @@ def read_config(args: argparse.Namespace) -> Config:
         raise ValueError(f'CONFIG: {args.config} is not valid Python: {error}') from error
     if args.cfg_options:
         cfg.merge_from_dict(args.cfg_options)
+    expand_home(cfg)
     if not isinstance(cfg.get('model'), dict):
         raise ValueError(_no_model(args.config))
     cfg.launcher = args.launcher

@@ -10,6 +10,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from mmengine.structures import PixelData
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from kd_methods.data_check.paths import check_paths
 from kd_methods.networks.heads import class_count, is_detector
@@ -18,8 +19,8 @@ from kd_methods.networks.probe import as_size, dry_run_input, trained_size
 FALLBACK_SIZE = (512, 512)
 
 
-def real_batch(cfg: Config, batch_size: int | None = None, seed: int = 0) -> tuple[dict, Any]:
-    """The first batch of the config's train_dataloader, read in this process, and its dataset."""
+def real_batch(cfg: Config, batch_size: int | None = None, seed: int = 0) -> tuple[dict, DataLoader]:
+    """The first batch of the config's train_dataloader, read in this process, and the loader."""
     if cfg.get('train_dataloader') is None:
         cure = 'Inherit a dataset with _base_, or use --no-data for a batch of noise.'
         why = 'there is no `train_dataloader`, so there is no batch to check with'
@@ -28,14 +29,16 @@ def real_batch(cfg: Config, batch_size: int | None = None, seed: int = 0) -> tup
         check_paths(cfg, 'train')
     except FileNotFoundError as error:
         raise FileNotFoundError(f'{error} To check the networks without data: --no-data.') from error
-    loader = copy.deepcopy(cfg.train_dataloader)
-    loader.update(num_workers=0, persistent_workers=False)
-    for name in ('prefetch_factor', 'timeout'):
-        loader.pop(name, None)
-    if batch_size is not None:
-        loader['batch_size'] = batch_size
-    loader = Runner.build_dataloader(loader, seed=seed)
-    return next(iter(loader)), loader.dataset
+    loader = in_process(cfg.train_dataloader, seed, **(dict(batch_size=batch_size) if batch_size else {}))
+    return next(iter(loader)), loader
+
+
+def in_process(cfg: dict, seed: int = 0, **changes: Any) -> DataLoader:
+    """The loader of a config without workers, with some keys changed."""
+    loader = {k: v for k, v in copy.deepcopy(cfg).items() if k not in ('prefetch_factor', 'timeout')}
+    return Runner.build_dataloader(
+        {**loader, 'num_workers': 0, 'persistent_workers': False, **changes}, seed=seed
+    )
 
 
 def synthetic_batch(

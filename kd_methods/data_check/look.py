@@ -11,6 +11,7 @@ from kd_methods.data_check.objects import is_coco, look_at_coco
 from kd_methods.data_check.paths import check_paths, missing_path, other_annotations
 from kd_methods.data_check.scan import ScanBudget
 from kd_methods.data_check.segmentation import look_at_segmentation
+from kd_methods.data_check.wrappers import judge_wrappers
 from kd_methods.datasets.entries import entries_of, owners
 
 SPLITS = ('train', 'val', 'test')
@@ -57,6 +58,7 @@ def look(cfg: Config, splits: Sequence[str], budget: ScanBudget) -> DataReport:
             seen.entries.append(report)
         found = other_annotations(cfg, entries)
         seen.others += [found] if found else []
+    seen.others += [finding for split in splits for finding in judge_wrappers(cfg, split)]
     for group in seen.groups():
         seen.others += judge_heads([head for head in heads if head.unit == group[0].unit], group)
     learnt = {image for report in seen.entries if report.entry.split == 'train' for image in report.images}

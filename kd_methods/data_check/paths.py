@@ -1,4 +1,4 @@
-"""The folders and lists that a config names: are they there?"""
+"""The folders and lists that a config names: are they there, and do the wrappers fit?"""
 
 import os
 import os.path as osp
@@ -7,16 +7,18 @@ from mmengine.config import Config
 
 from kd_methods.data_check.findings import STOPS, Finding
 from kd_methods.data_check.recipes import hint_missing
+from kd_methods.data_check.wrappers import judge_wrappers
 from kd_methods.datasets.entries import Entry, as_list, entries_of, kind_of
 from kd_methods.utils.files import check_path, folder_meant, is_local
 
 
 def check_paths(cfg: Config, *splits: str) -> None:
-    """Check that the folders and lists of the data sets are there.
+    """Check that the folders and lists of the data sets are there, and that they fit their wrappers.
 
     Raises:
         FileNotFoundError: A folder or list file that the config names does not exist.
-        ValueError: A wrapper is given a path; COCO's metric reads other annotations than the data set.
+        ValueError: A wrapper is given a path, or does not fit its data sets; COCO's metric reads other
+            annotations than the data set.
     """
     for split in splits:
         for entries in entries_of(cfg, split):
@@ -24,6 +26,8 @@ def check_paths(cfg: Config, *splits: str) -> None:
             found = next((finding for finding in findings if finding), None)
             if found is not None:
                 raise FileNotFoundError(found.text) if found.missing else ValueError(found.text)
+        for found in judge_wrappers(cfg, split):
+            raise ValueError(found.text)
 
 
 def missing_path(entry: Entry) -> Finding | None:

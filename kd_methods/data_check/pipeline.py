@@ -52,11 +52,15 @@ def pipeline_info(entry: Entry, scope: str | None) -> PipelineInfo:
     )
 
 
-def build_without_pipeline(entry: Entry, scope: str | None) -> Any:
-    """The data set of an entry without its pipeline, listed at once; any error is that of its class."""
+def build_without_pipeline(entry: Entry, scope: str | None, lazy_init: bool = False) -> Any:
+    """The data set of an entry without its pipeline, listed at once unless lazy; any error is that of its
+    class.
+    """
     cfg = {k: v for k, v in entry.cfg.items() if k not in ('type', 'lazy_init', '_scope_')}
     parameters = inspect.signature(entry.cls).parameters.values()
     if any(p.name == 'serialize_data' or p.kind is p.VAR_KEYWORD for p in parameters):
         cfg['serialize_data'] = False  # which fails where there is no image at all
+    if lazy_init:
+        cfg['lazy_init'] = True
     with DefaultScope.overwrite_default_scope(scope):
         return entry.cls(**{**copy.deepcopy(cfg), 'pipeline': []})

@@ -132,9 +132,23 @@ def channel_layout(
             must = "teacher_preprocessor must be 'own'"
             raise ValueError(f'{KEY} gives the networks different channels: {must}')
         return layout
-    student_takes, teacher_takes = (dry_run_input(network, (8, 8)).shape[1] for network in (student, teacher))
-    if student_takes != teacher_takes:
-        what = f'the student takes {student_takes} channels, the teacher {teacher_takes}'
-        example = f'inputs=dict(channels=dict(rgb=3, x={teacher_takes - 3}))'
-        raise ValueError(f'{KEY} is missing: {what}. Say which channels each sees, e.g. {example}')
+    takes = {
+        side: dry_run_input(network, (8, 8)).shape[1]
+        for side, network in (('student', student), ('teacher', teacher))
+    }
+    if takes['student'] != takes['teacher']:
+        raise ValueError(_unlike(takes))
     return None
+
+
+def _unlike(takes: Mapping[str, int]) -> str:
+    """What to set where the networks take different channels: ``inputs`` only leaves out RGB, or X."""
+    what = f'the student takes {takes["student"]} channels, the teacher {takes["teacher"]}'
+    few, many = sorted(takes, key=takes.__getitem__)
+    part = {takes[many] - 3: 'x', 3: 'rgb'}.get(takes[few])
+    if takes[many] <= 3 or part is None:
+        cure = 'give both one number of in_channels (backbone) and of values in mean and std'
+        return f'model.architecture, model.teacher: {what}, but one batch feeds both: {cure}.'
+    sides = f"{few}='{part}', {many}=['rgb', 'x']"
+    example = f'inputs=dict(channels=dict(rgb=3, x={takes[many] - 3}), {sides})'
+    return f'{KEY} is missing: {what}. Say which channels of the images each sees, e.g. {example}'

@@ -7,7 +7,7 @@ key, by :class:`~kd_methods.engine.named_runner.NamedRunner`.
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from mmengine.config import Config
@@ -37,7 +37,8 @@ from torch.distributed import init_process_group
 from torch.nn import utils as clipping
 from torch.utils.data import DataLoader
 
-from kd_methods.networks.config import check_network_values, is_distillation
+from kd_methods.compat.family import check_installed
+from kd_methods.networks.config import check_network_values, is_distillation, resolve_model_cfg
 from kd_methods.utils.options import Bounds, Count, NonNegative, Option, check_names
 from kd_methods.utils.parts import LIST, OTHER, TEXT, check_kinds, check_part, find_type, kind_of, walk
 from kd_methods.utils.text import constructor_arguments, did_you_mean
@@ -104,8 +105,23 @@ def check_values(cfg: Config, *splits: str) -> None:
         backends = (cfg.get('visualizer') or {}).get('vis_backends')
         if backends is not None:
             _each('visualizer.vis_backends', backends, VISBACKENDS)
-        if not is_distillation(cfg):
-            check_network_values(cfg.get('model'), 'model')
+        for key, network in _networks(cfg):
+            check_network_values(network, key)
+
+
+def _networks(cfg: Config) -> Iterator[tuple[str, Any]]:
+    """The network of a config, or its student and its teacher, whole, and the preprocessor around them."""
+    model = cfg.get('model')
+    if isinstance(cfg.get('data_preprocessor'), Mapping):
+        yield 'data_preprocessor', cfg.data_preprocessor
+    if not is_distillation(cfg):
+        yield 'model', model
+        return
+    if isinstance(model.get('data_preprocessor'), Mapping):
+        yield 'model.data_preprocessor', model.data_preprocessor
+    for name in ('architecture', 'teacher'):
+        if isinstance(model.get(name), dict):
+            yield f'model.{name}', resolve_model_cfg(model[name], f'model.{name}')
 
 
 def _check_plain(cfg: Config) -> None:
@@ -135,12 +151,14 @@ def _check_plain(cfg: Config) -> None:
     level = cfg.get('log_level', 'INFO')
     if level not in Level.__args__ and not isinstance(level, int):
         raise ValueError(f'CONFIG: log_level must be one of {list(Level.__args__)}. Got: {level!r}')
+    entries = {k: v for k, v in cfg.items() if isinstance(k, str)}
+    check_installed(entries)
     scope = cfg.get('default_scope')
     if scope is not None and not is_installed(scope):
-        hint = did_you_mean(scope, ('mmengine', 'mmseg', 'mmdet', 'mmrazor', 'mmpretrain'))
+        hint = did_you_mean(scope, ('mmengine', 'mmseg', 'mmdet', 'mmrazor'))
         raise ValueError(f'CONFIG: default_scope={scope!r} is no package that is installed.{hint}')
     unread = ('metainfo', 'classes')
-    for key, value in walk({k: v for k, v in cfg.items() if isinstance(k, str)}, ''):
+    for key, value in walk(entries, ''):
         if isinstance(value, float) and value != value:
             raise ValueError(f'{key} is nan (not a number).')
         if value in ('True', 'False', 'true', 'false') and not any(part in unread for part in key.split('.')):

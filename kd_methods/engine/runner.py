@@ -13,6 +13,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import EpochBasedTrainLoop
 
 from kd_methods.distill.algorithm import FrozenTeacherDistill
+from kd_methods.engine.first_batch import judge_first_batch, lone_images
 from kd_methods.engine.named_runner import NamedRunner
 from kd_methods.networks.checkpoint import extract_state_dict, load_start, safe_load
 from kd_methods.networks.heads import unwrapped
@@ -34,6 +35,7 @@ class WholeRunner(NamedRunner):
 
     _content: dict | None = None  # the checkpoint that is being resumed
     _resumable = False  # whether training has begun
+    _looked = False  # at the first batch
 
     def build_model(self, model: Any) -> Any:
         """Build the model. A distillation without any loss is an error."""
@@ -71,7 +73,12 @@ class WholeRunner(NamedRunner):
         return built
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
-        """Call all hooks; validations are noted, and one that is missing comes before training."""
+        """Call all hooks; validations are noted, and one that is missing comes before training. The first
+        batch is looked at before a step is made of it.
+        """
+        if fn_name == 'before_train_iter' and not self._looked:
+            self._looked = True
+            self._look_at(kwargs.get('data_batch'))
         super().call_hook(fn_name, **kwargs)
         note = Path(self.work_dir) / '.validated'
         if fn_name == 'after_val' and self._resumable:
@@ -83,6 +90,14 @@ class WholeRunner(NamedRunner):
             if self._resume and done != str(self.iter) and self._ends_in_validation():
                 self.logger.info(f'The validation after iteration {self.iter} is made up for.')
                 self.val_loop.run()
+
+    def _look_at(self, batch: Any) -> None:
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        network = model.student if isinstance(model, FrozenTeacherDistill) else model
+        loop = self.train_loop
+        steps = None if isinstance(loop, EpochBasedTrainLoop) else getattr(loop, 'max_iters', None)
+        for text in judge_first_batch(model, network, batch, lone_images(loop.dataloader, steps)):
+            raise ValueError(text)
 
     def _ends_in_validation(self) -> bool:
         """Whether a validation belongs to the iteration that is being resumed from."""

@@ -12,6 +12,7 @@ Other keys than ``cfg_path`` are merged deeply into that ``model``.
 
 import copy
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -19,9 +20,10 @@ from typing import Any
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.logging import print_log
-from mmengine.model import BaseModel, revert_sync_batchnorm
+from mmengine.model import BaseModel, ImgDataPreprocessor, revert_sync_batchnorm
 from mmengine.registry import MODELS, TASK_UTILS, DefaultScope
 
+from kd_methods.compat.family import check_installed, naming_imports
 from kd_methods.utils.errors import naming
 from kd_methods.utils.options import NonNegative, Option
 from kd_methods.utils.parts import check_kinds, find_type, walk
@@ -42,8 +44,13 @@ def load_config(path: str | Path, key: str = 'cfg_path') -> Config:
 
     Raises:
         FileNotFoundError: There is no such config; the message lists the nearest names.
+        ValueError: It needs a package that is not installed, or imports what cannot be imported.
     """
-    path = str(path)
+    with naming_imports(key, str(path)):
+        return _load_config(str(path), key)
+
+
+def _load_config(path: str, key: str) -> Config:
     if '::' in path:
         from mmengine.hub import get_config
 
@@ -152,8 +159,10 @@ def check_network_values(cfg: Any, key: str) -> None:
 
     Raises:
         TypeError: It is of another kind.
-        ValueError: A ``loss_weight`` is negative, or no finite number.
+        ValueError: A ``loss_weight`` is negative, or no finite number; a type is of a package that is not
+            installed.
     """
+    check_installed(cfg, key)
     for name in ('train_cfg', 'test_cfg'):
         if not isinstance(cfg.get(name), (dict, NoneType)):
             raise TypeError(f'{key}.{name} must be a dict. Got: {cfg[name]!r}')
@@ -163,11 +172,29 @@ def check_network_values(cfg: Any, key: str) -> None:
         if isinstance(part.get('type'), (str, type)):
             options = {name: value for name, value in part.items() if name != 'type'}
             check_kinds(where, options, find_type(where, part, MODELS, TASK_UTILS))
+        if where.endswith('data_preprocessor'):
+            _check_statistics(where, part)
         for name in ('num_classes', 'channels', 'in_channels', 'out_channels'):
             if isinstance(part.get(name), (str, bool)):
                 raise TypeError(f'{where}.{name} must be a whole number. Got: {part[name]!r}')
         if isinstance(part.get('loss_weight'), (int, float)):
             Option.read(NonNegative).check(where, 'loss_weight', part['loss_weight'])
+
+
+def _check_statistics(key: str, cfg: Mapping) -> None:
+    """Refuse statistics of other images than of one channel or three, where the class takes no others."""
+    cls = find_type(key, cfg, MODELS)
+    if not isinstance(cls, type) or not issubclass(cls, ImgDataPreprocessor):
+        return
+    counts = [len(cfg[name]) if hasattr(cfg.get(name), '__len__') else None for name in ('mean', 'std')]
+    given = [count for count in counts if count is not None]
+    if cls.__module__.startswith(('mmengine.', 'mmseg.', 'mmdet.')) and (
+        len(given) == 1 or not {1, 3}.issuperset(given)
+    ):
+        got = f'mean={cfg.get("mean")}, std={cfg.get("std")}'
+        cure = "For RGB and X (depth, infrared, ...), segmentors have type='RGBXDataPreProcessor'"
+        what = f'{cls.__name__} takes mean and std of images of 1 channel or 3. Got: {got}'
+        raise ValueError(f'{key}: {what}. {cure}; see docs/rgbx.md.')
 
 
 def is_distillation(cfg: Config) -> bool:

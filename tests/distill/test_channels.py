@@ -3,7 +3,7 @@ import torch
 from mmengine.registry import MODELS
 from test_preprocess import STUDENT, build
 
-from kd_methods.distill.channels import ChannelLayout
+from kd_methods.distill.channels import ChannelLayout, channel_layout
 from kd_methods.distill.preprocess import PairedPreprocessor
 from kd_methods.export.plain_config import plain_config
 from kd_methods.export.student_config import student_config
@@ -115,3 +115,30 @@ def test_each_network_gets_its_channels_as_its_own_preprocessor_makes_them(batch
         )
     with pytest.raises(ValueError, match='3 channels, expected 4'):
         pair(dict(batch(), inputs=rgb), True)
+
+
+class Takes(torch.nn.Module):
+    """A network of so many channels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.stem = torch.nn.Conv2d(channels, 1, 1)
+
+
+@pytest.mark.parametrize(
+    'student, teacher', [(3, 4), (4, 3), (3, 6), (3, 5), (1, 4), (4, 1), (2, 5)], ids=lambda n: str(n)
+)
+def test_the_advice_is_a_layout_that_fits(student, teacher):
+    with pytest.raises(ValueError, match='model.inputs is missing') as caught:
+        channel_layout(None, Takes(student), Takes(teacher), 'own')
+    assert f'the student takes {student} channels, the teacher {teacher}' in str(caught.value)
+    cfg = eval(str(caught.value).partition('inputs=')[2], {})
+    layout = channel_layout(cfg, Takes(student), Takes(teacher), 'own')
+    assert (layout.count('student'), layout.count('teacher')) == (student, teacher)
+
+
+@pytest.mark.parametrize('student, teacher', [(1, 3), (3, 1), (1, 2), (4, 6)], ids=lambda n: str(n))
+def test_where_no_layout_fits_none_is_advised(student, teacher):
+    with pytest.raises(ValueError, match='but one batch feeds both: give both one number') as caught:
+        channel_layout(None, Takes(student), Takes(teacher), 'own')
+    assert 'inputs=' not in str(caught.value)

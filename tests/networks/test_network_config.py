@@ -5,6 +5,7 @@ from mmengine.registry import MODELS
 from kd_methods.export.student_config import student_config
 from kd_methods.networks.config import (
     build_network,
+    check_network_values,
     clear_pretrained,
     is_distillation,
     load_config,
@@ -140,3 +141,21 @@ def test_student_config_is_plain():
     assert plain.model.type == 'EncoderDecoder' and plain.model.decode_head.num_classes == 4
     assert plain.val_cfg.type == 'ValLoop' and [h.type for h in plain.custom_hooks] == ['Y']
     assert is_distillation(cfg)  # the given one is not changed
+
+
+@pytest.mark.parametrize('kind', ['SegDataPreProcessor', 'mmdet.DetDataPreprocessor', 'ImgDataPreprocessor'])
+@pytest.mark.parametrize('count', [4, 6])
+def test_statistics_of_more_channels_need_another_preprocessor(kind, count, segmentation_scope):
+    preprocessor = dict(type=kind, mean=[1.0] * count, std=[1.0] * count)
+    with pytest.raises(ValueError, match='^model.data_preprocessor: .* of 1 channel or 3. Got: ') as caught:
+        check_network_values(dict(type='EncoderDecoder', data_preprocessor=preprocessor), 'model')
+    assert "type='RGBXDataPreProcessor'" in str(caught.value) and 'docs/rgbx.md' in str(caught.value)
+
+
+def test_statistics_that_a_preprocessor_takes(segmentation_scope):
+    rgbx = dict(type='RGBXDataPreProcessor', mean=[1.0] * 3, std=[1.0] * 3, x_mean=[0.0], x_std=[1.0])
+    gray = dict(type='SegDataPreProcessor', mean=[1.0], std=[1.0])
+    for preprocessor in (rgbx, gray, dict(gray, mean=[1.0] * 3), dict(type='SegDataPreProcessor')):
+        check_network_values(dict(type='EncoderDecoder', data_preprocessor=preprocessor), 'model')
+    with pytest.raises(ValueError, match='std=None'):
+        check_network_values(dict(type='EncoderDecoder', data_preprocessor=dict(gray, std=None)), 'model')

@@ -288,3 +288,27 @@ def test_plain_config(check, capsys):
     out = capsys.readouterr().out
     assert 'plain config' in out and 'decode.loss_ce' in section(out, 'One training step')
     assert 'Teacher' not in out
+
+
+def test_a_batch_of_one_under_batch_norm_is_told_in_words(check, capsys):
+    head = dict(network()['decode_head'], type='PSPHead', pool_scales=(1,))
+    head = {key: value for key, value in head.items() if key not in ('num_convs', 'concat_input')}
+    result = check(capsys, 'one', '--batch', '1', architecture=dict(network(), decode_head=head))
+    assert result.code == 1 and 'Expected more than 1 value' not in result.out
+    assert 'a batch of one image and batch norm on a 1 x 1 map' in ' '.join(result.out.split())
+
+
+def test_a_validation_that_fails_is_known_beforehand(check, capsys):
+    """Of sliding windows that fail, whole images are advised where these work."""
+    slide = dict(mode='slide', crop_size=(32, 32), stride=(16, 16))
+
+    def words(name, **changes):
+        result = check(capsys, name, architecture=dict(network(), **changes))
+        return result.code, ' '.join(result.out.split())
+
+    assert words('slide', test_cfg=slide)[0] == 0
+    code, text = words('slide_broken', test_cfg=dict(slide, stride=(16,)))
+    assert code == 1 and 'The validation fails on its first image (EncoderDecoder) with ValueError' in text
+    assert "Set model.architecture.test_cfg.mode='whole', with which it works; it is 'slide'." in text
+    code, text = words('mode', test_cfg=dict(mode='hole'))
+    assert code == 1 and 'The validation fails' in text and "mode='whole'" not in text

@@ -284,6 +284,46 @@ def test_later_options_are_added():
     assert parser.parse_args(argv).cfg_options == dict(a=1, b=2)
 
 
+# ------------------------------------------------------------ the home folder
+
+
+def test_home_is_meant_by_a_tilde_in_every_path_of_a_config(monkeypatch):
+    """Checkpoints, data roots, folders and lists of data, outputs: in the file, or on the command line."""
+    monkeypatch.setenv('HOME', '/home/me')
+    parser = entry.tool_parser('')
+    entry.add_config(parser)
+    entry.add_run_arguments(parser)
+    data = 'train_dataloader.dataset'
+    options = [
+        f'{data}.data_root=~/scenes',
+        f'{data}.data_prefix.img_path=~/images',
+        f'{data}.ann_file=~/a.txt',
+    ]
+    options += [
+        'val_evaluator.ann_file=~/a.json',
+        'load_from=~/a.pth',
+        'lists=[~/a,b]',
+        'model.teacher_ckpt=~',
+    ]
+    options += ['default_hooks.checkpoint.out_dir=~/out', f'{data}.metainfo.classes=[~,b]', 'other=a~/b']
+    args = parser.parse_args([str(ROOT / CONFIG), '--work-dir=~/run', '--cfg-options', *options])
+    cfg = entry.read_config(args)
+    dataset = cfg.train_dataloader.dataset
+    assert (dataset.data_root, dataset.data_prefix.img_path) == ('/home/me/scenes', '/home/me/images')
+    assert (dataset.ann_file, cfg.val_evaluator.ann_file) == ('/home/me/a.txt', '/home/me/a.json')
+    assert (cfg.load_from, cfg.work_dir, cfg.lists) == ('/home/me/a.pth', '/home/me/run', ['/home/me/a', 'b'])
+    assert (cfg.model.teacher_ckpt, cfg.default_hooks.checkpoint.out_dir) == ('/home/me', '/home/me/out')
+    assert dataset.metainfo.classes == ['~', 'b'] and cfg.other == 'a~/b'
+
+
+def test_home_is_meant_in_tuples_and_what_stays_is_the_same_object(monkeypatch):
+    monkeypatch.setenv('HOME', '/home/me')
+    values = dict(pair=('~/a', 1), same=(1, ['b']), deep=[dict(path='~/c')], number=3)
+    same = values['same']
+    assert entry.expand_home(values) is values and values['same'] is same
+    assert values['pair'] == ('/home/me/a', 1) and values['deep'] == [dict(path='/home/me/c')]
+
+
 @pytest.mark.parametrize(
     'options, text',
     [

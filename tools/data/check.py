@@ -6,8 +6,8 @@
 
 Are all files there, each image with its label and its X? Do they decode to the last row, in the same size?
 Are the values of the labels classes, as many as the network's heads have? How often does each class occur? Do
-categories, images and boxes of annotations in COCO's form fit? Nothing is written to disk. Exit code:
-0 nothing wrong, 1 something is, 2 the config cannot be read.
+categories, images and boxes of annotations in COCO's form fit, and data sets their wrappers? Nothing is
+written to disk. Exit code: 0 nothing wrong, 1 something is, 2 the config cannot be read.
 """
 
 from __future__ import annotations
