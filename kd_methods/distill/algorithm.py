@@ -1,6 +1,7 @@
 """One training step of distillation: teacher, student, losses."""
 
 import contextlib
+import logging
 import warnings
 import weakref
 from collections.abc import Collection, Sequence

@@ -92,7 +92,7 @@ class WholeRunner(NamedRunner):
                 self.val_loop.run()
 
     def _look_at(self, batch: Any) -> None:
-        model = self.model.module if is_model_wrapper(self.model) else self.model
+        model = unwrapped(self.model)
         network = model.student if isinstance(model, FrozenTeacherDistill) else model
         loop = self.train_loop
         steps = None if isinstance(loop, EpochBasedTrainLoop) else getattr(loop, 'max_iters', None)
