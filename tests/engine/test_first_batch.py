@@ -182,3 +182,12 @@ def test_nothing_is_changed(network):
     assert [module.training for module in model.modules()] == modes
     assert data['data_samples'][0].gt_sem_seg.shape == (64, 64)
     assert not any(module._forward_pre_hooks for module in model.modules())
+
+
+def test_training_says_it_before_its_first_step(tiny_config, tools, tmp_path):
+    config = tiny_config('first_batch')
+    with pytest.raises(ValueError, match='batch_size=1 and batch norm on a 1 x 1 map'):
+        tools.train(
+            [config, '--work-dir', tmp_path / 'run', '--cfg-options', 'train_dataloader.batch_size=1']
+        )
+    assert not list((tmp_path / 'run').glob('*.pth'))
