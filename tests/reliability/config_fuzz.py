@@ -226,7 +226,7 @@ NAMED: dict[tuple, list] = {
     ('model', 'teacher_preprocessor'): ['teacher', None],
     ('model', 'inherit'): [5, 'no_such_part', ['backbone', 5], True],
     ('model', 'inputs'): [5, 'rgb', dict(channels=5), dict(channels=dict(rgb=3), teacher='x')],
-    ('model', 'dry_run_size'): [(0, 64), (-64, 64), (64, 64, 64), 64.5, None, (64, nan), ('64', '64')],
+    ('model', 'dry_run_size'): [(0, 64), (-64, 64), (64, 64, 64), 64.5, 'many', (64, nan), ('64', '64')],
     ('model', 'data_preprocessor'): [5, 'x', dict(type='SegDataPreProcesor'), dict(mean=5)],
     ('model', 'init_cfg'): [5, 'x'],
     ('model', 'teacher_trainable'): [True, 'no'],
