@@ -290,6 +290,7 @@ def run_tool(main: Callable[[], Any], on_interrupt: str = '') -> None:
             print(f'\n{name}: {str(error) or "interrupted"}. {on_interrupt}', file=sys.stderr)
         if launch := sys.modules.get('kd_methods.engine.launch'):
             launch.close_distributed()
+        _end_workers()
         sys.exit(128 + getattr(error, 'number', signal.SIGINT))
     except USER_ERRORS as error:
         if _debugging() or not _is_own(error):
@@ -302,7 +303,7 @@ def run_tool(main: Callable[[], Any], on_interrupt: str = '') -> None:
 
 
 def _end_workers() -> None:
-    """End the workers that an error leaves behind: torch waits for them, and may end in a traceback."""
+    """End the workers that are left: torch waits for them, and may end in a traceback."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler raises when a worker is killed
     for child in multiprocessing.active_children():
         child.kill()

@@ -84,7 +84,9 @@ class LogitKDLoss(OptionLoss, function=logit_kd):
     """Module of :func:`logit_kd`.
 
     Args:
-        tau, sigmoid, ignore_index: See :func:`logit_kd`.
+        tau (float): Temperature. Defaults to 1.0.
+        sigmoid (bool): Each class has a sigmoid. Defaults to False.
+        ignore_index (int | None): The label to ignore. Defaults to 255.
         loss_weight (float): Factor of the loss. Defaults to 1.0.
 
     Example:

@@ -190,6 +190,6 @@ def test_a_failed_dry_run_is_told():
     ssd = dict(get_config('mmdet::ssd/ssd300_coco.py').model.to_dict(), _scope_='mmdet')
     ssd['backbone']['init_cfg'] = None
     with pytest.raises(
-        ValueError, match='no neck that returns levels \\(the dry run ended with .*model.dry_run_size'
+        ValueError, match='no neck that returns levels \\(the dry run of .* ended with .*model.dry_run_size'
     ):
         build(ssd, ssd)

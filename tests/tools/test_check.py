@@ -128,14 +128,14 @@ def test_adapters_schedules_and_automatic_weights(check, capsys):
         'backbone.-1',
         dict(L2, loss_weight='auto'),
         connectors=dict(up=up),
-        loss_schedules=dict(loss_kd=dict(begin=5, warmup=10)),
+        loss_schedules=dict(loss_kd=dict(begin=2, warmup=10)),
     )
     config['loss_forward_mappings']['loss_kd']['s_feature']['connector'] = 'up'
     result = check(capsys, 'auto', distiller=config)
     assert result.code == 0, result.out + result.err
     assert 'connectors.up.conv_module.conv.weight 96x64x1x1 6.14 k trained' in section(result.out, 'Adapters')
     row = section(result.out, 'Distillation losses').splitlines()[1]
-    assert 'from 5, warm-up 10 backbone' in row and row.endswith(' 0.3'), row
+    assert 'from 2, warm-up 10 backbone' in row and row.endswith(' 0.3'), row
     assert 'distill.loss_kd 0' in section(result.out, 'One training step'), 'its schedule has not begun'
 
 

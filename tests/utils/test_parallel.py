@@ -137,6 +137,7 @@ def test_a_job_is_finished_when_ctrl_c_reaches_its_process_too():
 
 def interrupt_twice(number):
     if number in (2, 3):
+        time.sleep(0.5 * (number - 2))  # the second while the first is being dealt with
         os.kill(os.getppid(), signal.SIGINT)
     time.sleep(0.1)
 

@@ -62,6 +62,7 @@ def quick_options(cfg: Config) -> dict[str, Any]:
         'default_hooks.logger.interval': 1,
         'default_hooks.checkpoint.interval': iterations // 2,
         'train_dataloader.batch_size': 4,
+        'verify_export': False,
     }
     part = iterations / cfg.train_cfg.max_iters
     for i, scheduler in enumerate(cfg.param_scheduler):
