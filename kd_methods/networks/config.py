@@ -177,6 +177,8 @@ def check_network_values(cfg: Any, key: str) -> None:
         for name in ('num_classes', 'channels', 'in_channels', 'out_channels'):
             if isinstance(part.get(name), (str, bool)):
                 raise TypeError(f'{where}.{name} must be a whole number. Got: {part[name]!r}')
+        if isinstance(part.get('ratios'), (int, float, str)):  # torch.Tensor(5) are five numbers
+            raise TypeError(f'{where}.ratios must be a list. Got: {part["ratios"]!r}')
         if isinstance(part.get('loss_weight'), (int, float)):
             Option.read(NonNegative).check(where, 'loss_weight', part['loss_weight'])
 
