@@ -16,6 +16,7 @@ os.environ.setdefault('OMP_NUM_THREADS', '1')
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
+import yapf.yapflib.yapf_api  # noqa: E402, F401  writes its cache before there are workers to do so at once
 from toys import SIZE, load_tool, tiny_distillation, tiny_model, tiny_run, write_config  # noqa: E402
 
 pytest_plugins = ['distill_fixtures', 'run_fixtures']
