@@ -162,11 +162,6 @@ class FrozenTeacherDistill(BaseModel):
         """All losses of one batch, ``student.*`` and ``distill.*``, and one iteration on."""
         return self.finish(self.losses(self.record(inputs, data_samples, teacher_inputs)))
 
-    @torch.compiler.disable
-    def _eager_loss(self, *batch: Any) -> dict[str, Any]:
-        """The step while gradients are measured at taps, to which a compiled graph has no path."""
-        return self.loss(*batch)
-
     def record(
         self,
         inputs: Tensor,
