@@ -44,3 +44,17 @@ model = dict(
 optim_wrapper = dict(
     optimizer=dict(lr=2e-3), paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=0.5)))
 )
+max_iters = 3000
+warm_up = 300
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.04, begin=0, end=warm_up, by_epoch=False),
+    dict(
+        type='CosineAnnealingLR',
+        eta_min=0,
+        T_max=max_iters - warm_up,
+        begin=warm_up,
+        end=max_iters,
+        by_epoch=False,
+    ),
+]
+train_cfg = dict(max_iters=max_iters)

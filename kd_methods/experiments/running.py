@@ -1,0 +1,346 @@
+"""Trainings run side by side, each in a process; stopped, they go on where they were."""
+
+import contextlib
+import ctypes
+import json
+import re
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from kd_methods.experiments.logs import read_training
+from kd_methods.experiments.trials import RECORD, Trial
+from kd_methods.networks.checkpoint import safe_load
+from kd_methods.utils.files import exclusive_folder, write_file
+from kd_methods.utils.paths import REPO_ROOT
+
+POLL = 0.2  # seconds
+#: Exit codes of a tool that a signal ended.
+_ENDED = {128 + signal.SIGINT, 128 + signal.SIGTERM, -signal.SIGINT, -signal.SIGTERM}
+_ITERATION = re.compile(
+    r'(?:Iter|Epoch)\((\w+)\) *(\[ *\d+/\d+\](?:\[ *\d+/\d+\])?|\[ *\d+\]\[ *\d+/\d+\])'
+    r'(?:.*?\beta: (?:0:)?(\d+ days?, [\d:]+|[\d:]+))?(?:.*?\bloss: (\S+))?'
+)
+
+
+def say(text: str) -> None:
+    """Print a line with the time of day, at once."""
+    print(f'{time.strftime("%H:%M:%S")}  {text}', flush=True)
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, or hours and minutes."""
+    minutes, rest = divmod(int(seconds), 60)
+    return f'{minutes // 60} h {minutes % 60:02d} min' if minutes >= 100 else f'{minutes}:{rest:02d} min'
+
+
+def progress(text: str) -> str:
+    """The last iteration in mmengine's log, in a few words; '' without any."""
+    mode, done, eta, loss = ([('', '', '', '')] + _ITERATION.findall(text))[-1]
+    done = done.replace('][', ', ').replace(' ', '').strip('[]').replace(',', ', ')
+    words = [f'{mode} {done}', f'loss {loss}' * bool(loss), f'{eta} left' * bool(eta)]
+    return ', '.join(filter(None, words)) if mode else ''
+
+
+@contextlib.contextmanager
+def waiting_for(folder: Path, what: str, patience: float = 60.0) -> Iterator[int]:
+    """Make a folder this process's own; the trainings of one that was killed get the time to save and end.
+
+    Raises:
+        ValueError: Another process is still at work there after ``patience`` seconds.
+    """
+    start, busy = time.monotonic(), f'{what} is at work in {folder}; wait for it, or end it.'
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                yield stack.enter_context(exclusive_folder(folder, busy))
+                return
+            except ValueError as error:
+                if str(error) != busy or time.monotonic() - start > patience:
+                    raise
+                time.sleep(POLL)
+
+
+class Process:
+    """A tool in a process of its own, whose output goes to a file.
+
+    It ends as by Ctrl-C when this process ends in any way (Linux; elsewhere, unless this one is killed).
+
+    Args:
+        command (Sequence): The tool's file and its arguments.
+        output (Path): Its output is added there.
+        env (Mapping[str, str]): Its environment.
+        lock (int | None): File to hold open, the lock of a folder. Defaults to None.
+    """
+
+    def __init__(
+        self, command: Sequence, output: Path, env: Mapping[str, str], lock: int | None = None
+    ) -> None:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        self.output, self.start = output, time.monotonic()
+        with open(output, 'ab') as file:
+            self.begin = file.tell()
+            self.process = subprocess.Popen(
+                [sys.executable, '-u', *map(str, command)],
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # the terminal's Ctrl-C comes through `stop` alone, once
+                pass_fds=[] if lock is None else [lock],
+                preexec_fn=_end_with_parent if sys.platform == 'linux' else None,
+            )
+
+    def text(self) -> str:
+        """What it has written."""
+        return self.output.read_bytes()[self.begin :].decode(errors='replace')
+
+    def words(self) -> str:
+        """How far it is."""
+        return progress(self.text()) or f'at work for {clock(time.monotonic() - self.start)}'
+
+    def code(self) -> int | None:
+        """Its exit code, None while it runs."""
+        return self.process.poll()
+
+    def failure(self) -> str:
+        """Its last lines and where all are."""
+        tail = self.text().splitlines()[-25:]
+        return '\n'.join([*tail, f'(exit code {self.code()}; the whole output is in {self.output})'])
+
+
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def stop(processes: Sequence[Process], patience: float = 30.0) -> None:
+    """End processes as Ctrl-C does, all at once, and by force those that do not listen."""
+    for process in processes:
+        process.process.send_signal(signal.SIGINT)
+    end = time.monotonic() + patience
+    for process in processes:
+        try:
+            process.process.wait(max(0.0, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.process.kill()
+            process.process.wait()
+
+
+def run_tool_alone(title: str, command: Sequence, env: Mapping[str, str], output: Path, every: float) -> None:
+    """Run one tool to its end and tell its progress.
+
+    Raises:
+        ValueError: It failed.
+        KeyboardInterrupt: It, or this process, was interrupted.
+    """
+    process = Process(command, output, env)
+    try:
+        told = time.monotonic()
+        while process.code() is None:
+            time.sleep(POLL)
+            if time.monotonic() - told > every:
+                told = time.monotonic()
+                say(f'{title}: {process.words()}')
+    except BaseException:
+        stop([process])
+        raise
+    if process.code() in _ENDED:
+        raise KeyboardInterrupt
+    if process.code():
+        raise ValueError(f'{title}: failed\n{process.failure()}')
+
+
+class Running:
+    """A trial at work: training, then test, then its record."""
+
+    def __init__(self, trial: Trial, env: Mapping[str, str], lock: int | None) -> None:
+        self.trial, self.env, self.lock, self.problem = trial, env, lock, ''
+        folder = trial.folder
+        if not trial.record():
+            if folder.exists() and any(folder.iterdir()):
+                say(f'{trial.title}: its settings have changed, so it starts anew')
+            shutil.rmtree(folder, ignore_errors=True)
+            trial.write_config()
+            self.write(done=False)
+        last = folder / 'last_checkpoint'
+        resume = last.is_file()
+        say(f'{trial.title}: {f"goes on from {Path(last.read_text()).name}" if resume else "starts"}')
+        self.tested = False
+        self.begin('train.py', trial.config, '--work-dir', folder, *['--resume'] * resume)
+
+    def begin(self, tool: str, *arguments) -> None:
+        """Start a tool."""
+        command = [REPO_ROOT / 'tools' / tool, *arguments]
+        self.process = Process(command, self.trial.folder / 'output.txt', self.env, self.lock)
+
+    def is_over(self) -> bool:
+        """Look at the process, and go on with the next; True where there is none or one failed.
+
+        Raises:
+            KeyboardInterrupt: The process was interrupted.
+        """
+        code = self.process.code()
+        if code is None:
+            return False
+        if code in _ENDED:
+            raise KeyboardInterrupt
+        if code:
+            self.problem = self.process.failure()
+        elif self.trial.test and not self.tested:
+            self.tested = True
+            test = self.trial.folder / 'test'
+            self.begin('test.py', self.trial.config, self.checkpoint(), '--work-dir', test)
+            return False
+        else:
+            try:
+                self.write(done=True, **self.results())
+            except ValueError as error:
+                self.problem = str(error)
+        return True
+
+    def checkpoint(self) -> Path:
+        """The file that is tested."""
+        if self.trial.test == 'best':
+            return self.trial.folder / 'best.pth'
+        return self.trial.folder / Path((self.trial.folder / 'last_checkpoint').read_text().strip()).name
+
+    def results(self) -> dict:
+        """What the training and its test have given, in plain values.
+
+        Raises:
+            ValueError: The training ended without a validation where that is the result.
+        """
+        folder, log, cfg = self.trial.folder, read_training(self.trial.folder), self.trial.cfg
+        length = self.trial.arm.duration
+        last = {name: values[max(values)] for name, values in log.metrics.items()}
+        if self.trial.test:
+            (path,) = (folder / 'test').glob(f'test_{self.checkpoint().stem}.json')
+            metrics = json.loads(path.read_text())['metrics']
+        elif all(max(values) == length for values in log.metrics.values()) and last:
+            metrics = last
+        else:
+            at = f'every {cfg.train_cfg.get("val_interval")} of {length}'
+            raise ValueError(
+                f'{self.trial.title}: no validation at its end (train_cfg.val_interval: {at}). Let the '
+                'interval divide the length, or test the last checkpoint.'
+            )
+        seconds = log.seconds_per_iteration
+        total = statistics.mean(log.seconds.values()) * max(log.seconds) if log.seconds else None
+        return dict(
+            metrics=metrics,
+            validation=log.metrics,
+            length=length,
+            seconds_per_iteration=seconds and round(seconds, 4),
+            seconds=total and round(total, 1),
+            extra_parameters=extra_parameters(folder),
+        )
+
+    def write(self, done: bool, **found) -> None:
+        """Write the trial's record."""
+        trial = self.trial
+        own = dict(arm=trial.arm.name, config=trial.arm.config, options=dict(trial.arm.options))
+        record = dict(key=trial.key, done=done, **own, seed=trial.seed, **found)
+        write_file(json.dumps(record, indent=1, default=str) + '\n', trial.folder / RECORD)
+
+
+def extra_parameters(folder: Path) -> int:
+    """Number of trained values in a work dir's last checkpoint that are not the student's: a distiller's."""
+    last = folder / Path((folder / 'last_checkpoint').read_text().strip()).name
+    state = safe_load(last)['state_dict']
+    buffers = ('running_mean', 'running_var', 'num_batches_tracked')
+    distills = any(name.startswith('architecture.') for name in state)
+    return sum(
+        value.numel()
+        for name, value in state.items()
+        if distills and not name.startswith('architecture.') and not name.endswith(buffers)
+    )
+
+
+def run_trials(
+    trials: Sequence[Trial],
+    env: Mapping[str, str],
+    jobs: int = 1,
+    devices: Sequence[str] = (),
+    lock: int | None = None,
+    every: float = 30.0,
+) -> dict[str, str]:
+    """Run all trials that are not done yet, those that others wait for first.
+
+    Args:
+        trials (Sequence[Trial]): Trials; those that their teachers are have to be among them.
+        env (Mapping[str, str]): Environment of all processes.
+        jobs (int): Processes at one time. Defaults to 1.
+        devices (Sequence[str]): ``CUDA_VISIBLE_DEVICES`` of each job in turn. Defaults to none.
+        lock (int | None): Open lock that the processes hold too. Defaults to None.
+        every (float): Seconds between two reports of progress. Defaults to 30.
+
+    Returns:
+        dict[str, str]: The last lines of the trials that failed, by title; the others have gone on.
+
+    Raises:
+        KeyboardInterrupt: This process or one of the trainings was interrupted; all have been ended.
+    """
+    waiting = [trial for trial in trials if not trial.is_done()]
+    if len(waiting) < len(trials):
+        say(f'{len(trials) - len(waiting)} of {len(trials)} done before')
+    at_work: dict[int, Running] = {}
+    failed: dict[str, str] = {}
+    told = time.monotonic()
+    try:
+        while waiting or at_work:
+            for slot in sorted(set(range(jobs)) - set(at_work)):
+                lost = [t for t in waiting if t.teacher and t.teacher.title in failed]
+                for trial in lost:
+                    failed[trial.title] = f'its teacher failed ({trial.teacher.title})'
+                waiting = [trial for trial in waiting if trial not in lost]
+                ready = (t for t in waiting if not t.teacher or t.teacher.is_done())
+                if trial := next(ready, None):
+                    waiting.remove(trial)
+                    chosen = dict(CUDA_VISIBLE_DEVICES=devices[slot % len(devices)]) if devices else {}
+                    at_work[slot] = Running(trial, {**env, **chosen}, lock)
+            time.sleep(POLL)
+            for slot, running in list(at_work.items()):
+                if running.is_over():
+                    del at_work[slot]
+                    title = running.trial.title
+                    if running.problem:
+                        failed[title] = running.problem
+                    say(f'{title}: {"failed" if running.problem else "done"}')
+            if time.monotonic() - told > every:
+                told = time.monotonic()
+                for running in at_work.values():
+                    say(f'{running.trial.title}: {running.process.words()}')
+                done = len(trials) - len(waiting) - len(at_work) - len(failed)
+                if left := time_left(trials, jobs):
+                    say(f'{done} of {len(trials)} done, about {clock(left)} left')
+    except BaseException:
+        stop([running.process for running in at_work.values()])
+        raise
+    return failed
+
+
+def time_left(trials: Sequence[Trial], jobs: int) -> float | None:
+    """Seconds that the trials still need, by the time of an iteration that each arm has shown.
+
+    An arm that has not run yet is taken for the mean of the others. None before anything is known.
+    """
+    pace: dict[str, float] = {}
+    left: list[tuple[str, int]] = []
+    for trial in trials:
+        log = read_training(trial.folder)
+        if log.seconds_per_iteration:
+            pace[trial.arm.name] = log.seconds_per_iteration
+        if not trial.is_done():
+            by_epoch = trial.cfg.train_cfg.get('by_epoch') or 'max_epochs' in trial.cfg.train_cfg
+            if by_epoch:
+                return None
+            left.append((trial.arm.name, trial.arm.duration - max(log.seconds, default=0)))
+    if not pace:
+        return None
+    mean = statistics.mean(pace.values())
+    return sum(pace.get(arm, mean) * iterations for arm, iterations in left) / jobs
