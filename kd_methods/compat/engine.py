@@ -59,3 +59,20 @@ class _Addresses(dict):
         known = f'such as {[n for n in self if n.startswith("resnet")]}'
         what = f'without torchvision only the names of its version 0.12 are known, {known}'
         raise KeyError(f'torchvision://{name}: {what}. Take one of these, or install torchvision.')
+
+
+def end_workers(*loops: object) -> None:
+    """End the workers of loops that will not go on.
+
+    When the garbage collector finds their iterators, in no order, torch waits for each up to ten seconds.
+    """
+    for loop in loops:
+        loader = getattr(loop, 'dataloader', None)
+        infinite = getattr(loop, 'dataloader_iterator', None)
+        iterators = getattr(infinite, '_iterator', None), getattr(loader, '_iterator', None)
+        for iterator in iterators:  # neither package has a public name for it
+            if hasattr(iterator, '_shutdown_workers'):
+                iterator._shutdown_workers()
+        for owner in (infinite, loader):
+            if getattr(owner, '_iterator', None) is not None:
+                owner._iterator = None

@@ -12,6 +12,7 @@ from mmengine.hooks import CheckpointHook
 from mmengine.registry import RUNNERS
 from mmengine.runner import EpochBasedTrainLoop
 
+from kd_methods.compat.engine import end_workers
 from kd_methods.distill.algorithm import FrozenTeacherDistill
 from kd_methods.engine.first_batch import judge_first_batch, lone_images
 from kd_methods.engine.named_runner import NamedRunner
@@ -71,6 +72,16 @@ class WholeRunner(NamedRunner):
         if never:
             raise ValueError(f'model.distiller: {never}')
         return built
+
+    def train(self) -> Any:
+        """Train; no worker is left, also when that fails."""
+        try:
+            model = super().train()
+        except Exception:
+            end_workers(self._train_loop, self._val_loop)
+            raise
+        end_workers(self._train_loop, self._val_loop)
+        return model
 
     def call_hook(self, fn_name: str, **kwargs: Any) -> None:
         """Call all hooks; validations are noted, and one that is missing comes before training. The first

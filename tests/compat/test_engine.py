@@ -1,12 +1,17 @@
 """Configs of the installed packages are found without pip, and nothing is printed."""
 
+import contextlib
+import multiprocessing
 import subprocess
 import sys
 
 import pytest
 from mmengine.config import Config
+from mmengine.hooks import Hook
 from mmengine.hub import get_config
+from mmengine.registry import HOOKS
 from mmengine.utils import package_utils
+from toys import tiny_model, tiny_run, write_config
 
 import kd_methods  # noqa: F401
 
@@ -109,3 +114,19 @@ def test_other_messages_still_appear(capsys):
     print_log('Could not import OneDL. Skipping OneDL datasets.')
     print_log('something else', logger=None, level=10)
     assert capsys.readouterr().out == 'something else\n'
+
+
+@pytest.mark.parametrize('fails', [True, False])
+def test_no_worker_outlives_a_training(fails, tmp_path, tiny_scenes, tools):
+    @HOOKS.register_module(force=True)
+    class FailingHook(Hook):
+        def after_train_iter(self, runner, **kwargs):
+            if fails:
+                raise RuntimeError('stop here')
+
+    cfg = dict(tiny_run(tiny_scenes, 4), model=tiny_model(4), custom_hooks=[dict(type='FailingHook')])
+    cfg['train_dataloader'].update(num_workers=2, persistent_workers=True)
+    arguments = [str(write_config(tmp_path / 'config.py', cfg)), '--work-dir', str(tmp_path / 'work')]
+    with pytest.raises(RuntimeError, match='stop here') if fails else contextlib.nullcontext():
+        tools.train(arguments)
+    assert not multiprocessing.active_children()
