@@ -20,6 +20,7 @@ FLOORS = (
     {'data_check'},
     {'visualize'},
     {'check'},
+    {'experiments'},
 )
 ROOMS = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 

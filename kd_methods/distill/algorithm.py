@@ -19,6 +19,7 @@ from kd_methods.distill.check_connection import check_names, check_shapes
 from kd_methods.distill.connection import Connection, StepRecords, build_recorder, recording
 from kd_methods.distill.distiller import ComposedDistiller, build_distiller
 from kd_methods.distill.inherit import inherit_parts, parts_to_inherit
+from kd_methods.distill.labels import LABEL, Labels, LabelSource
 from kd_methods.distill.loss_weights import LossWeights, fixed_weight, statistic_name, sum_losses
 from kd_methods.distill.preprocess import pair_preprocessors
 from kd_methods.distill.proof import TeachingProof
@@ -53,6 +54,12 @@ class FrozenTeacherDistill(BaseModel):
             are the default (:class:`~kd_methods.distill.channels.ChannelLayout`). Defaults to None.
         inherit (str | Sequence[str] | None): Parts that the student takes over from the teacher when weights
             are initialised, such as ``('neck', 'bbox_head')``, or ``'all_but_backbone'``. Defaults to None.
+        labels (str): What losses that need labels take (I2CKD, PDD, DWLD, all that map ``gt_sem_seg``): the
+            ``'truth'``, the predictions of the ``'teacher'``, or ``'truth+teacher'``, the teacher's where
+            the truth has none, as in images without labels. The task loss always takes the truth. Defaults to
+            ``'truth'``.
+        label_confidence (float): Probability from which on a prediction of the teacher is a label. Defaults
+            to 0.9.
         calculate_student_loss (bool): Whether the task loss counts. Defaults to True.
         student_trainable (bool): False trains the distiller's own layers alone. Defaults to True.
         teacher_trainable (bool): Only False.
@@ -77,6 +84,8 @@ class FrozenTeacherDistill(BaseModel):
         teacher_preprocessor: str = 'own',
         inputs: dict | None = None,
         inherit: str | Sequence[str] | None = None,
+        labels: str = 'truth',
+        label_confidence: float = 0.9,
         calculate_student_loss: bool = True,
         student_trainable: bool = True,
         teacher_trainable: bool = False,
@@ -122,7 +131,7 @@ class FrozenTeacherDistill(BaseModel):
             message = 'the teacher has only what its init_cfg loads, or random weights.'
             warnings.warn(f'model.teacher_ckpt is not set: {message}', stacklevel=2)
         self.distiller = build_distiller(distiller, 'model.distiller')
-        self._connect(sizes)
+        self._connect(sizes, labels, label_confidence)
         if not (student_trainable or any(p.requires_grad for p in self.distiller.parameters())):
             nothing = 'leaves nothing to train: this distiller has no layers.'
             raise ValueError(f'model.student_trainable=False {nothing}')
@@ -183,6 +192,8 @@ class FrozenTeacherDistill(BaseModel):
                 seen = inputs if teacher_inputs is None else teacher_inputs
                 watched = recording(self.connections, 'teacher', self.teacher.recorder)
                 step.teacher = self.teacher.run(seen, data_samples, watched)
+                if self.labels is not None:
+                    step.data[LABEL] = self.labels(step.teacher, step.data)
                 step.student = stack.enter_context(recording(self.connections, 'student', self.recorder))
             trained = self.student_trainable and torch.is_grad_enabled()
             stack.enter_context(torch.set_grad_enabled(trained))
@@ -268,7 +279,7 @@ class FrozenTeacherDistill(BaseModel):
         logged = {statistic_name(name, key): figure for key, figure in statistics.items()}
         return {**scaled, **logged}
 
-    def _connect(self, sizes: Sequence[tuple[int, int]]) -> None:
+    def _connect(self, sizes: Sequence[tuple[int, int]], labels: Labels, confidence: float) -> None:
         """Dry-run both networks, build the distillers on what was found, check them, and place the hooks."""
         networks = dict(student=self.student, teacher=self.teacher.model)
         self.probes = probe_networks(networks, sizes)
@@ -305,8 +316,10 @@ class FrozenTeacherDistill(BaseModel):
             what = "The teacher runs in mode='loss', heads, targets and losses included, at every step"
             why = f"{', '.join(beyond)} is not reached by a plain forward (mode='tensor')"
             warnings.warn(f'{what}, because {why}. That can cost many times a forward.', stacklevel=2)
+        self.labels = None if labels == 'truth' else LabelSource(labels, confidence, *self.probes[::-1])
+        read = [self.labels.tap] if self.labels else []
         self.recorder = build_recorder(self.connections, 'student')
-        self.teacher.recorder = build_recorder(self.connections, 'teacher', stop=not beyond)
+        self.teacher.recorder = build_recorder(self.connections, 'teacher', stop=not beyond, others=read)
 
     def _apply(self, fn: Any, recurse: bool = True) -> nn.Module:
         # .to(), .cuda(), .half(): torch calls this. The teacher follows, unless this is a copy of its holder.

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from torch import nn
 
-from kd_methods.utils.options import Option
+from kd_methods.distill.labels import Labels
+from kd_methods.utils.options import Option, Share
 
 _SHAPE = """Write instead:
   model = dict(type='FrozenTeacherDistill',
@@ -20,6 +21,8 @@ OPTIONS: dict[str, Any] = dict(
     teacher_precision=Literal['same', 'fp32', 'bf16', 'fp16'],
     teacher_preprocessor=Literal['own', 'student'],
     teacher_ckpt=str | None,
+    labels=Labels,
+    label_confidence=Share,
 )
 FLAGS = ('teacher_ckpt_trusted', 'calculate_student_loss', 'student_trainable', 'teacher_trainable')
 OPTIONS.update(dict.fromkeys((*FLAGS, 'teacher_norm_eval'), bool))

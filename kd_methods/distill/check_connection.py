@@ -10,6 +10,7 @@ from torch import nn
 
 from kd_methods.compat.razor_recording import recorder_kind
 from kd_methods.distill.connection import SIDES, Connection, side_of
+from kd_methods.distill.labels import COUNTED, LABEL
 from kd_methods.networks.probe import Probe, Shape, dry_run_input, eval_mode, format_shape
 from kd_methods.networks.recording import INPUTS, OUTPUTS
 from kd_methods.networks.taps import check_source
@@ -133,7 +134,7 @@ def _example(name: str, probe: Probe) -> Any:
     """What a batch of one image, as of a dry run, has under a name; None where that cannot be made up."""
     if name == 'inputs':
         return dry_run_input(probe.model, probe.size)
-    if name == 'gt_sem_seg':
+    if name in (LABEL, COUNTED):
         return torch.zeros(1, *probe.size, dtype=torch.long)
     return [probe.size] if name in ('img_shape', 'ori_shape', 'pad_shape') else None
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from mmengine.structures import PixelData
 from torch import Tensor, nn
 
 from kd_methods.compat.razor_recording import RazorRecorders, computes_alone, prepare_alone, take_margins
 from kd_methods.distill.distiller import MethodDistiller, parse_schedules
 from kd_methods.distill.grids import GridRule
+from kd_methods.distill.labels import from_batch
 from kd_methods.networks.probe import Probe, format_shape, shapes_of
 from kd_methods.networks.recording import INPUTS, OUTPUTS, CallRecorder, Place, Records, tensors_of
 from kd_methods.networks.taps import Tap, several_calls
@@ -29,7 +29,8 @@ class StepRecords:
     """A batch, and what both networks did with it.
 
     Attributes:
-        data (dict): ``inputs`` and ``data_samples``, as the student gets them.
+        data (dict): ``inputs`` and ``data_samples``, as the student gets them; what else is there goes before
+            a field of that name.
         student (Records): What was recorded of the student.
         teacher (Records | None): What was recorded of the teacher; None where it was not run.
         task (dict): The student's own losses.
@@ -159,7 +160,7 @@ class Connection:
         """The value of an argument of a loss: a record, adapted by its connector, or a part of the batch."""
         entry = self.mappings[loss][argument]
         if 'from_data' in entry:
-            return ground_truth(step.data, entry['from_data'])
+            return from_batch(step.data, entry['from_data'])
         return self.adapt(loss, argument, self.record(loss, argument, step))
 
     def adapt(self, loss: str, argument: str, value: Any) -> Any:
@@ -247,8 +248,10 @@ class Connection:
         return Tap(name, kind, source, call, index, shape, len(firings))
 
 
-def build_recorder(connections: Iterable[Connection], side: str, stop: bool = False) -> CallRecorder:
-    """A recorder of all that the distillers read of one network; ``stop`` ends each pass after the last."""
+def build_recorder(
+    connections: Iterable[Connection], side: str, stop: bool = False, others: Iterable[Tap] = ()
+) -> CallRecorder:
+    """A recorder of what distillers and other taps read of a network; ``stop`` ends a pass after the last."""
     connections = list(connections)
     probe = connections[0].probes[side]
     places: dict[Place, set[int] | None] = {}
@@ -256,6 +259,8 @@ def build_recorder(connections: Iterable[Connection], side: str, stop: bool = Fa
         for place, calls in connection.places(side).items():
             known = places.get(place, set())
             places[place] = None if calls is None or known is None else known | calls
+    for tap in others:
+        places[tap.place] = set(tap.calls) | (places.get(tap.place) or set())
     if stop:
         every = {place: range(len(probe.firings.get(place[1], []))) for place in places}
         places = {place: every[place] if calls is None else calls for place, calls in places.items()}
@@ -274,22 +279,3 @@ def recording(connections: Iterable[Connection], side: str, recorder: CallRecord
         for connection in connections:
             stack.enter_context(connection.razor[side].running())
         yield stack.enter_context(recorder)
-
-
-def ground_truth(data: dict[str, Any], name: str) -> Any:
-    """A part of the batch by name: ``inputs``, or a field of its data samples.
-
-    Pixel maps come as one tensor, N x H x W (a single channel is dropped) or N x C x H x W; others as a list.
-    """
-    if name == 'inputs':
-        return data['inputs']
-    values = []
-    for sample in data.get('data_samples') or []:
-        if name not in sample:
-            cure = 'Load it in train_pipeline (LoadAnnotations) and keep it (PackSegInputs / PackDetInputs).'
-            raise KeyError(f'from_data={name!r}: the data samples have {sorted(sample.keys())}. {cure}')
-        values.append(sample.get(name))
-    if values and all(isinstance(value, PixelData) for value in values):
-        maps = torch.stack([value.data for value in values])
-        return maps[:, 0] if maps.dim() == 4 and maps.size(1) == 1 else maps
-    return values

@@ -57,7 +57,7 @@ def interval(values: Sequence[float], level: float = 0.95) -> Interval:
     if len(values) < 2:
         return Interval(mean, None, None)
     half = stats.t.ppf((1 + level) / 2, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
-    return Interval(mean, round(mean - half, 3), round(mean + half, 3))
+    return Interval(mean, round(float(mean - half), 3), round(float(mean + half), 3))
 
 
 def summarize(runs: Sequence[Mapping[str, Any]], metric: str, baseline: str | None = None) -> list[Row]:

@@ -13,6 +13,7 @@ from mmengine.registry import MODELS
 from torch import Tensor
 
 from kd_methods.distill.distiller import MethodDistiller
+from kd_methods.distill.labels import COUNTED
 from kd_methods.distill.levels import check_features, pair_levels
 from kd_methods.distill.loss_config import NO_CHANGES, add_parsed, check_unknown, parse_losses
 from kd_methods.methods.valid_only import ValidOnlyLoss, pool_valid, valid_on
@@ -324,5 +325,5 @@ class BCDDistiller(MethodDistiller):
         if not cfg.get('valid_only'):
             return {}
         segmentor = hasattr(self.student_network, 'decode_head')
-        batch = dict(label='gt_sem_seg') if segmentor else dict(img_shape='img_shape', inputs='inputs')
+        batch = dict(label=COUNTED) if segmentor else dict(img_shape='img_shape', inputs='inputs')
         return {argument: dict(from_data=source) for argument, source in batch.items()}

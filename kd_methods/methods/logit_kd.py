@@ -12,13 +12,14 @@ from torch import Tensor
 
 from kd_methods.distill.distiller import MethodDistiller
 from kd_methods.distill.grids import Resize
+from kd_methods.distill.labels import COUNTED
 from kd_methods.distill.loss_config import add_parsed, check_unknown, check_weight, parse_loss
 from kd_methods.methods.option_loss import OptionLoss
 from kd_methods.networks.heads import decode_head, ignored_label
 from kd_methods.networks.taps import Tap
 from kd_methods.ops.labels import resize_labels
 from kd_methods.ops.reductions import full_precision, valid_mean
-from kd_methods.utils.options import Option, Positive, check_names, checked
+from kd_methods.utils.options import Option, Positive, Share, check_names, checked
 
 
 @checked
@@ -28,6 +29,8 @@ def logit_kd(
     label: Tensor | None = None,
     tau: Positive = 1.0,
     sigmoid: bool = False,
+    hard: bool = False,
+    confidence: Share = 0.0,
     ignore_index: int | None = 255,
 ) -> Tensor:
     r"""KL divergence between the class probabilities of two networks, per pixel.
@@ -45,6 +48,10 @@ def logit_kd(
         label (Tensor | None): Labels, which say what is ignored. Defaults to None: nothing is.
         tau (float): Temperature. Defaults to 1.0.
         sigmoid (bool): Each class has a sigmoid. A single channel always has. Defaults to False.
+        hard (bool): The teacher's likeliest class alone is the target: pseudo-labels (Lee, ICML workshop
+            2013), cross-entropy with temperature 1 for the softmax. Defaults to False.
+        confidence (float): Pixels at which the teacher's likeliest class has a lower probability do not
+            count. Defaults to 0: all do.
         ignore_index (int | None): The label to ignore. Defaults to 255.
 
     Shape:
@@ -66,7 +73,10 @@ def logit_kd(
     with torch.autocast(logits_S.device.type, enabled=False):
         z_S, z_T = (full_precision(z) / tau for z in (logits_S, logits_T.detach()))
         # KL at each pixel: (N, K, H, W) -> (N, H, W).
-        if sigmoid or z_S.shape[1] == 1:
+        sigmoid = sigmoid or z_S.shape[1] == 1
+        if hard:
+            z_T = _certain(z_T, sigmoid)
+        if sigmoid:
             # Of a class: p log(p / q) + (1 - p) log((1 - p) / (1 - q)), p of the teacher, q of the student.
             present = z_T.sigmoid() * (F.logsigmoid(z_T) - F.logsigmoid(z_S))
             divergence = (present + (-z_T).sigmoid() * (F.logsigmoid(-z_T) - F.logsigmoid(-z_S))).sum(1)
@@ -76,7 +86,24 @@ def logit_kd(
         valid = None
         if label is not None and ignore_index is not None:
             valid = resize_labels(label, z_S.shape[2:]) != ignore_index
+        if confidence > 0:
+            sure = _confidence(logits_T.detach(), sigmoid) >= confidence
+            valid = sure if valid is None else valid & sure
         return tau**2 * valid_mean(divergence, valid)
+
+
+def _certain(logits: Tensor, sigmoid: bool) -> Tensor:
+    """Logits of the same decisions, with probabilities of 0 and 1: (N, K, H, W)."""
+    sure = 100.0  # exp(-100) is 0 in a sum with 1
+    if sigmoid:
+        return torch.where(logits > 0, sure, -sure)
+    return torch.zeros_like(logits).scatter_(1, logits.argmax(1, keepdim=True), sure)
+
+
+def _confidence(logits: Tensor, sigmoid: bool) -> Tensor:
+    """Probability of the decision at each pixel, of sigmoids the least: (N, K, H, W) -> (N, H, W)."""
+    logits = full_precision(logits)
+    return logits.abs().sigmoid().amin(1) if sigmoid else logits.softmax(1).amax(1)
 
 
 @MODELS.register_module()
@@ -86,6 +113,8 @@ class LogitKDLoss(OptionLoss, function=logit_kd):
     Args:
         tau (float): Temperature. Defaults to 1.0.
         sigmoid (bool): Each class has a sigmoid. Defaults to False.
+        hard (bool): Pseudo-labels instead of probabilities. Defaults to False.
+        confidence (float): Probability below which a pixel of the teacher does not count. Defaults to 0.
         ignore_index (int | None): The label to ignore. Defaults to 255.
         loss_weight (float): Factor of the loss. Defaults to 1.0.
 
@@ -174,5 +203,5 @@ def add_logit_kd(distiller: MethodDistiller, cfg: dict) -> None:
         ignore_index=ignored_label(distiller.student_network),
     )
     logits = dict(logits_S=distiller.from_student('logits'), logits_T=distiller.from_teacher('logits'))
-    label = dict(from_data='gt_sem_seg')
+    label = dict(from_data=COUNTED)
     add_parsed(distiller, 'loss_kd', LogitKDLoss, {**found, **cfg}, **logits, label=label)

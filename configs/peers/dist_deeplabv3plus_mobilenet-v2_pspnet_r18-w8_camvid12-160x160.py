@@ -1,0 +1,3 @@
+# DIST on the logits. 12 labelled images, the others without labels.
+_base_ = ['../_base_/pairs/mobilenet-v2_r18-w8_camvid12.py', '../_base_/distillers/dist.py']
+model = dict(distiller=_base_.dist)
