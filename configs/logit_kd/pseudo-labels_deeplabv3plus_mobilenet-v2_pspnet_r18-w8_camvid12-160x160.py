@@ -1,3 +1,4 @@
-# The teacher's likeliest class as the label. 12 labelled images, the others without labels.
+# The teacher's likeliest class as the label.
+# 12 images have labels, the others have none.
 _base_ = ['../_base_/pairs/mobilenet-v2_r18-w8_camvid12.py']
 model = dict(distiller=dict(type='LogitKDDistiller', hard=True))

@@ -1,3 +1,4 @@
-# DIST on the logits. 12 labelled images, the others without labels.
+# DIST on the logits.
+# 12 images have labels, the others have none.
 _base_ = ['../_base_/pairs/mobilenet-v2_r18-w8_camvid12.py', '../_base_/distillers/dist.py']
 model = dict(distiller=_base_.dist)

@@ -1,3 +1,4 @@
-# Feature KD between the maps before the classifiers. 12 labelled images, the others without labels.
+# Feature KD between the maps before the classifiers.
+# 12 images have labels, the others have none.
 _base_ = ['../_base_/pairs/mobilenet-v2_r18-w8_camvid12.py']
 model = dict(distiller=dict(type='FeatureKDDistiller'))

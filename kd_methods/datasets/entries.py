@@ -89,7 +89,16 @@ def _inside(outer: Entry, scope: str | None) -> Iterator[Entry]:
         return
     for key, entry in inner.items():
         named = f'{outer.key}.{stray[0]}' if stray else outer.stray
+        if kind_of(cfg) == 'UnlabelledDataset':
+            entry = without_labels(entry)
         yield from _inside(Entry(key, outer.split, entry, None, steps, named), scope)
+
+
+def without_labels(dataset: Mapping) -> dict:
+    """A data set's config as UnlabelledDataset reads it: no folder of labels, no step that loads them."""
+    steps = [step for step in dataset.get('pipeline') or [] if 'Annotation' not in kind_of(step)]
+    prefix = {k: v for k, v in (dataset.get('data_prefix') or {}).items() if k != 'seg_map_path'}
+    return {**dataset, 'pipeline': steps, **({'data_prefix': prefix} if prefix else {})}
 
 
 def _takes(cls: type | None, name: str) -> bool:

@@ -17,6 +17,8 @@ Labels = Literal['truth', 'teacher', 'truth+teacher']
 #: ``from_data`` of losses that compare two networks and leave out ignored pixels: those of an image without
 #: labels count, all but its padding.
 COUNTED = 'counted'
+#: Metainfo of a data sample without labels.
+UNLABELLED = 'unlabelled'
 LABEL = 'gt_sem_seg'
 
 
@@ -85,7 +87,7 @@ def _counted(data: dict[str, Any]) -> Tensor:
     """Labels of a batch; an image without labels has class 0 on all of its pixels but the padding."""
     samples = data.get('data_samples') or []
     truth = from_batch({'data_samples': samples}, LABEL)
-    free = [i for i, sample in enumerate(samples) if sample.metainfo.get('unlabelled')]
+    free = [i for i, sample in enumerate(samples) if sample.metainfo.get(UNLABELLED)]
     truth = truth.clone() if free else truth
     for i in free:
         left, right, top, bottom = samples[i].metainfo.get('padding_size') or (0, 0, 0, 0)

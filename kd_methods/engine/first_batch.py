@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 
+from kd_methods.distill.labels import UNLABELLED
 from kd_methods.hooks.rng import get_rng_state, set_rng_state
 from kd_methods.networks.probe import eval_mode
 from kd_methods.networks.recording import StopForward
@@ -63,6 +64,24 @@ def judge_first_batch(
         return _judge_norms(network, data, lone)
     finally:
         set_rng_state(before)
+
+
+def check_means(network: BaseModel, batch: Any) -> None:
+    """Refuse task losses whose mean would count the pixels of images without labels (UnlabelledDataset).
+
+    Raises:
+        ValueError: A loss of the network has ``avg_non_ignore=False``.
+    """
+    samples = batch.get('data_samples') if isinstance(batch, Mapping) else None
+    if not any(getattr(sample, 'metainfo', {}).get(UNLABELLED) for sample in samples or ()):
+        return
+    losses = [
+        path for path, part in network.named_modules() if getattr(part, 'avg_non_ignore', True) is False
+    ]
+    if losses:
+        why = 'divides by all pixels of a batch, and those of UnlabelledDataset have no label'
+        cure = f'Set avg_non_ignore=True in {first_few(losses)} of the student'
+        raise ValueError(f'train_dataloader: the task loss {why}. {cure}.')
 
 
 def lone_images(loader: DataLoader, steps: int | None = None) -> Lone | None:

@@ -14,7 +14,7 @@ from mmengine.runner import EpochBasedTrainLoop
 
 from kd_methods.compat.engine import end_workers
 from kd_methods.distill.algorithm import FrozenTeacherDistill
-from kd_methods.engine.first_batch import judge_first_batch, lone_images
+from kd_methods.engine.first_batch import check_means, judge_first_batch, lone_images
 from kd_methods.engine.named_runner import NamedRunner
 from kd_methods.networks.checkpoint import extract_state_dict, load_start, safe_load
 from kd_methods.networks.heads import unwrapped
@@ -105,6 +105,7 @@ class WholeRunner(NamedRunner):
     def _look_at(self, batch: Any) -> None:
         model = unwrapped(self.model)
         network = model.student if isinstance(model, FrozenTeacherDistill) else model
+        check_means(network, batch)
         loop = self.train_loop
         steps = None if isinstance(loop, EpochBasedTrainLoop) else getattr(loop, 'max_iters', None)
         for text in judge_first_batch(model, network, batch, lone_images(loop.dataloader, steps)):

@@ -152,3 +152,27 @@ def test_sigmoid_heads_and_transformers(batch):
     assert losses_of(model, data)['distill.loss_kd'] > 0
     model = build_distillation(tiny_segformer(), dict(type='LogitKDDistiller'), tiny_model(8, 'BN'))
     assert losses_of(model, batch)['distill.loss_kd'] > 0
+
+
+def test_hard_targets_are_pseudo_labels():
+    z_S, z_T = pair(torch.float64)
+    expected = F.cross_entropy(z_S, z_T.argmax(1))
+    torch.testing.assert_close(logit_kd(z_S, z_T, hard=True), expected)
+    z_S, z_T = pair(torch.float64, 1)
+    expected = F.binary_cross_entropy_with_logits(z_S, (z_T > 0).double())
+    torch.testing.assert_close(logit_kd(z_S, z_T, hard=True), expected)
+
+
+@pytest.mark.parametrize('hard', [True, False])
+def test_pixels_of_which_the_teacher_is_not_sure_do_not_count(hard):
+    z_S, z_T = pair(torch.float64)
+    sure = z_T.softmax(1).amax(1) >= 0.8
+    assert 0 < sure.sum() < sure.numel()
+    label = torch.where(sure, 0, 255).repeat_interleave(2, 1).repeat_interleave(2, 2)
+    expected = logit_kd(z_S, z_T, label, hard=hard)
+    torch.testing.assert_close(logit_kd(z_S, z_T, hard=hard, confidence=0.8), expected)
+    both = label_map()
+    kept = torch.where(both == 255, 255, label)
+    torch.testing.assert_close(
+        logit_kd(z_S, z_T, both, hard=hard, confidence=0.8), logit_kd(z_S, z_T, kept, hard=hard)
+    )
