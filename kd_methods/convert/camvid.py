@@ -1,8 +1,9 @@
-"""Convert the colour-coded release of CamVid, 32 labels, into the files of ``CamVidDataset``, 11 classes.
+"""Convert a release of CamVid, of 32 coloured labels or of 11 classes, into the files of ``CamVidDataset``.
 
 mmseg has no converter for CamVid.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -126,6 +127,25 @@ def _convert_label(source: Path, target: Path, images: Path, size: tuple[int, in
     return note
 
 
+def _convert_ids(source: Path, target: Path, image: Callable[[Path], Path], size: tuple[int, int]) -> None:
+    labels = base.read_label_image(source)
+    base.check_image(image(source), labels.shape, decode=False)
+    wrong = sorted(set(np.unique(labels).tolist()) - {*range(VOID + 1), 255})
+    if wrong:
+        raise ValueError(f'{source}: labels {wrong}, expected 0 to 10, and 11 or 255 for void')
+    labels = np.where(labels == 255, VOID, labels).astype(np.uint8)
+    save_png(target, cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT), _PALETTE)
+
+
+def _image_of(label: Path) -> Path:
+    """The image of a label in the release of 11 classes."""
+    return label.parent.with_name(label.parent.name.removesuffix('annot')) / label.name
+
+
+def _is_release(source: Path) -> bool:
+    return all((source / f'{split}annot').is_dir() for split in OFFICIAL) and not (source / LABELS).is_dir()
+
+
 def _name(label: Path) -> str:
     return label.stem.removesuffix('_L')
 
@@ -144,7 +164,8 @@ def convert_camvid(
     and name the images that are there, each with its label.
 
     Args:
-        source (str | Path): Holds the folders ``701_StillsRaw_full`` and ``LabeledApproved_full``.
+        source (str | Path): Holds the folders ``701_StillsRaw_full`` and ``LabeledApproved_full``, or those
+            of the release of 11 classes, ``train``, ``trainannot``, ``train.txt``, ..., to change its size.
         out (str | Path): Directory of the data set.
         splits (str | Path | None): Folder with train.txt, val.txt and test.txt, a name a line. Defaults to
             None, the usual split.
@@ -159,7 +180,10 @@ def convert_camvid(
     size = tuple(size)
     if min(size) < 1:
         raise ValueError(f'size: got {size[0]} {size[1]}, expected a width and a height of 1 or more')
-    source, out = base.check_folder('source', source, [IMAGES, LABELS]), Path(out)
+    out = Path(out)
+    if _is_release(Path(source)):
+        return _resize_release(Path(source), out, splits, size, workers, overwrite)
+    source = base.check_folder('source', source, [IMAGES, LABELS])
     there = {path.stem for path in (source / IMAGES).glob('[!.]*.png')}
     labelled = {_name(path) for path in (source / LABELS).glob('[!.]*_L.png')}
     if not there & labelled:
@@ -186,18 +210,61 @@ def convert_camvid(
             _check_sizes([target for _, target in images + labels], size)
         outcome += base.convert_files(to_image, images, 'images', workers, overwrite, channels=3)
         outcome += base.convert_files(to_label, labels, 'labels', workers, overwrite)
+        _write_lists(outcome, out, images, labels, wanted, usual=splits is None)
+    return outcome
 
-        sources = zip((image for image, _ in images), (label for label, _ in labels))
-        done = {image.stem for image, label in sources if not {image, label} & outcome.failed.keys()}
-        for split, names in wanted.items():
-            lines = [f'{split}/{name}.png {split}annot/{name}.png\n' for name in names if name in done]
-            write_file(''.join(lines), out / f'{split}.txt')
+
+def _resize_release(
+    source: Path,
+    out: Path,
+    splits: str | Path | None,
+    size: tuple[int, int],
+    workers: int | None,
+    overwrite: bool,
+) -> base.Outcome:
+    """The release of 11 classes in another size, in its own split."""
+    if splits is not None:
+        raise ValueError(
+            f'splits: {source} is the release of 11 classes, which has its own lists; leave it out'
+        )
+    if out.resolve() == source.resolve():
+        raise ValueError(f'out: {out} is the release itself; name another folder')
+    wanted = _read_splits(source)
+    pairs = [(split, name) for split, names in wanted.items() for name in names]
+    images = [(source / s / f'{name}.png', out / s / f'{name}.png') for s, name in pairs]
+    labels = [(source / f'{s}annot' / f'{name}.png', out / f'{s}annot' / f'{name}.png') for s, name in pairs]
+    check_inside('source', source, [path for path, _ in images + labels])
+    check_inside('out', out, [path for _, path in images + labels])
+    with exclusive_folder(out):
+        if not overwrite:
+            _check_sizes([target for _, target in images + labels], size)
+        to_image = partial(_convert_image, size=size)
+        outcome = base.convert_files(to_image, images, 'images', workers, overwrite, channels=3)
+        to_label = partial(_convert_ids, image=_image_of, size=size)
+        outcome += base.convert_files(to_label, labels, 'labels', workers, overwrite)
+        _write_lists(outcome, out, images, labels, wanted, usual=True)
+    return outcome
+
+
+def _write_lists(
+    outcome: base.Outcome,
+    out: Path,
+    images: Sequence[tuple[Path, Path]],
+    labels: Sequence[tuple[Path, Path]],
+    wanted: Mapping[str, Sequence[str]],
+    usual: bool,
+) -> None:
+    """Write the lists of what is there, and say how many that are."""
+    sources = zip((image for image, _ in images), (label for label, _ in labels))
+    done = {image.stem for image, label in sources if not {image, label} & outcome.failed.keys()}
+    for split, names in wanted.items():
+        lines = [f'{split}/{name}.png {split}annot/{name}.png\n' for name in names if name in done]
+        write_file(''.join(lines), out / f'{split}.txt')
     counts = {split: len(done.intersection(names)) for split, names in wanted.items()}
     form = '{train} train, {val} val and {test} test images with labels'
     outcome.notes.append(f'{out}: {form.format(**counts)}')
-    if splits is None and counts != OFFICIAL:
+    if usual and counts != OFFICIAL:
         outcome.notes.append('The full data set has {train}, {val} and {test}.'.format(**OFFICIAL))
-    return outcome
 
 
 def _usual_splits(source: Path, names: list[str], outcome: base.Outcome) -> dict[str, list[str]]:

@@ -360,3 +360,55 @@ def test_foreign_files_are_named_and_the_rest_converted(release, tmp_path):
         'contact_sheet.png'
     ]
     assert 'belongs to none of the sequences' in next(iter(outcome.failed.values()))
+
+
+@pytest.fixture
+def small(release, tmp_path):
+    """The release of 11 classes: labels 0 to 11, lists with its publisher's paths."""
+    root = tmp_path / 'small'
+    convert_camvid(release[0], root, size=HALF)
+    for split in ('train', 'val', 'test'):
+        path = root / f'{split}.txt'
+        path.write_text(path.read_text().replace(f'{split}/', f'/SegNet/CamVid/{split}/'))
+    return root
+
+
+def test_the_release_of_11_classes_is_made_smaller(small, tmp_path):
+    outcome = convert_camvid(small, tmp_path / 'out', size=QUARTER, workers=1)
+    assert outcome.exit_code == 0 and outcome.written == 2 * len(NAMES)
+    for name, split in NAMES.items():
+        image, label = (read(small / folder / f'{name}.png') for folder in (split, f'{split}annot'))
+        means = image.reshape(QUARTER[1], 2, QUARTER[0], 2, 3).mean((1, 3))
+        assert np.abs(read(tmp_path / 'out' / split / f'{name}.png') - means).max() <= 0.5
+        found = read(tmp_path / 'out' / f'{split}annot' / f'{name}.png')
+        blocks = label.reshape(QUARTER[1], 2, QUARTER[0], 2)
+        assert (blocks == found[:, None, :, None]).any((1, 3)).all()  # each is one of the four that it covers
+    dataset = CamVidDataset(data_root=str(tmp_path / 'out'), ann_file='val.txt', pipeline=[])
+    assert len(dataset) == 2
+
+
+def test_void_of_the_release_may_be_255(small, tmp_path):
+    name, split = next(iter(NAMES.items()))
+    path = small / f'{split}annot' / f'{name}.png'
+    label = read(path).copy()
+    label[:] = 255
+    mmcv.imwrite(label, str(path))
+    convert_camvid(small, tmp_path / 'out', size=QUARTER, workers=1)
+    assert (read(tmp_path / 'out' / f'{split}annot' / f'{name}.png') == 11).all()
+
+
+def test_other_labels_of_the_release_are_named(small, tmp_path):
+    name, split = next(iter(NAMES.items()))
+    path = small / f'{split}annot' / f'{name}.png'
+    mmcv.imwrite(np.full(HALF[::-1], 31, np.uint8), str(path))
+    outcome = convert_camvid(small, tmp_path / 'out', size=QUARTER, workers=1)
+    assert outcome.exit_code == 1 and 'labels [31], expected 0 to 10' in str(outcome)
+    assert name not in (tmp_path / 'out' / f'{split}.txt').read_text()
+
+
+@pytest.mark.parametrize(
+    'keys, said', [(dict(splits='x'), 'splits: .* has its own lists'), ({}, 'out: .* itself')]
+)
+def test_mistakes_with_the_release_are_told(small, keys, said, tmp_path):
+    with pytest.raises(ValueError, match=said):
+        convert_camvid(small, tmp_path / 'out' if keys else small, size=QUARTER, **keys)

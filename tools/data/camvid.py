@@ -1,5 +1,10 @@
 """Convert CamVid's colour-coded release, 32 labels, into the form with 11 classes that CamVidDataset reads.
 
+The release of 11 classes (480 x 360) in another size, its split and its labels as they are:
+    python tools/data/camvid.py RELEASE --out data/camvid_240x180 --size 240 180
+
+From the colour-coded release:
+
     python tools/data/camvid.py DOWNLOADS --out data/camvid
 
 DOWNLOADS holds the two archives, unpacked. From http://web4.cs.ucl.ac.uk/staff/g.brostow/MotionSegRecData/ :
@@ -27,7 +32,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = converter_parser(__doc__)
     add = parser.add_argument
-    add('source', help='folder with 701_StillsRaw_full and LabeledApproved_full')
+    add('source', help='folder of either release, unpacked')
     add('--out', required=True, help='directory of the data set')
     splits = (
         'folder with train.txt, val.txt and test.txt, a name such as 0001TP_006690 a line, for another split'
