@@ -24,7 +24,14 @@ OPTIONS: dict[str, Any] = dict(
     labels=Labels,
     label_confidence=Share,
 )
-FLAGS = ('teacher_ckpt_trusted', 'calculate_student_loss', 'student_trainable', 'teacher_trainable')
+FLAGS = (
+    'teacher_ckpt_trusted',
+    'teacher_fold_bn',
+    'teacher_channels_last',
+    'calculate_student_loss',
+    'student_trainable',
+    'teacher_trainable',
+)
 OPTIONS.update(dict.fromkeys((*FLAGS, 'teacher_norm_eval'), bool))
 
 

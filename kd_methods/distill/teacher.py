@@ -6,10 +6,12 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor
 
 from kd_methods.networks.checkpoint import LoadReport, extract_state_dict, fit_names, load_strict, safe_load
+from kd_methods.networks.folding import fold_batch_norm
 from kd_methods.networks.probe import plain_forward
 from kd_methods.networks.recording import CallRecorder, Records
 from kd_methods.utils.text import first_few
@@ -28,16 +30,22 @@ class FrozenTeacher:
         model (BaseModel): The network. It is put in eval mode and its parameters stop requiring gradients.
         precision (str): ``'same'`` runs it in the precision of the surrounding code, ``'fp32'``, ``'bf16'``
             and ``'fp16'`` in that one. Defaults to ``'same'``.
+        fold_bn (bool): Fold its batch norms into the convolutions before them, at the first step
+            (:func:`~kd_methods.networks.folding.fold_batch_norm`). Defaults to False.
+        channels_last (bool): Run it in torch's memory format of that name. Defaults to False.
 
     Raises:
         ValueError: Unknown precision.
     """
 
-    def __init__(self, model: BaseModel, precision: str = 'same') -> None:
+    def __init__(
+        self, model: BaseModel, precision: str = 'same', fold_bn: bool = False, channels_last: bool = False
+    ) -> None:
         if precision != 'same' and precision not in PRECISIONS:
             raise ValueError(f'teacher_precision: {precision!r} is none of {["same", *PRECISIONS]}.')
         self.model = model.eval().requires_grad_(False)
-        self.precision = precision
+        self.precision, self.channels_last = precision, channels_last
+        self._to_fold, self._laid_out = fold_bn, False
         self.mode = 'tensor'
         # The algorithm that it moves with; copies of that (EMA) only share it.
         self.holder: weakref.ref | None = None
@@ -89,12 +97,26 @@ class FrozenTeacher:
             Records: What was recorded.
         """
         self.model.eval()
+        self._speed_up()
+        if self.channels_last:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
         with torch.no_grad(), self._autocast(inputs), watched as records:
             if self.mode == 'tensor':
                 plain_forward(self.model, inputs, data_samples)
             else:
                 self.model(inputs, data_samples, mode=self.mode)
         return records
+
+    def _speed_up(self) -> None:
+        """Change the network for speed, once its weights are there."""
+        if self._to_fold:
+            self._to_fold = False
+            read = self.recorder.places if self.recorder else ()
+            count = fold_batch_norm(self.model, read)
+            print_log(f'Teacher: {count} batch norms folded into their convolutions.', logger='current')
+        if self.channels_last and not self._laid_out:
+            self._laid_out = True
+            self.model.to(memory_format=torch.channels_last)
 
     def val_step(self, data: Any) -> list:
         """Predict with the teacher's own preprocessor (for validation loops that also test the teacher)."""

@@ -4,7 +4,7 @@ A place is a pair: the kind, ``'ModuleOutputs'`` or ``'ModuleInputs'`` (MMRazor'
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -133,7 +133,7 @@ class CallRecorder:
         self._order += 1
         if self.stop and not any(self._missing()):
             raise StopForward
-        return clone_tensors(data) if place in self.clone else None
+        return map_tensors(data, Tensor.clone) if place in self.clone else None
 
     def _missing(self) -> Iterator[Place]:
         """Places whose wanted calls have not all come yet."""
@@ -159,14 +159,14 @@ def tensors_of(data: Any) -> list[Tensor]:
     return [t for item in data for t in tensors_of(item)] if isinstance(data, (list, tuple)) else []
 
 
-def clone_tensors(data: Any) -> Any:
-    """Nested tuples, lists and dicts with clones of their tensors."""
+def map_tensors(data: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Nested tuples, lists and dicts with their tensors changed."""
     if isinstance(data, Tensor):
-        return data.clone()
+        return change(data)
     if isinstance(data, tuple) and hasattr(data, '_fields'):
-        return type(data)(*map(clone_tensors, data))
+        return type(data)(*(map_tensors(item, change) for item in data))
     if isinstance(data, (list, tuple)):
-        return type(data)(map(clone_tensors, data))
+        return type(data)(map_tensors(item, change) for item in data)
     if isinstance(data, dict):
-        return {key: clone_tensors(item) for key, item in data.items()}
+        return {key: map_tensors(item, change) for key, item in data.items()}
     return data

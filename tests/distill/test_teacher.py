@@ -230,3 +230,19 @@ def _reachable_parameters(module, skip):
                 continue  # shared by copies; points at the networks it describes
             stack += list(vars(value).values())
     return found.values()
+
+
+@pytest.mark.parametrize('options', [dict(teacher_fold_bn=True), dict(teacher_channels_last=True)])
+def test_a_faster_teacher_teaches_the_same(options, distill, batch, losses_of):
+    losses = []
+    for given in ({}, options):
+        model = distill(distiller=dict(type='I2CKDDistiller', logit_kd=1.0), **given)
+        for module in model.teacher.model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_mean.uniform_(-1, 1)
+                module.running_var.uniform_(0.5, 2)
+        torch.manual_seed(0)
+        losses.append(losses_of(model, batch()))
+    for name in ('distill.loss_i2ckd', 'distill.loss_kd'):
+        assert losses[0][name] > 0
+        torch.testing.assert_close(losses[0][name], losses[1][name], rtol=1e-4, atol=1e-6)
