@@ -105,7 +105,8 @@ class WholeRunner(NamedRunner):
     def _look_at(self, batch: Any) -> None:
         model = unwrapped(self.model)
         network = model.student if isinstance(model, FrozenTeacherDistill) else model
-        check_means(network, batch)
+        if getattr(model, 'calculate_student_loss', True):
+            check_means(network, batch)
         loop = self.train_loop
         steps = None if isinstance(loop, EpochBasedTrainLoop) else getattr(loop, 'max_iters', None)
         for text in judge_first_batch(model, network, batch, lone_images(loop.dataloader, steps)):

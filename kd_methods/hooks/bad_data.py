@@ -55,6 +55,8 @@ class BadDataHook(Hook):
             ignored=self._ignored,
         )
         self._length = min(_epoch_of(loader), runner.max_iters)
+        if not getattr(unwrapped(runner.model), 'calculate_student_loss', True):
+            self._length = 0  # labels need not be there
 
     def before_val(self, runner) -> None:
         """Guard the validation data, of which none may be left out."""

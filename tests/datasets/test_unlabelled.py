@@ -154,5 +154,23 @@ def test_a_task_loss_that_counts_their_pixels_is_refused(run):
         run(avg_non_ignore=False)
 
 
+def test_a_student_learns_from_the_teacher_alone(scenes, tiny_scenes, tmp_path, tools):
+    """No image has a label, and no warning says that nothing is learnt."""
+    cfg = dict(tiny_run(tiny_scenes, 20, batch_size=2))
+    cfg['model'] = dict(
+        type='FrozenTeacherDistill',
+        architecture=tiny_model(4),
+        teacher=tiny_model(8),
+        distiller=dict(type='LogitKDDistiller'),
+        calculate_student_loss=False,
+    )
+    cfg['train_dataloader'].update(dataset=dict(type='UnlabelledDataset', dataset=entry(scenes)))
+    config = write_config(tmp_path / 'config.py', cfg)
+    with pytest.warns(UserWarning, match='teacher_ckpt is not set'):
+        tools.train([str(config), '--work-dir', str(tmp_path / 'work')])
+    log = ''.join(path.read_text() for path in (tmp_path / 'work').rglob('*.log'))
+    assert 'distill.loss_kd' in log and 'were ignored' not in log
+
+
 def test_mmseg_finds_them():
     assert mmseg.registry.DATASETS.get('UnlabelledDataset') is UnlabelledDataset
