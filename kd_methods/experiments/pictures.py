@@ -32,6 +32,8 @@ def draw_comparison(out: Path, rows: Sequence[Row], metric: str, baseline: str |
     ax.grid(axis='y', visible=False)
     ax.grid(axis='x', color='#e5e7eb', lw=0.8)
     for y, row in enumerate(rows):
+        if not row.values:
+            continue
         colour = COLOURS[0] if row.arm == baseline else COLOURS[2]
         mean = interval(list(row.values.values()))
         if mean.low is not None:

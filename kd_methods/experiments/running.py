@@ -2,7 +2,9 @@
 
 import contextlib
 import ctypes
+import functools
 import json
+import os
 import re
 import shutil
 import signal
@@ -21,7 +23,9 @@ from kd_methods.utils.paths import REPO_ROOT
 
 POLL = 0.2  # seconds
 #: Exit codes of a tool that a signal ended.
-_ENDED = {128 + signal.SIGINT, 128 + signal.SIGTERM, -signal.SIGINT, -signal.SIGTERM}
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+_ENDED = {code for number in _SIGNALS for code in (128 + number, -number)}
+_LIBC = ctypes.CDLL(None) if sys.platform == 'linux' else None
 _ITERATION = re.compile(
     r'(?:Iter|Epoch)\((\w+)\) *(\[ *\d+/\d+\](?:\[ *\d+/\d+\])?|\[ *\d+\]\[ *\d+/\d+\])'
     r'(?:.*?\beta: (?:0:)?(\d+ days?, [\d:]+|[\d:]+))?(?:.*?\bloss: (\S+))?'
@@ -54,22 +58,26 @@ def waiting_for(folder: Path, what: str, patience: float = 60.0) -> Iterator[int
     Raises:
         ValueError: Another process is still at work there after ``patience`` seconds.
     """
-    start, busy = time.monotonic(), f'{what} is at work in {folder}; wait for it, or end it.'
+    start, busy, told = time.monotonic(), f'{what} is at work in {folder}; wait for it, or end it.', False
     with contextlib.ExitStack() as stack:
         while True:
             try:
-                yield stack.enter_context(exclusive_folder(folder, busy))
-                return
+                lock = stack.enter_context(exclusive_folder(folder, busy))
+                break
             except ValueError as error:
                 if str(error) != busy or time.monotonic() - start > patience:
                     raise
+                if not told:
+                    say(f'{what} is at work in {folder}, or its trainings are just ending: waiting for them')
+                told = True
                 time.sleep(POLL)
+        yield lock
 
 
 class Process:
     """A tool in a process of its own, whose output goes to a file.
 
-    It ends as by Ctrl-C when this process ends in any way (Linux; elsewhere, unless this one is killed).
+    It ends as by SIGTERM when this process ends in any way (Linux; elsewhere, unless this one is killed).
 
     Args:
         command (Sequence): The tool's file and its arguments.
@@ -93,7 +101,7 @@ class Process:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # the terminal's Ctrl-C comes through `stop` alone, once
                 pass_fds=[] if lock is None else [lock],
-                preexec_fn=_end_with_parent if sys.platform == 'linux' else None,
+                preexec_fn=functools.partial(_end_with, os.getpid()) if _LIBC else None,
             )
 
     def text(self) -> str:
@@ -114,14 +122,19 @@ class Process:
         return '\n'.join([*tail, f'(exit code {self.code()}; the whole output is in {self.output})'])
 
 
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+def _end_with(parent: int) -> None:
+    _LIBC.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    if os.getppid() != parent:  # it has ended already
+        os._exit(128 + signal.SIGTERM)
 
 
 def stop(processes: Sequence[Process], patience: float = 30.0) -> None:
-    """End processes as Ctrl-C does, all at once, and by force those that do not listen."""
+    """End processes by SIGTERM, all at once, and by force those that do not listen.
+
+    Not by SIGINT: what is started in the background of a shell ignores it, and so do its own processes.
+    """
     for process in processes:
-        process.process.send_signal(signal.SIGINT)
+        process.process.send_signal(signal.SIGTERM)
     end = time.monotonic() + patience
     for process in processes:
         try:
@@ -167,11 +180,20 @@ class Running:
             shutil.rmtree(folder, ignore_errors=True)
             trial.write_config()
             self.write(done=False)
+        self.testing = False
+        if trial.record().get('trained'):
+            say(f'{trial.title}: trained before')
+            return self.test()
         last = folder / 'last_checkpoint'
         resume = last.is_file()
         say(f'{trial.title}: {f"goes on from {Path(last.read_text()).name}" if resume else "starts"}')
-        self.tested = False
         self.begin('train.py', trial.config, '--work-dir', folder, *['--resume'] * resume)
+
+    def test(self) -> None:
+        """Start the test."""
+        self.testing, folder = True, self.trial.folder / 'test'
+        keep = ['--out', folder / 'predictions'] * self.trial.predictions
+        self.begin('test.py', self.trial.config, self.checkpoint(), '--work-dir', folder, *keep)
 
     def begin(self, tool: str, *arguments) -> None:
         """Start a tool."""
@@ -189,18 +211,19 @@ class Running:
             return False
         if code in _ENDED:
             raise KeyboardInterrupt
-        if code:
-            self.problem = self.process.failure()
-        elif self.trial.test and not self.tested:
-            self.tested = True
-            test = self.trial.folder / 'test'
-            self.begin('test.py', self.trial.config, self.checkpoint(), '--work-dir', test)
-            return False
-        else:
-            try:
+        try:
+            if code:
+                self.problem = self.process.failure()
+            elif self.trial.test and not self.testing:
+                self.test()
+                self.write(done=False, trained=True)
+                return False
+            else:
                 self.write(done=True, **self.results())
-            except ValueError as error:
-                self.problem = str(error)
+        except (ValueError, OSError) as error:  # such as a run that leaves no checkpoint
+            self.problem = str(error)
+        if self.problem:
+            self.write(done=False)
         return True
 
     def checkpoint(self) -> Path:
@@ -219,9 +242,9 @@ class Running:
         length = self.trial.arm.duration
         last = {name: values[max(values)] for name, values in log.metrics.items()}
         if self.trial.test:
-            (path,) = (folder / 'test').glob(f'test_{self.checkpoint().stem}.json')
+            path = folder / 'test' / f'test_{self.checkpoint().stem}.json'
             metrics = json.loads(path.read_text())['metrics']
-        elif all(max(values) == length for values in log.metrics.values()) and last:
+        elif last and all(max(values) == length for values in log.metrics.values()):
             metrics = last
         else:
             at = f'every {cfg.train_cfg.get("val_interval")} of {length}'
@@ -284,7 +307,11 @@ def run_trials(
 
     Raises:
         KeyboardInterrupt: This process or one of the trainings was interrupted; all have been ended.
+        ValueError: A teacher's trial is not among them.
     """
+    titles = {trial.title for trial in trials}
+    if lone := [t for t in trials if t.teacher and t.teacher.title not in titles]:
+        raise ValueError(f'{lone[0].title}: its teacher ({lone[0].teacher.title}) is not among the trials.')
     waiting = [trial for trial in trials if not trial.is_done()]
     if len(waiting) < len(trials):
         say(f'{len(trials) - len(waiting)} of {len(trials)} done before')
@@ -316,7 +343,7 @@ def run_trials(
                 for running in at_work.values():
                     say(f'{running.trial.title}: {running.process.words()}')
                 done = len(trials) - len(waiting) - len(at_work) - len(failed)
-                if left := time_left(trials, jobs):
+                if left := time_left([trial for trial in trials if trial.title not in failed], jobs):
                     say(f'{done} of {len(trials)} done, about {clock(left)} left')
     except BaseException:
         stop([running.process for running in at_work.values()])

@@ -22,7 +22,7 @@ class Row(NamedTuple):
 
     Attributes:
         arm (str): Its name.
-        values (dict[int, float]): The metric by seed.
+        values (dict[int, float]): The metric by seed, of the runs that have a figure.
         gain (Interval | None): Over the baseline, on the seeds that both have; None for the baseline.
         seconds_per_iteration, seconds, length, extra_parameters (float | None): Means over the seeds.
     """
@@ -36,9 +36,9 @@ class Row(NamedTuple):
     extra_parameters: float | None
 
     @property
-    def mean(self) -> float:
-        """Mean of the metric."""
-        return statistics.mean(self.values.values())
+    def mean(self) -> float | None:
+        """Mean of the metric; None where no run has a figure."""
+        return statistics.mean(self.values.values()) if self.values else None
 
     @property
     def std(self) -> float | None:
@@ -78,7 +78,8 @@ def summarize(runs: Sequence[Mapping[str, Any]], metric: str, baseline: str | No
     arms = {arm: [run for run in runs if run['arm'] == arm] for arm in dict.fromkeys(r['arm'] for r in runs)}
 
     def values(arm: str) -> dict[int, float]:
-        return {r['seed']: r['metrics'][metric] for r in sorted(arms[arm], key=lambda r: r['seed'])}
+        found = {r['seed']: r['metrics'][metric] for r in sorted(arms[arm], key=lambda r: r['seed'])}
+        return {seed: value for seed, value in found.items() if value is not None}  # None: not finite
 
     def mean(arm: str, name: str) -> float | None:
         known = [run[name] for run in arms[arm] if run.get(name) is not None]
@@ -112,15 +113,15 @@ def comparison(rows: Sequence[Row], metric: str) -> list[list[str]]:
         minutes = None if row.seconds is None else row.seconds / 60
         cost = [number(row.seconds_per_iteration, '.3f'), number(row.length, '.0f')]
         cost += [number(minutes, '.1f') + ' min' * (minutes is not None), count(row.extra_parameters)]
-        cells.append([row.arm, str(len(row.values)), f'{row.mean:.2f}{spread}', *gained, *cost])
+        cells.append([row.arm, str(len(row.values)), number(row.mean, '.2f') + spread, *gained, *cost])
     return cells
 
 
-def trials(rows: Sequence[Row]) -> list[list[str]]:
+def trials(rows: Sequence[Row], form: str = '.2f') -> list[list[str]]:
     """The table of all trials, a column a seed, its heading first."""
     seeds = sorted({seed for row in rows for seed in row.values})
     head = ['', *(f'seed {seed}' for seed in seeds)]
-    return [head, *([row.arm, *(number(row.values.get(s), '.2f') for s in seeds)] for row in rows)]
+    return [head, *([row.arm, *(number(row.values.get(s), form) for s in seeds)] for row in rows)]
 
 
 def as_markdown(rows: Sequence[Sequence[str]]) -> str:
