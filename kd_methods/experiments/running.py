@@ -240,7 +240,7 @@ class Running:
         """
         folder, log, cfg = self.trial.folder, read_training(self.trial.folder), self.trial.cfg
         length = self.trial.arm.duration
-        last = {name: values[max(values)] for name, values in log.metrics.items()}
+        last = {name: round(values[max(values)], 4) for name, values in log.metrics.items()}
         if self.trial.test:
             path = folder / 'test' / f'test_{self.checkpoint().stem}.json'
             metrics = json.loads(path.read_text())['metrics']

@@ -51,13 +51,13 @@ def interval(values: Sequence[float], level: float = 0.95) -> Interval:
 
     Example:
         >>> interval([1.0, 2.0, 3.0])
-        Interval(mean=2.0, low=-0.484, high=4.484)
+        Interval(mean=2.0, low=-0.4841..., high=4.4841...)
     """
     mean = statistics.mean(values)
     if len(values) < 2:
         return Interval(mean, None, None)
     half = stats.t.ppf((1 + level) / 2, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
-    return Interval(mean, round(float(mean - half), 3), round(float(mean + half), 3))
+    return Interval(mean, float(mean - half), float(mean + half))
 
 
 def summarize(runs: Sequence[Mapping[str, Any]], metric: str, baseline: str | None = None) -> list[Row]:
@@ -98,29 +98,35 @@ def summarize(runs: Sequence[Mapping[str, Any]], metric: str, baseline: str | No
     return rows
 
 
+def figure_form(rows: Sequence[Row]) -> str:
+    """How figures are written: percentages with two digits, parts of one (mAP) with four."""
+    values = [abs(value) for row in rows for value in row.values.values()]
+    return '.4f' if max(values, default=0) <= 1 else '.2f'
+
+
 def comparison(rows: Sequence[Row], metric: str) -> list[list[str]]:
     """The table of a comparison, its heading first."""
-    gains = any(row.gain for row in rows)
+    gains, form = any(row.gain for row in rows), figure_form(rows)
     head = ['', 'seeds', metric, *['gain', '95 % interval'] * gains]
     cells = [[*head, 's/iter', 'iterations', 'training', 'extra parameters']]
     for row in rows:
-        spread = '' if row.std is None else f' ± {row.std:.2f}'
+        spread = '' if row.std is None else f' ± {row.std:{form}}'
         gained = []
         if gains:
             known = row.gain and row.gain.low is not None
-            bounds = f'{row.gain.low:+.2f} to {row.gain.high:+.2f}' if known else ''
-            gained = [f'{row.gain.mean:+.2f}' if row.gain else '', bounds]
+            bounds = f'{row.gain.low:+{form}} to {row.gain.high:+{form}}' if known else ''
+            gained = [f'{row.gain.mean:+{form}}' if row.gain else '', bounds]
         minutes = None if row.seconds is None else row.seconds / 60
         cost = [number(row.seconds_per_iteration, '.3f'), number(row.length, '.0f')]
         cost += [number(minutes, '.1f') + ' min' * (minutes is not None), count(row.extra_parameters)]
-        cells.append([row.arm, str(len(row.values)), number(row.mean, '.2f') + spread, *gained, *cost])
+        cells.append([row.arm, str(len(row.values)), number(row.mean, form) + spread, *gained, *cost])
     return cells
 
 
-def trials(rows: Sequence[Row], form: str = '.2f') -> list[list[str]]:
+def trials(rows: Sequence[Row], form: str | None = None) -> list[list[str]]:
     """The table of all trials, a column a seed, its heading first."""
     seeds = sorted({seed for row in rows for seed in row.values})
-    head = ['', *(f'seed {seed}' for seed in seeds)]
+    head, form = ['', *(f'seed {seed}' for seed in seeds)], form or figure_form(rows)
     return [head, *([row.arm, *(number(row.values.get(s), form) for s in seeds)] for row in rows)]
 
 
