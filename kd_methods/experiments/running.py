@@ -144,30 +144,6 @@ def stop(processes: Sequence[Process], patience: float = 30.0) -> None:
             process.process.wait()
 
 
-def run_tool_alone(title: str, command: Sequence, env: Mapping[str, str], output: Path, every: float) -> None:
-    """Run one tool to its end and tell its progress.
-
-    Raises:
-        ValueError: It failed.
-        KeyboardInterrupt: It, or this process, was interrupted.
-    """
-    process = Process(command, output, env)
-    try:
-        told = time.monotonic()
-        while process.code() is None:
-            time.sleep(POLL)
-            if time.monotonic() - told > every:
-                told = time.monotonic()
-                say(f'{title}: {process.words()}')
-    except BaseException:
-        stop([process])
-        raise
-    if process.code() in _ENDED:
-        raise KeyboardInterrupt
-    if process.code():
-        raise ValueError(f'{title}: failed\n{process.failure()}')
-
-
 class Running:
     """A trial at work: training, then test, then its record."""
 

@@ -7,9 +7,11 @@ import json
 import os
 import re
 import signal
+import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -258,6 +260,24 @@ def test_ctrl_c_ends_all_processes(lab, said, monkeypatch):
     assert all(ended(trial.folder / 'pid') for trial in trials)
 
 
+@pytest.mark.skipif(sys.platform != 'linux', reason='Linux alone tells a process that its parent has ended')
+def test_processes_end_with_one_that_is_killed(tmp_path):
+    code = 'import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(60)'
+    killed = os.fork()
+    if not killed:
+        try:
+            process = running.Process(['-c', code], tmp_path / 'output.txt', os.environ)
+            while not process.text():
+                time.sleep(0.02)
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(killed, 0)
+    pid, end = int((tmp_path / 'output.txt').read_text()), time.monotonic() + 10
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 def test_what_does_not_listen_is_killed(lab, said):
     code = 'import signal, time\nsignal.signal(15, signal.SIG_IGN)\nprint("deaf", flush=True)\ntime.sleep(60)'
     process = running.Process(['-c', code], lab.root / 'output.txt', os.environ)
@@ -271,18 +291,6 @@ def test_progress_is_told(lab, said):
     lab.run(lab.trial('a', test=''), lab.trial('b', 'pause', test=''), every=0.2)
     assert 'b, seed 0: train 1/4, loss 1.5, 00:09 left' in said
     assert '1 of 2 done, about 0:02 min left' in said  # 4 iterations of 0.5 s
-
-
-def test_a_tool_alone(lab, said):
-    def run(code: str) -> None:
-        running.run_tool_alone('work', ['-c', code], os.environ, lab.root / 'output.txt', 0.1)
-
-    run('import time; time.sleep(0.5)')
-    assert said[0] == 'work: at work for 0:00 min'
-    with pytest.raises(ValueError, match=r'(?s)work: failed\nno such thing\n\(exit code 3'):
-        run('import sys; print("no such thing", file=sys.stderr); sys.exit(3)')
-    with pytest.raises(KeyboardInterrupt):
-        run('import os; os.kill(os.getpid(), 15)')
 
 
 def test_a_folder_is_waited_for(tmp_path, said):

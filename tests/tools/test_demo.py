@@ -27,10 +27,9 @@ def demo():
 
 
 def name_of(command: list) -> str:
-    """`train teacher`, `test alone`, ... of a tool's command line; the tool's name alone for the scenes."""
-    parts = Path(command[1]).parts  # the config: .../runs/ARM/seed_N.py
-    arm = f' {parts[-2]}' if 'runs' in parts else ''
-    return Path(command[0]).stem + arm + (' (resumed)' if '--resume' in command else '')
+    """`train teacher`, `test alone`, ... of a tool's command line."""
+    tool, config = Path(command[0]), Path(command[1])  # .../runs/ARM/seed_N.py
+    return f'{tool.stem} {config.parent.name}' + (' (resumed)' if '--resume' in command else '')
 
 
 @pytest.fixture(scope='module')
@@ -69,10 +68,9 @@ def quick(demo, tmp_path_factory) -> SimpleNamespace:
 
 
 def test_goes_on_where_it_was_stopped(quick):
-    scenes = 'make_scenes'
-    assert quick.calls[0] == [scenes, 'train teacher', 'test teacher', 'train alone'] and not quick.unfinished
-    assert quick.calls[1] == [scenes, 'train alone (resumed)', 'test alone', 'train i2ckd', 'test i2ckd']
-    assert quick.calls[2] == [scenes] and quick.again == quick.results
+    assert quick.calls[0] == ['train teacher', 'test teacher', 'train alone'] and not quick.unfinished
+    assert quick.calls[1] == ['train alone (resumed)', 'test alone', 'train i2ckd', 'test i2ckd']
+    assert quick.calls[2] == [] and quick.again == quick.results
     said = (quick.root / 'runs' / 'alone' / 'seed_0' / 'output.txt').read_text()
     assert re.search(r'Resumed from .*iter_2.pth', said) and 'Iter(train) [3/4]' in said
 
@@ -118,9 +116,6 @@ def test_seeds_share_the_first_runs(demo, quick, monkeypatch, capsys):
         def __init__(self, command, *args, **kwargs) -> None:
             name = name_of(command)
             kind, _, arm = name.partition(' ')
-            if kind == 'make_scenes':
-                super().__init__(command, *args, **kwargs)
-                return
             ran.append(name)
             super().__init__(['-c', ''], *args, **kwargs)
             folder = quick.root / 'runs' / arm / 'seed_1'

@@ -143,7 +143,9 @@ def test_results_are_those_of_the_trainings(whole):
 
 def test_report_of_a_sweep(whole):
     text = (whole.out / 'sweep.md').read_text()
-    assert text.startswith("mIoU, last validation; gains over 'alone', paired by seed.\n\n|  | seeds | mIoU |")
+    assert text.startswith(
+        "mIoU, last validation; gains over 'alone', paired by seed.\n\n|  | seeds | mIoU |"
+    )
     values = {key: run['metrics']['mIoU'] for key, run in results(whole.found).items()}
     gain = np.mean([values['kd', seed] - values['alone', seed] for seed in SEEDS])
     row = next(line for line in text.splitlines() if line.startswith('| kd'))
@@ -172,6 +174,13 @@ def test_runs_of_another_sweep_are_taken_over(sweep, whole, configs, tmp_path, c
 # --------------------------------------------------------------------------------------- killed sweeps
 
 
+def alive(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def killed_sweep(argv: list[str], out: Path, moments: list[float]) -> None:
     """Start a sweep, kill it so many seconds after it has begun, and again; let the last one end."""
     command = [sys.executable, '-u', ROOT / 'tools' / 'sweep.py', *argv, '--out', out]
@@ -183,7 +192,7 @@ def killed_sweep(argv: list[str], out: Path, moments: list[float]) -> None:
             line = process.stdout.readline()
             assert line, said
             said += line
-        assert not [orphan for orphan in orphans if orphan.is_running()]
+        assert not [orphan for orphan in orphans if alive(orphan)]
         if moment is None:
             said += process.communicate(timeout=240)[0]
             assert process.returncode == 0, said

@@ -15,12 +15,12 @@ from demo_parts.predictions import draw_predictions
 from kd_methods.check.networks import count_flops, parameter_count, plain_network
 from kd_methods.experiments.logs import read_training
 from kd_methods.experiments.pictures import draw_curves
-from kd_methods.experiments.running import run_tool_alone, run_trials, say
+from kd_methods.experiments.running import run_trials, say
 from kd_methods.experiments.summary import Row, as_markdown, summarize, trials
 from kd_methods.experiments.trials import Arm, Trial, scale_schedule
 from kd_methods.export.student_config import student_config
 from kd_methods.networks.config import is_distillation, load_config
-from kd_methods.scenes.writer import RECORD
+from kd_methods.scenes.writer import RECORD, write_scenes
 from kd_methods.utils.files import write_file
 from kd_methods.utils.paths import REPO_ROOT
 from kd_methods.utils.report import count, number, table
@@ -88,9 +88,7 @@ class Demo:
     def write_scenes(self) -> dict:
         """Write the scenes unless they are there; returns what they were made from."""
         say(f'scenes: {shown(self.data)}')
-        sizes = [f'--{name}={value}' for name, value in QUICK_SCENES.items()] if self.args.quick else []
-        command = [REPO_ROOT / 'tools' / 'data' / 'make_scenes.py', '--out', self.data, *sizes]
-        run_tool_alone('write scenes', command, self.env, self.root / 'scenes.txt', EVERY)
+        write_scenes(self.data, **(dict(QUICK_SCENES, workers=1) if self.args.quick else {}))
         record = json.loads((self.data / RECORD).read_text())
         say(f'scenes: {record["train"]} to train and {record["val"]} to validate')
         return record
