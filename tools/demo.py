@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> dict:
     args, start = parse_args(argv), time.monotonic()
     from demo_parts.comparison import Demo
 
-    from kd_methods.experiments.running import clock, waiting_for
+    from kd_methods.experiments.processes import clock, waiting_for
 
     warnings.filterwarnings('ignore', message='Default ``avg_non_ignore`` is False')
     root = (args.work_dir or ROOT / 'work_dirs' / ('demo-quick' if args.quick else 'demo')).resolve()

@@ -102,7 +102,8 @@ def devices() -> list[str]:
 def main(argv: list[str] | None = None) -> int:
     """Run the sweep as the command line says, and return the exit code: 1 if a training failed."""
     args, start = parse_args(argv), time.monotonic()
-    from kd_methods.experiments.running import clock, run_trials, say, waiting_for
+    from kd_methods.experiments.processes import clock, say, waiting_for
+    from kd_methods.experiments.running import run_trials
     from kd_methods.experiments.sweep import Sweep
     from kd_methods.experiments.trials import Trial, expand
 

@@ -13,7 +13,7 @@ from demo_parts import comparison
 from PIL import Image
 from toys import load_tool
 
-from kd_methods.experiments import running
+from kd_methods.experiments import processes, running
 from kd_methods.experiments.summary import summarize
 from kd_methods.scenes.dataset import SceneDataset
 from kd_methods.utils.files import exclusive_folder
@@ -174,7 +174,7 @@ def test_tables():
 
 
 def test_only_one_demo_at_a_time(demo, tmp_path, monkeypatch):
-    monkeypatch.setattr(running, 'waiting_for', partial(running.waiting_for, patience=0.1))
+    monkeypatch.setattr(processes, 'waiting_for', partial(processes.waiting_for, patience=0.1))
     with exclusive_folder(tmp_path), pytest.raises(ValueError, match='another demo is at work'):
         demo.main(['--quick', '--work-dir', str(tmp_path)])
 

@@ -15,7 +15,8 @@ from demo_parts.predictions import draw_predictions
 from kd_methods.check.networks import count_flops, parameter_count, plain_network
 from kd_methods.experiments.logs import read_training
 from kd_methods.experiments.pictures import draw_curves
-from kd_methods.experiments.running import run_trials, say
+from kd_methods.experiments.processes import say
+from kd_methods.experiments.running import run_trials
 from kd_methods.experiments.summary import Row, as_markdown, summarize, trials
 from kd_methods.experiments.trials import Arm, Trial, scale_schedule
 from kd_methods.export.student_config import student_config
