@@ -11,7 +11,7 @@ JOBS ?= 2
 LINT := $(PY) -m ruff format --check -q . && $(PY) -m ruff check .
 PYTEST := $(TEST_ENV) $(PY) -m pytest -q -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo seeds test test-full lint clean
+.PHONY: help setup demo test test-full lint clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,9 +21,6 @@ setup:  ## make .venv with everything in it (once, several minutes; later calls:
 
 demo: setup  ## teacher, student alone and distilled student on sign scenes, with a table and a picture
 	$(PY) tools/demo.py
-
-seeds: setup  ## the demo's comparison over 3 seeds
-	$(PY) tools/demo.py --seeds 3
 
 lint: setup  ## style check
 	$(LINT)

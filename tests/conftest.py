@@ -27,7 +27,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a 
 
 def pytest_collection_modifyitems(items) -> None:
     """Files that start processes come first: two workers then end at about the same time."""
-    first = ('test_demo', 'test_dist', 'test_ddp', 'test_configs', 'test_stages')
+    first = ('test_demo', 'test_sweep', 'test_dist', 'test_ddp', 'test_configs')
     items.sort(key=lambda item: item.path.stem not in first and 'export' not in item.path.stem)
 
 

@@ -5,15 +5,13 @@
 
 It writes the scenes, trains the three networks with tools/train.py and the shipped configs, tests them with
 tools/test.py, and leaves in work_dirs/demo: results.md, results.json, predictions.png, curves.png, and each
-run under seed_K/. Stopped (Ctrl-C), it goes on where it was when it is called again; a run whose config has
+run under runs/. Stopped (Ctrl-C), it goes on where it was when it is called again; a run whose config has
 changed since is repeated.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import signal
 import time
 import warnings
 from pathlib import Path
@@ -42,21 +40,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> dict:
     """Run the demo as the command line says and return its results."""
     args, start = parse_args(argv), time.monotonic()
-    from demo_parts.comparison import Demo, shown
-    from demo_parts.stages import clock
+    from demo_parts.comparison import Demo
 
-    from kd_methods.utils.files import exclusive_folder
+    from kd_methods.experiments.processes import clock, waiting_for
 
     warnings.filterwarnings('ignore', message='Default ``avg_non_ignore`` is False')
     root = (args.work_dir or ROOT / 'work_dirs' / ('demo-quick' if args.quick else 'demo')).resolve()
-    busy = f'--work-dir: another demo is at work in {shown(root)}; wait for it, or end it.'
-    with exclusive_folder(root, busy) as lock:
-        os.set_inheritable(lock, True)  # for the processes that it starts
-        found = Demo(args, root).run()
+    with waiting_for(root, 'another demo') as lock:
+        found = Demo(args, root, lock).run()
     print(f'\nThis call took {clock(time.monotonic() - start)}.', flush=True)
     return found
 
 
 if __name__ == '__main__':
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite end stops the training too
     run_tool(main, 'The same command goes on where this one stopped.')

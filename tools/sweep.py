@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import time
 from pathlib import Path
-from typing import Any
 
-from entry import CfgOptions, positive, run_tool, tool_parser
+from entry import CfgOptions, check_config, positive, run_tool, tool_parser
 
 
 class Settings(argparse.Action):
@@ -32,11 +32,9 @@ class Settings(argparse.Action):
             key, equals, listed = text.partition('=')
             if not key or not equals or not listed:
                 parser.error(f'{option_string}: got {text!r}, expected KEY=A,B,C, without blanks around =')
-            one: dict[str, Any] = {}
             read = argparse.Namespace(values=None)
-            CfgOptions([], 'values')(parser, read, [f'values=[{listed}]'], option_string)
-            one[key] = read.values['values']
-            found.update(one)
+            CfgOptions([], 'values')(parser, read, [f'{key}=[{listed}]'], option_string)
+            found.update(read.values)
         setattr(namespace, self.dest, found)
 
 
@@ -50,7 +48,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     values = 'values to try for a config key; with several keys, all combinations'
     add('--set', nargs='+', action=Settings, default={}, metavar='KEY=A,B', dest='settings', help=values)
     lengths = 'factors of the schedule: iterations, learning rate and loss schedules (1)'
-    add('--lengths', type=float, nargs='+', default=[1], metavar='FACTOR', help=lengths)
+    add('--lengths', type=factor, nargs='+', default=[1], metavar='FACTOR', help=lengths)
     override = 'override config keys of all runs'
     add('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE', help=override)
     add('--baseline', metavar='NAME', help='the arm over which gains are given (the first)')
@@ -68,6 +66,29 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def factor(text: str) -> float:
+    """The type of an argument that is a positive number."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f'must be a positive number. Got: {text!r}')
+    return value
+
+
+def read_known(path: Path) -> dict:
+    """A file of ``--known``."""
+    try:
+        found = json.loads(path.read_text())
+        if all({'key', 'metrics'} <= set(run) for run in found['runs']):
+            return found
+        reason = 'its runs have no key and metrics'
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = f'{type(error).__name__}: {error}'
+    raise ValueError(f'--known: {path} is no sweep.json of this tool ({reason}).')
+
+
 def devices() -> list[str]:
     """The GPUs that may be used, as CUDA_VISIBLE_DEVICES names them."""
     visible = os.environ.get('CUDA_VISIBLE_DEVICES')
@@ -81,22 +102,26 @@ def devices() -> list[str]:
 def main(argv: list[str] | None = None) -> int:
     """Run the sweep as the command line says, and return the exit code: 1 if a training failed."""
     args, start = parse_args(argv), time.monotonic()
-    from kd_methods.experiments.running import clock, run_trials, say, waiting_for
+    from kd_methods.experiments.processes import clock, say, waiting_for
+    from kd_methods.experiments.running import run_trials
     from kd_methods.experiments.sweep import Sweep
     from kd_methods.experiments.trials import Trial, expand
 
     arms = expand(args.configs, args.settings, args.lengths, args.cfg_options)
+    for arm in arms:
+        check_config(arm.config, arm.options)
+    known, seeds = [read_known(path) for path in args.known], list(dict.fromkeys(args.seeds))
     out, test = args.out.resolve(), '' if args.result == 'val' else args.result
-    trials = [Trial(arm, seed, out / 'runs', test) for seed in args.seeds for arm in arms]
+    trials = [Trial(arm, seed, out / 'runs', test) for seed in seeds for arm in arms]
     sweep = Sweep(trials, out, args.baseline, args.metric)
     gpus = devices()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     jobs = args.jobs or len(gpus) or max(1, cores // args.threads)
     env = {**os.environ, **dict.fromkeys(('OMP_NUM_THREADS', 'MKL_NUM_THREADS'), str(args.threads))}
     with waiting_for(out, 'another sweep') as lock:
-        for path in args.known:
-            sweep.take(json.loads(path.read_text()))
-        say(f'{len(arms)} arms, {len(args.seeds)} seeds, {jobs} at one time; results go to {args.out}')
+        for other in known:
+            sweep.take(other)
+        say(f'{len(arms)} arms, {len(seeds)} seeds, {jobs} at one time; results go to {args.out}')
         failed = run_trials(trials, env, jobs, gpus, lock)
         for title, problem in failed.items():
             print(f'\n{title}\n{problem}')

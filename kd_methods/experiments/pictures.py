@@ -1,5 +1,6 @@
 """Pictures of a comparison: values and gains, and curves of training."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from kd_methods.experiments.logs import TrainingLog
-from kd_methods.experiments.summary import Row, interval
+from kd_methods.experiments.summary import Row, figure_form, interval
 
 COLOURS = ('#6b7280', '#d97706', '#2563eb', '#059669', '#9333ea')
 INK, FAINT = '#1f2937', '#9ca3af'
@@ -31,16 +32,19 @@ def draw_comparison(out: Path, rows: Sequence[Row], metric: str, baseline: str |
     style(ax, title, metric)
     ax.grid(axis='y', visible=False)
     ax.grid(axis='x', color='#e5e7eb', lw=0.8)
+    form = {'.2f': '.1f', '.4f': '.3f'}[figure_form(rows)]
     for y, row in enumerate(rows):
+        if not row.values:
+            continue
         colour = COLOURS[0] if row.arm == baseline else COLOURS[2]
         mean = interval(list(row.values.values()))
         if mean.low is not None:
             ax.plot([mean.low, mean.high], [y, y], color=colour, lw=5, alpha=0.25, solid_capstyle='butt')
         ax.plot(list(row.values.values()), [y] * len(row.values), 'o', ms=4, color=colour, alpha=0.55, mew=0)
         ax.plot([mean.mean], [y], '|', ms=15, mew=2.5, color=colour)
-        note = '' if row.gain is None else f'  {row.gain.mean:+.1f}'
+        note = '' if row.gain is None else f'  {row.gain.mean:+{form}}'
         ax.annotate(
-            f'{mean.mean:.1f}{note}',
+            f'{mean.mean:{form}}{note}',
             (1.01, y),
             xycoords=('axes fraction', 'data'),
             va='center',
@@ -67,7 +71,7 @@ def draw_curves(out: Path, logs: Mapping[str, Sequence[TrainingLog]], metric: st
     left, right = fig.subplots(1, 2)
     style(left, 'Task loss', 'iteration')
     style(right, f'Validation {metric}', 'iteration')
-    for (name, runs), colour in zip(logs.items(), COLOURS):
+    for (name, runs), colour in zip(logs.items(), itertools.cycle(COLOURS)):
         for ax, curves, marker in (
             (left, [run.loss for run in runs], ''),
             (right, [run.metrics.get(metric, {}) for run in runs], 'o'),
@@ -79,9 +83,15 @@ def draw_curves(out: Path, logs: Mapping[str, Sequence[TrainingLog]], metric: st
             if ax is left:
                 values = np.array([smooth(row) for row in values])
             ax.plot(steps, values.mean(0), color=colour, lw=1.8, marker=marker, ms=3.5, label=name)
+            if marker:
+                words = dict(color=colour, fontsize=9, fontweight='bold', textcoords='offset points')
+                last = values.mean(0)[-1]
+                ax.annotate(f'{last:.1f}', (steps[-1], last), (7, -3), **words)
             if len(values) > 1:
                 ax.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.15, lw=0)
     for ax in (left, right):
+        ax.margins(x=0.07, y=0.1)
+        ax.set_xlim(left=0)
         ax.set_ylim(bottom=0)
     right.legend(frameon=False, labelcolor=INK, fontsize=9.5, loc='upper left')
     fig.savefig(out, **PICTURE)

@@ -1,158 +1,18 @@
 """Trainings run side by side, each in a process; stopped, they go on where they were."""
 
-import contextlib
-import ctypes
 import json
-import re
 import shutil
-import signal
 import statistics
-import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from kd_methods.experiments.logs import read_training
+from kd_methods.experiments.processes import ENDED, POLL, Process, clock, say, stop
 from kd_methods.experiments.trials import RECORD, Trial
 from kd_methods.networks.checkpoint import safe_load
-from kd_methods.utils.files import exclusive_folder, write_file
+from kd_methods.utils.files import write_file
 from kd_methods.utils.paths import REPO_ROOT
-
-POLL = 0.2  # seconds
-#: Exit codes of a tool that a signal ended.
-_ENDED = {128 + signal.SIGINT, 128 + signal.SIGTERM, -signal.SIGINT, -signal.SIGTERM}
-_ITERATION = re.compile(
-    r'(?:Iter|Epoch)\((\w+)\) *(\[ *\d+/\d+\](?:\[ *\d+/\d+\])?|\[ *\d+\]\[ *\d+/\d+\])'
-    r'(?:.*?\beta: (?:0:)?(\d+ days?, [\d:]+|[\d:]+))?(?:.*?\bloss: (\S+))?'
-)
-
-
-def say(text: str) -> None:
-    """Print a line with the time of day, at once."""
-    print(f'{time.strftime("%H:%M:%S")}  {text}', flush=True)
-
-
-def clock(seconds: float) -> str:
-    """Minutes and seconds, or hours and minutes."""
-    minutes, rest = divmod(int(seconds), 60)
-    return f'{minutes // 60} h {minutes % 60:02d} min' if minutes >= 100 else f'{minutes}:{rest:02d} min'
-
-
-def progress(text: str) -> str:
-    """The last iteration in mmengine's log, in a few words; '' without any."""
-    mode, done, eta, loss = ([('', '', '', '')] + _ITERATION.findall(text))[-1]
-    done = done.replace('][', ', ').replace(' ', '').strip('[]').replace(',', ', ')
-    words = [f'{mode} {done}', f'loss {loss}' * bool(loss), f'{eta} left' * bool(eta)]
-    return ', '.join(filter(None, words)) if mode else ''
-
-
-@contextlib.contextmanager
-def waiting_for(folder: Path, what: str, patience: float = 60.0) -> Iterator[int]:
-    """Make a folder this process's own; the trainings of one that was killed get the time to save and end.
-
-    Raises:
-        ValueError: Another process is still at work there after ``patience`` seconds.
-    """
-    start, busy = time.monotonic(), f'{what} is at work in {folder}; wait for it, or end it.'
-    with contextlib.ExitStack() as stack:
-        while True:
-            try:
-                yield stack.enter_context(exclusive_folder(folder, busy))
-                return
-            except ValueError as error:
-                if str(error) != busy or time.monotonic() - start > patience:
-                    raise
-                time.sleep(POLL)
-
-
-class Process:
-    """A tool in a process of its own, whose output goes to a file.
-
-    It ends as by Ctrl-C when this process ends in any way (Linux; elsewhere, unless this one is killed).
-
-    Args:
-        command (Sequence): The tool's file and its arguments.
-        output (Path): Its output is added there.
-        env (Mapping[str, str]): Its environment.
-        lock (int | None): File to hold open, the lock of a folder. Defaults to None.
-    """
-
-    def __init__(
-        self, command: Sequence, output: Path, env: Mapping[str, str], lock: int | None = None
-    ) -> None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        self.output, self.start = output, time.monotonic()
-        with open(output, 'ab') as file:
-            self.begin = file.tell()
-            self.process = subprocess.Popen(
-                [sys.executable, '-u', *map(str, command)],
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # the terminal's Ctrl-C comes through `stop` alone, once
-                pass_fds=[] if lock is None else [lock],
-                preexec_fn=_end_with_parent if sys.platform == 'linux' else None,
-            )
-
-    def text(self) -> str:
-        """What it has written."""
-        return self.output.read_bytes()[self.begin :].decode(errors='replace')
-
-    def words(self) -> str:
-        """How far it is."""
-        return progress(self.text()) or f'at work for {clock(time.monotonic() - self.start)}'
-
-    def code(self) -> int | None:
-        """Its exit code, None while it runs."""
-        return self.process.poll()
-
-    def failure(self) -> str:
-        """Its last lines and where all are."""
-        tail = self.text().splitlines()[-25:]
-        return '\n'.join([*tail, f'(exit code {self.code()}; the whole output is in {self.output})'])
-
-
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-
-
-def stop(processes: Sequence[Process], patience: float = 30.0) -> None:
-    """End processes as Ctrl-C does, all at once, and by force those that do not listen."""
-    for process in processes:
-        process.process.send_signal(signal.SIGINT)
-    end = time.monotonic() + patience
-    for process in processes:
-        try:
-            process.process.wait(max(0.0, end - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.process.kill()
-            process.process.wait()
-
-
-def run_tool_alone(title: str, command: Sequence, env: Mapping[str, str], output: Path, every: float) -> None:
-    """Run one tool to its end and tell its progress.
-
-    Raises:
-        ValueError: It failed.
-        KeyboardInterrupt: It, or this process, was interrupted.
-    """
-    process = Process(command, output, env)
-    try:
-        told = time.monotonic()
-        while process.code() is None:
-            time.sleep(POLL)
-            if time.monotonic() - told > every:
-                told = time.monotonic()
-                say(f'{title}: {process.words()}')
-    except BaseException:
-        stop([process])
-        raise
-    if process.code() in _ENDED:
-        raise KeyboardInterrupt
-    if process.code():
-        raise ValueError(f'{title}: failed\n{process.failure()}')
 
 
 class Running:
@@ -167,11 +27,20 @@ class Running:
             shutil.rmtree(folder, ignore_errors=True)
             trial.write_config()
             self.write(done=False)
+        self.testing = False
+        if trial.record().get('trained'):
+            say(f'{trial.title}: trained before')
+            return self.test()
         last = folder / 'last_checkpoint'
         resume = last.is_file()
         say(f'{trial.title}: {f"goes on from {Path(last.read_text()).name}" if resume else "starts"}')
-        self.tested = False
         self.begin('train.py', trial.config, '--work-dir', folder, *['--resume'] * resume)
+
+    def test(self) -> None:
+        """Start the test."""
+        self.testing, folder = True, self.trial.folder / 'test'
+        keep = ['--out', folder / 'predictions'] * self.trial.predictions
+        self.begin('test.py', self.trial.config, self.checkpoint(), '--work-dir', folder, *keep)
 
     def begin(self, tool: str, *arguments) -> None:
         """Start a tool."""
@@ -187,20 +56,21 @@ class Running:
         code = self.process.code()
         if code is None:
             return False
-        if code in _ENDED:
+        if code in ENDED:
             raise KeyboardInterrupt
-        if code:
-            self.problem = self.process.failure()
-        elif self.trial.test and not self.tested:
-            self.tested = True
-            test = self.trial.folder / 'test'
-            self.begin('test.py', self.trial.config, self.checkpoint(), '--work-dir', test)
-            return False
-        else:
-            try:
+        try:
+            if code:
+                self.problem = self.process.failure()
+            elif self.trial.test and not self.testing:
+                self.test()
+                self.write(done=False, trained=True)
+                return False
+            else:
                 self.write(done=True, **self.results())
-            except ValueError as error:
-                self.problem = str(error)
+        except (ValueError, OSError) as error:  # such as a run that leaves no checkpoint
+            self.problem = str(error)
+        if self.problem:
+            self.write(done=False)
         return True
 
     def checkpoint(self) -> Path:
@@ -217,11 +87,11 @@ class Running:
         """
         folder, log, cfg = self.trial.folder, read_training(self.trial.folder), self.trial.cfg
         length = self.trial.arm.duration
-        last = {name: values[max(values)] for name, values in log.metrics.items()}
+        last = {name: round(values[max(values)], 4) for name, values in log.metrics.items()}
         if self.trial.test:
-            (path,) = (folder / 'test').glob(f'test_{self.checkpoint().stem}.json')
+            path = folder / 'test' / f'test_{self.checkpoint().stem}.json'
             metrics = json.loads(path.read_text())['metrics']
-        elif all(max(values) == length for values in log.metrics.values()) and last:
+        elif last and all(max(values) == length for values in log.metrics.values()):
             metrics = last
         else:
             at = f'every {cfg.train_cfg.get("val_interval")} of {length}'
@@ -284,7 +154,11 @@ def run_trials(
 
     Raises:
         KeyboardInterrupt: This process or one of the trainings was interrupted; all have been ended.
+        ValueError: A teacher's trial is not among them.
     """
+    titles = {trial.title for trial in trials}
+    if lone := [t for t in trials if t.teacher and t.teacher.title not in titles]:
+        raise ValueError(f'{lone[0].title}: its teacher ({lone[0].teacher.title}) is not among the trials.')
     waiting = [trial for trial in trials if not trial.is_done()]
     if len(waiting) < len(trials):
         say(f'{len(trials) - len(waiting)} of {len(trials)} done before')
@@ -316,7 +190,7 @@ def run_trials(
                 for running in at_work.values():
                     say(f'{running.trial.title}: {running.process.words()}')
                 done = len(trials) - len(waiting) - len(at_work) - len(failed)
-                if left := time_left(trials, jobs):
+                if left := time_left([trial for trial in trials if trial.title not in failed], jobs):
                     say(f'{done} of {len(trials)} done, about {clock(left)} left')
     except BaseException:
         stop([running.process for running in at_work.values()])

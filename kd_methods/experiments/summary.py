@@ -22,7 +22,7 @@ class Row(NamedTuple):
 
     Attributes:
         arm (str): Its name.
-        values (dict[int, float]): The metric by seed.
+        values (dict[int, float]): The metric by seed, of the runs that have a figure.
         gain (Interval | None): Over the baseline, on the seeds that both have; None for the baseline.
         seconds_per_iteration, seconds, length, extra_parameters (float | None): Means over the seeds.
     """
@@ -36,9 +36,9 @@ class Row(NamedTuple):
     extra_parameters: float | None
 
     @property
-    def mean(self) -> float:
-        """Mean of the metric."""
-        return statistics.mean(self.values.values())
+    def mean(self) -> float | None:
+        """Mean of the metric; None where no run has a figure."""
+        return statistics.mean(self.values.values()) if self.values else None
 
     @property
     def std(self) -> float | None:
@@ -51,13 +51,13 @@ def interval(values: Sequence[float], level: float = 0.95) -> Interval:
 
     Example:
         >>> interval([1.0, 2.0, 3.0])
-        Interval(mean=2.0, low=-0.484, high=4.484)
+        Interval(mean=2.0, low=-0.4841..., high=4.4841...)
     """
     mean = statistics.mean(values)
     if len(values) < 2:
         return Interval(mean, None, None)
     half = stats.t.ppf((1 + level) / 2, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
-    return Interval(mean, round(float(mean - half), 3), round(float(mean + half), 3))
+    return Interval(mean, float(mean - half), float(mean + half))
 
 
 def summarize(runs: Sequence[Mapping[str, Any]], metric: str, baseline: str | None = None) -> list[Row]:
@@ -78,7 +78,8 @@ def summarize(runs: Sequence[Mapping[str, Any]], metric: str, baseline: str | No
     arms = {arm: [run for run in runs if run['arm'] == arm] for arm in dict.fromkeys(r['arm'] for r in runs)}
 
     def values(arm: str) -> dict[int, float]:
-        return {r['seed']: r['metrics'][metric] for r in sorted(arms[arm], key=lambda r: r['seed'])}
+        found = {r['seed']: r['metrics'][metric] for r in sorted(arms[arm], key=lambda r: r['seed'])}
+        return {seed: value for seed, value in found.items() if value is not None}  # None: not finite
 
     def mean(arm: str, name: str) -> float | None:
         known = [run[name] for run in arms[arm] if run.get(name) is not None]
@@ -97,30 +98,36 @@ def summarize(runs: Sequence[Mapping[str, Any]], metric: str, baseline: str | No
     return rows
 
 
+def figure_form(rows: Sequence[Row]) -> str:
+    """How figures are written: percentages with two digits, parts of one (mAP) with four."""
+    values = [abs(value) for row in rows for value in row.values.values()]
+    return '.4f' if max(values, default=0) <= 1 else '.2f'
+
+
 def comparison(rows: Sequence[Row], metric: str) -> list[list[str]]:
     """The table of a comparison, its heading first."""
-    gains = any(row.gain for row in rows)
+    gains, form = any(row.gain for row in rows), figure_form(rows)
     head = ['', 'seeds', metric, *['gain', '95 % interval'] * gains]
     cells = [[*head, 's/iter', 'iterations', 'training', 'extra parameters']]
     for row in rows:
-        spread = '' if row.std is None else f' ± {row.std:.2f}'
+        spread = '' if row.std is None else f' ± {row.std:{form}}'
         gained = []
         if gains:
             known = row.gain and row.gain.low is not None
-            bounds = f'{row.gain.low:+.2f} to {row.gain.high:+.2f}' if known else ''
-            gained = [f'{row.gain.mean:+.2f}' if row.gain else '', bounds]
+            bounds = f'{row.gain.low:+{form}} to {row.gain.high:+{form}}' if known else ''
+            gained = [f'{row.gain.mean:+{form}}' if row.gain else '', bounds]
         minutes = None if row.seconds is None else row.seconds / 60
         cost = [number(row.seconds_per_iteration, '.3f'), number(row.length, '.0f')]
         cost += [number(minutes, '.1f') + ' min' * (minutes is not None), count(row.extra_parameters)]
-        cells.append([row.arm, str(len(row.values)), f'{row.mean:.2f}{spread}', *gained, *cost])
+        cells.append([row.arm, str(len(row.values)), number(row.mean, form) + spread, *gained, *cost])
     return cells
 
 
-def trials(rows: Sequence[Row]) -> list[list[str]]:
+def trials(rows: Sequence[Row], form: str | None = None) -> list[list[str]]:
     """The table of all trials, a column a seed, its heading first."""
     seeds = sorted({seed for row in rows for seed in row.values})
-    head = ['', *(f'seed {seed}' for seed in seeds)]
-    return [head, *([row.arm, *(number(row.values.get(s), '.2f') for s in seeds)] for row in rows)]
+    head, form = ['', *(f'seed {seed}' for seed in seeds)], form or figure_form(rows)
+    return [head, *([row.arm, *(number(row.values.get(s), form) for s in seeds)] for row in rows)]
 
 
 def as_markdown(rows: Sequence[Sequence[str]]) -> str:

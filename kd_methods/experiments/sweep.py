@@ -53,7 +53,8 @@ class Sweep:
         records = {run['key']: run for run in known['runs']}
         for trial in self.trials:
             if trial.key in records and not trial.is_done():
-                write_file(json.dumps(records[trial.key], indent=1) + '\n', trial.folder / RECORD)
+                record = {**records[trial.key], 'arm': trial.arm.name}  # there it may have had another
+                write_file(json.dumps(record, indent=1) + '\n', trial.folder / RECORD)
 
     def done(self) -> list[dict]:
         """Records of the trials that are done, arm by arm."""

@@ -18,7 +18,8 @@ from kd_methods.utils.files import write_file
 
 RECORD = 'run.json'
 #: Keys that count iterations or epochs, in parameter schedulers and in schedules of losses.
-_IN_SCHEDULERS = ('begin', 'end', 'T_max', 'total_steps')
+_IN_SCHEDULERS = ('begin', 'end', 'T_max', 'total_steps', 'step_size')
+_LISTS_IN_SCHEDULERS = ('milestones', 'periods')
 _IN_LOSS_SCHEDULES = ('begin', 'warmup', 'end', 'decay_begin')
 
 
@@ -44,14 +45,25 @@ class Arm:
     @cached_property
     def cfg(self) -> Config:
         """The config with its overrides; in a distillation config, both networks as full model dicts."""
-        cfg = load_config(self.config, 'CONFIG')
+        try:
+            cfg = load_config(self.config, 'CONFIG')
+        except SyntaxError as error:
+            raise ValueError(f'CONFIG: {self.config} is not valid Python: {error}') from error
         cfg.merge_from_dict(dict(self.options))
+        for key in ('model', 'train_cfg'):
+            if not isinstance(cfg.get(key), dict):
+                raise ValueError(f'CONFIG: {self.config} has no `{key}`, which training needs.')
         if is_distillation(cfg):
             for key in ('architecture', 'teacher'):
                 cfg.model[key] = resolve_model_cfg(cfg.model[key], f'model.{key}')
         if self.length != 1:
             scale_schedule(cfg, self.length)
         return cfg
+
+    @property
+    def slug(self) -> str:
+        """The name as a folder's."""
+        return re.sub(r'[^\w.=+-]+', '_', self.name)
 
     @property
     def duration(self) -> int:
@@ -77,13 +89,20 @@ def scale_schedule(cfg: Config, factor: float) -> None:
         for name in _IN_SCHEDULERS:
             if isinstance(scheduler.get(name), (int, float)):
                 scheduler[name] = scaled(scheduler[name])
-        if scheduler.get('milestones'):
-            scheduler['milestones'] = [scaled(step) for step in scheduler['milestones']]
+        for name in _LISTS_IN_SCHEDULERS:
+            if scheduler.get(name):
+                scheduler[name] = [scaled(step) for step in scheduler[name]]
+
+    def scale(schedule: dict) -> None:
+        schedule.update({k: scaled(schedule[k]) for k in _IN_LOSS_SCHEDULES if k in schedule})
 
     def visit(node: Any) -> None:
         for name, value in node.items() if isinstance(node, dict) else enumerate(node):
             if name == 'schedule' and isinstance(value, dict):
-                value.update({k: scaled(value[k]) for k in _IN_LOSS_SCHEDULES if k in value})
+                scale(value)
+            elif name == 'loss_schedules':
+                for schedule in value.values():
+                    scale(schedule)
             elif isinstance(value, (dict, list)):
                 visit(value)
 
@@ -100,12 +119,15 @@ class Trial:
         root (Path): Folder of all runs of the comparison.
         test (str): ``'last'`` or ``'best'``, the checkpoint that ``tools/test.py`` tests; ``''``: the last
             validation of the training is the result.
+        predictions (bool): Keep what the test predicts, label maps in ``test/predictions``. Defaults to
+            False.
     """
 
     arm: Arm
     seed: int
     root: Path
     test: str = 'last'
+    predictions: bool = False
 
     @property
     def title(self) -> str:
@@ -115,14 +137,14 @@ class Trial:
     @property
     def folder(self) -> Path:
         """Work dir of the training."""
-        return self.root / re.sub(r'[^\w.=+-]+', '_', self.arm.name) / f'seed_{self.seed}'
+        return self.root / self.arm.slug / f'seed_{self.seed}'
 
     @property
     def config(self) -> Path:
         """The whole config, as a file that ``tools/train.py`` runs by hand too."""
         return self.folder.with_suffix('.py')
 
-    @property
+    @cached_property
     def teacher(self) -> 'Trial | None':
         """The training that has to be done before."""
         return self.arm.teacher and replace(self, arm=self.arm.teacher)
@@ -173,7 +195,8 @@ def parse_config(text: str) -> tuple[str, str]:
         (('alone', 'configs/baselines/pspnet_r18_scenes.py'), ('b', 'mmseg::a/b.py'))
     """
     name, equals, path = text.partition('=')
-    return (name, path) if equals else (Path(text.split('::')[-1]).stem, text)
+    named = equals and '/' not in name  # the folders of a sweep have a = in their names
+    return (name, path) if named else (Path(text.split('::')[-1]).stem, text)
 
 
 def expand(
@@ -206,8 +229,8 @@ def expand(
         said += [f'x{length:g}'] * (length != 1)
         chosen = {**options, **dict(zip(settings, values))}
         arms.append(Arm(' '.join([name, *said]), path, chosen, length))
-    names = [arm.name for arm in arms]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    folders = [arm.slug for arm in arms]
+    if twice := sorted({arm.name for arm in arms if folders.count(arm.slug) > 1}):
         cure = 'Give configs of one name as NAME=FILE, and each value once.'
         raise ValueError(f'CONFIG: more than one arm is called {", ".join(twice)}. {cure}')
     return arms

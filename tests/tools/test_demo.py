@@ -1,19 +1,20 @@
 """tools/demo.py: the whole flow on tiny sizes, interrupted and gone on with; what it leaves."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from demo_parts import stages
+from demo_parts import comparison
 from PIL import Image
 from toys import load_tool
 
+from kd_methods.experiments import processes, running
+from kd_methods.experiments.summary import summarize
 from kd_methods.scenes.dataset import SceneDataset
 from kd_methods.utils.files import exclusive_folder
 
@@ -26,10 +27,9 @@ def demo():
 
 
 def name_of(command: list) -> str:
-    """`train teacher`, `test alone`, ... of a stage's command line."""
-    work_dir = Path(command[command.index('--work-dir') + 1])
-    arm = work_dir.parent if work_dir.name == 'test' else work_dir
-    return f'{Path(command[0]).stem} {arm.name}' + (' (resumed)' if '--resume' in command else '')
+    """`train teacher`, `test alone`, ... of a tool's command line."""
+    tool, config = Path(command[0]), Path(command[1])  # .../runs/ARM/seed_N.py
+    return f'{tool.stem} {config.parent.name}' + (' (resumed)' if '--resume' in command else '')
 
 
 @pytest.fixture(scope='module')
@@ -38,18 +38,23 @@ def quick(demo, tmp_path_factory) -> SimpleNamespace:
     root = tmp_path_factory.mktemp('demo')
     argv = ['--quick', '--work-dir', str(root), '--threads', '1']
     calls: list[list[str]] = [[]]
-    real = stages.run_process
 
-    def recorded(title, command, *args):
-        calls[-1].append(name_of(command))
-        if calls[-1] == ['train teacher', 'test teacher', 'train alone'] and len(calls) == 1:
+    class Recorded(running.Process):
+        def __init__(self, command, *args, **kwargs) -> None:
+            calls[-1].append(name_of(command))
+            self.stopped = len(calls) == 1 and calls[-1][-1] == 'train alone'
             # as far as the first checkpoint
-            real(title, [*command, 'train_cfg.max_iters=2'], *args)
-            raise KeyboardInterrupt
-        real(title, command, *args)
+            shorter = ['--cfg-options', 'train_cfg.max_iters=2'] * self.stopped
+            super().__init__([*command, *shorter], *args, **kwargs)
+
+        def code(self) -> int | None:
+            code = super().code()
+            if code is not None and self.stopped:
+                raise KeyboardInterrupt
+            return code
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stages, 'run_process', recorded)
+        patch.setattr(running, 'Process', Recorded)
         with pytest.raises(KeyboardInterrupt):
             demo.main(argv)
         unfinished = (root / 'results.json').exists()
@@ -66,25 +71,29 @@ def test_goes_on_where_it_was_stopped(quick):
     assert quick.calls[0] == ['train teacher', 'test teacher', 'train alone'] and not quick.unfinished
     assert quick.calls[1] == ['train alone (resumed)', 'test alone', 'train i2ckd', 'test i2ckd']
     assert quick.calls[2] == [] and quick.again == quick.results
-    said = (quick.root / 'seed_0' / 'alone' / 'output.txt').read_text()
-    assert re.search(r'resumed.* iter: 2', said) and 'Iter(train) [3/4]' in said
+    said = (quick.root / 'runs' / 'alone' / 'seed_0' / 'output.txt').read_text()
+    assert re.search(r'Resumed from .*iter_2.pth', said) and 'Iter(train) [3/4]' in said
 
 
 def test_results_are_those_of_the_tests(quick):
     results = json.loads((quick.root / 'results.json').read_text())
-    assert results == quick.results
     assert [(run['arm'], run['seed']) for run in results['runs']] == [(arm, 0) for arm in ARMS]
     for run in results['runs']:
-        tested = json.loads((quick.root / 'seed_0' / run['arm'] / 'test' / 'test_best.json').read_text())
-        assert {k: run[k] for k in tested['metrics']} == tested['metrics']
-        assert Path(tested['checkpoint']) == quick.root / run['checkpoint']
-        assert run['seconds_per_iteration'] > 0 and run['iterations'] == 4
-        assert results['summary'][run['arm']]['mean'] == run['mIoU']
+        folder = quick.root / 'runs' / run['arm'] / 'seed_0'
+        tested = json.loads((folder / 'test' / 'test_best.json').read_text())
+        assert run['metrics'] == tested['metrics'] and Path(tested['checkpoint']) == folder / 'best.pth'
+        assert run['seconds_per_iteration'] > 0 and run['length'] == 4
+        assert results['summary'][run['arm']]['mean'] == run['metrics']['mIoU']
     arms = results['arms']
     assert arms['alone']['parameters'] == arms['i2ckd']['parameters'] < arms['teacher']['parameters']
     assert arms['alone']['flops'] == arms['i2ckd']['flops'] < arms['teacher']['flops']
     rows = (quick.root / 'results.md').read_text().splitlines()
     assert len(rows) == 5 and rows[4].startswith('| student with I2CKD |')
+
+
+def test_student_is_taught_by_the_teacher_that_was_trained(quick):
+    said = (quick.root / 'runs' / 'i2ckd' / 'seed_0.py').read_text()
+    assert f"teacher_ckpt='{quick.root}/runs/teacher/seed_0/best.pth'" in re.sub(r'=\s+', '=', said)
 
 
 def test_pictures_show_something(quick):
@@ -103,32 +112,69 @@ def test_seeds_share_the_first_runs(demo, quick, monkeypatch, capsys):
     """Seed 1 is not trained here: its runs are copies of seed 0's."""
     ran = []
 
-    def copy(title, command, *args):
-        ran.append(f'{title}: {name_of(command)}')
-        folder = Path(command[command.index('--work-dir') + 1])
-        shutil.copytree(str(folder).replace('seed_1', 'seed_0'), folder, dirs_exist_ok=True)
-        if Path(command[0]).stem == 'train':
-            assert 'randomness.seed=1' in command
-            shutil.rmtree(folder / 'test')
-            if folder.name == 'i2ckd':
-                assert f'model.teacher_ckpt={quick.root}/seed_1/teacher/best.pth' in command
+    class Copied(running.Process):
+        def __init__(self, command, *args, **kwargs) -> None:
+            name = name_of(command)
+            kind, _, arm = name.partition(' ')
+            ran.append(name)
+            super().__init__(['-c', ''], *args, **kwargs)
+            folder = quick.root / 'runs' / arm / 'seed_1'
+            assert Path(command[1]) == folder.with_suffix('.py')
+            part = '.' if kind == 'train' else 'test'
+            ignore = shutil.ignore_patterns('test', 'run.json', 'output.txt')
+            shutil.copytree(
+                folder.with_name('seed_0') / part, folder / part, ignore=ignore, dirs_exist_ok=True
+            )
 
-    monkeypatch.setattr(stages, 'run_process', copy)
+    monkeypatch.setattr(running, 'Process', Copied)
     results = demo.main([*quick.argv, '--seeds', '2'])
-    assert len(ran) == 6 and ran[0] == '[4/6] seed 1, train teacher: train teacher'
+    assert ran == [f'{kind} {arm}' for arm in ARMS for kind in ('train', 'test')]
+    taught = (quick.root / 'runs' / 'i2ckd' / 'seed_1.py').read_text()
+    assert f'{quick.root}/runs/teacher/seed_1/best.pth' in taught
     alone = results['summary']['alone']
-    assert (
-        alone['seeds'] == [0, 1]
-        and alone['mean'] == alone['values'][0] == alone['values'][1]
-        and alone['std'] == 0
-    )
-    printed = capsys.readouterr().out
-    assert 'seed 1' in printed.split('val mIoU')[-1]
+    assert alone['mean'] == alone['values'][0] == alone['values'][1] and alone['std'] == 0
+    assert 'seed 1' in capsys.readouterr().out.split('val mIoU')[-1]
     # a later call for one seed keeps the second
     assert demo.main(quick.argv)['summary'] == results['summary'] and len(ran) == 6
 
 
-def test_only_one_demo_at_a_time(demo, tmp_path):
+def test_other_scenes_are_other_runs(demo, quick, tmp_path, monkeypatch):
+    """Also where they are in the same folder."""
+    scenes = quick.results['scenes']
+    made = []
+    for record in (scenes, dict(scenes, seed=5)):
+        monkeypatch.setattr(comparison.Demo, 'write_scenes', lambda self, record=record: record)
+        args = demo.parse_args([*quick.argv, '--data', str(quick.root / 'scenes')])
+        made.append(comparison.Demo(args, quick.root, 0).trials(0))
+    assert [trial.is_done() for trial in made[0]] == [True] * 3
+    assert [trial.is_done() for trial in made[1]] == [False] * 3
+
+
+def test_a_failure_is_told(demo, quick, monkeypatch):
+    monkeypatch.setattr(comparison, 'run_trials', lambda *_, **__: {'alone, seed 0': 'broke'})
+    with pytest.raises(ValueError, match='alone, seed 0: broke'):
+        demo.main(quick.argv)
+
+
+def test_tables():
+    arms = dict(alone=dict(title='student alone', parameters=957027, flops=145e6))
+    runs = [
+        dict(arm='alone', seed=s, metrics=dict(mIoU=v), seconds_per_iteration=0.1234, length=700)
+        for s, v in ((0, 30.0), (1, 36.0))
+    ]
+    rows = comparison.costs(dict(scenes=dict(size=96), arms=arms, runs=runs))
+    assert rows == [
+        ['network', 'val mIoU', 'parameters', 'multiply-adds (96 x 96)', 's/iter in training', 'iterations'],
+        ['student alone', '30.0', '0.96 M', '145 M', '0.123', '700'],
+    ]
+    assert comparison.over_seeds(summarize(runs, 'mIoU')) == [
+        ['val mIoU', 'seed 0', 'seed 1', 'mean', 'standard deviation'],
+        ['student alone', '30.0', '36.0', '33.0', '4.2'],
+    ]
+
+
+def test_only_one_demo_at_a_time(demo, tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, 'waiting_for', partial(processes.waiting_for, patience=0.1))
     with exclusive_folder(tmp_path), pytest.raises(ValueError, match='another demo is at work'):
         demo.main(['--quick', '--work-dir', str(tmp_path)])
 

@@ -1,1 +1,1 @@
-"""Parts of ``tools/demo.py``: its stages, its figures, its pictures."""
+"""Parts of ``tools/demo.py``: its comparison, its picture of predictions."""

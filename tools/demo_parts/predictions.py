@@ -1,25 +1,21 @@
-"""The demo's two pictures: predictions side by side, and the training curves."""
+"""The demo's picture of predictions, side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 from PIL import Image
 from scipy import ndimage
 
-from demo_parts.results import TrainingLog
+from kd_methods.experiments.pictures import INK, PICTURE
 from kd_methods.scenes.dataset import SceneDataset
 from kd_methods.visualize.predictions import Classes
 
-COLOURS = ('#6b7280', '#d97706', '#2563eb', '#059669', '#9333ea')
-INK, FAINT = '#1f2937', '#9ca3af'
 CLASSES = Classes(SceneDataset.METAINFO)
-PICTURE = dict(dpi=130, facecolor='white')
 
 
 def draw_predictions(out: Path, scenes: Path, predictions: Mapping[str, Path], most: int = 6) -> None:
@@ -56,50 +52,6 @@ def draw_predictions(out: Path, scenes: Path, predictions: Mapping[str, Path], m
     style = dict(frameon=False, fontsize=9, labelcolor=INK, ncol=len(patches), loc='lower center')
     fig.legend(patches, SceneDataset.METAINFO['classes'], **style, **space)
     fig.savefig(out, **PICTURE)
-
-
-def draw_curves(out: Path, logs: Mapping[str, Sequence[TrainingLog]]) -> None:
-    """Draw task loss and validation mIoU over the iterations.
-
-    Args:
-        out (Path): PNG file.
-        logs (Mapping): Name of an arm -> its runs, one a seed; the first one is drawn strongly.
-    """
-    fig = Figure(figsize=(10, 4.1), layout='constrained')
-    left, right = fig.subplots(1, 2)
-    fig.get_layout_engine().set(w_pad=0.12, h_pad=0.08, wspace=0.04)
-    for colour, (name, runs) in zip(COLOURS, logs.items()):
-        for seed, log in enumerate(runs):
-            style = dict(color=colour, lw=1, alpha=0.35) if seed else dict(color=colour, lw=2, label=name)
-            if log.loss:
-                left.plot(list(log.loss), smooth(list(log.loss.values())), **style)
-            if log.miou:
-                right.plot(list(log.miou), list(log.miou.values()), marker='o', ms=5, **style)
-        if runs[0].miou:
-            last = list(runs[0].miou.items())[-1]
-            style = dict(color=colour, fontsize=9, fontweight='bold', textcoords='offset points')
-            right.annotate(f'{last[1]:.1f}', last, (7, -3), **style)
-    titles = 'Training loss of the task (cross-entropy)', 'Validation mIoU'
-    for ax, title in zip((left, right), titles):
-        ax.set_title(title, fontsize=11, color=INK, loc='left')
-        ax.set_xlabel('iteration', color=INK)
-        ax.margins(x=0.07, y=0.1)
-        ax.set_xlim(left=0)
-        ax.set_ylim(bottom=0)
-        ax.xaxis.set_major_locator(MaxNLocator('auto', integer=True))
-        ax.grid(axis='y', color='#e5e7eb', lw=0.8)
-        ax.set_axisbelow(True)
-        ax.tick_params(colors=INK, length=0)
-        ax.spines[['top', 'right', 'left']].set_visible(False)
-        ax.spines['bottom'].set_color(FAINT)
-    right.legend(frameon=False, labelcolor=INK, fontsize=9.5, loc='upper left')
-    fig.savefig(out, **PICTURE)
-
-
-def smooth(values: Sequence[float], part: float = 0.03) -> np.ndarray:
-    """Running mean over a part of the curve, narrower at its ends."""
-    half = int(len(values) * part)
-    return np.array([np.mean(values[max(0, i - half) : i + half + 1]) for i in range(len(values))])
 
 
 def _write_digits(ax, labels: np.ndarray) -> None:
