@@ -1,7 +1,7 @@
 """Trainings run side by side, each in a process; stopped, they go on where they were."""
 
+import itertools
 import json
-import shutil
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -23,14 +23,19 @@ class Running:
         folder = trial.folder
         if not trial.record():
             if folder.exists() and any(folder.iterdir()):
-                say(f'{trial.title}: its settings have changed, so it starts anew')
-            shutil.rmtree(folder, ignore_errors=True)
+                kept = next(p for i in itertools.count(1) if not (p := Path(f'{folder}.old{i}')).exists())
+                folder.rename(kept)
+                say(
+                    f'{trial.title}: its settings have changed, so it starts anew; {kept.name} is the old run'
+                )
             trial.write_config()
             self.write(done=False)
-        self.testing = False
+        self.testing, self.process = False, None
         if trial.record().get('trained'):
             say(f'{trial.title}: trained before')
-            return self.test()
+            if trial.test:
+                self.test()
+            return
         last = folder / 'last_checkpoint'
         resume = last.is_file()
         say(f'{trial.title}: {f"goes on from {Path(last.read_text()).name}" if resume else "starts"}')
@@ -53,7 +58,7 @@ class Running:
         Raises:
             KeyboardInterrupt: The process was interrupted.
         """
-        code = self.process.code()
+        code = self.process.code() if self.process else 0
         if code is None:
             return False
         if code in ENDED:
@@ -66,7 +71,7 @@ class Running:
                 self.write(done=False, trained=True)
                 return False
             else:
-                self.write(done=True, **self.results())
+                self.write(done=True, trained=True, **self.results())
         except (ValueError, OSError) as error:  # such as a run that leaves no checkpoint
             self.problem = str(error)
         if self.problem:
@@ -113,7 +118,9 @@ class Running:
     def write(self, done: bool, **found) -> None:
         """Write the trial's record."""
         trial = self.trial
-        own = dict(arm=trial.arm.name, config=trial.arm.config, options=dict(trial.arm.options))
+        own = dict(
+            result=trial.test, arm=trial.arm.name, config=trial.arm.config, options=dict(trial.arm.options)
+        )
         record = dict(key=trial.key, done=done, **own, seed=trial.seed, **found)
         write_file(json.dumps(record, indent=1, default=str) + '\n', trial.folder / RECORD)
 
@@ -193,7 +200,7 @@ def run_trials(
                 if left := time_left([trial for trial in trials if trial.title not in failed], jobs):
                     say(f'{done} of {len(trials)} done, about {clock(left)} left')
     except BaseException:
-        stop([running.process for running in at_work.values()])
+        stop([running.process for running in at_work.values() if running.process])
         raise
     return failed
 

@@ -161,7 +161,7 @@ class Trial:
 
     @cached_property
     def key(self) -> str:
-        """Hash of all that the result depends on: config, seed, checkpoint to test, the teacher's weights."""
+        """Hash of all that the training depends on: config, seed, the teacher's weights."""
         settings = {k: v for k, v in self.cfg.to_dict().items() if k != 'work_dir'}
         model, teacher = dict(settings.get('model') or {}), None
         if self.teacher:
@@ -169,7 +169,7 @@ class Trial:
             teacher = self.teacher.key
         elif isinstance(model.get('teacher_ckpt'), str) and Path(model['teacher_ckpt']).is_file():
             teacher = hashlib.sha256(Path(model['teacher_ckpt']).read_bytes()).hexdigest()
-        text = json.dumps([settings, teacher, self.test], sort_keys=True, default=str)
+        text = json.dumps([settings, teacher], sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def record(self) -> dict:
@@ -180,7 +180,8 @@ class Trial:
 
     def is_done(self) -> bool:
         """Whether the result is there."""
-        return self.record().get('done', False)
+        record = self.record()
+        return record.get('done', False) and record['result'] == self.test
 
     def write_config(self) -> None:
         """Write :attr:`config`."""

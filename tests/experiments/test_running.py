@@ -118,8 +118,10 @@ def test_a_trial_is_trained_and_tested_once(lab, said):
     trial = lab.trial('net')
     assert lab.run(trial) == {} and lab.calls() == ['train net 0', 'test net iter_4.pth']
     record = json.loads((trial.folder / RECORD).read_text())
-    own = dict(arm='net', config=trial.arm.config, options=dict(act=''), seed=0, key=trial.key, done=True)
-    found = dict(metrics=dict(mIoU=20.0), validation=dict(mIoU={'4': 10.0}), length=4)
+    own = dict(arm='net', config=trial.arm.config, options=dict(act=''), seed=0, key=trial.key, result='last')
+    found = dict(
+        done=True, trained=True, metrics=dict(mIoU=20.0), validation=dict(mIoU={'4': 10.0}), length=4
+    )
     # 10 values of the adapter: neither the student nor a buffer
     assert record == own | found | dict(seconds_per_iteration=0.5, seconds=2.0, extra_parameters=10)
     assert lab.run(lab.trial('net')) == {} and lab.calls() == []
@@ -143,13 +145,20 @@ def test_the_last_validation_as_result(lab):
         assert re.search(r'no validation at its end .*every 2 of 4', failed['early, seed 0'])
 
 
-def test_other_settings_start_anew(lab, said):
-    lab.run(lab.trial('net', test=''))
-    left = lab.trial('net').folder / 'left'
-    left.write_text('')
-    lab.run(lab.trial('net', test='', lr=1))
-    assert not left.exists() and lab.calls() == ['train net 0', 'train net 0']
-    assert 'net, seed 0: its settings have changed, so it starts anew' in said
+def test_another_result_of_a_training_does_not_repeat_it(lab):
+    for test, calls in (('', ['train net 0']), ('last', ['test net iter_4.pth']), ('', [])):
+        assert lab.run(lab.trial('net', test=test)) == {} and lab.calls() == calls
+        assert lab.trial('net', test=test).record()['metrics'] == dict(mIoU=20.0 if test else 10.0)
+
+
+def test_other_settings_start_anew_and_the_old_run_is_kept(lab, said):
+    for lr in (1, 2, 3):
+        lab.run(lab.trial('net', test='', lr=lr))
+        (lab.trial('net').folder / 'left').write_text(str(lr))
+    assert lab.calls() == ['train net 0'] * 3
+    kept = [lab.root / 'net' / name / 'left' for name in ('seed_0.old1', 'seed_0.old2', 'seed_0')]
+    assert [path.read_text() for path in kept] == ['1', '2', '3']
+    assert 'net, seed 0: its settings have changed, so it starts anew; seed_0.old2 is the old run' in said
 
 
 def test_an_interrupted_training_goes_on_from_its_checkpoint(lab, said):

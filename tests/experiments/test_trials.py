@@ -159,16 +159,16 @@ def test_another_place_or_name_is_the_same_training(plain, tmp_path):
     assert Trial(Arm('b', str(plain)), 0, tmp_path / 'other', predictions=True).key == trial.key
 
 
-def test_config_seed_and_test_make_another_training(plain, tmp_path):
+def test_config_and_seed_make_another_training(plain, tmp_path):
     arm = Arm('a', str(plain))
     trials = [
         Trial(arm, 0, tmp_path),
         Trial(arm, 1, tmp_path),
-        Trial(arm, 0, tmp_path, test='best'),
         Trial(Arm('a', str(plain), {'optim_wrapper.optimizer.lr': 0.2}), 0, tmp_path),
         Trial(Arm('a', str(plain), length=2), 0, tmp_path),
     ]
     assert len({trial.key for trial in trials}) == len(trials)
+    assert Trial(arm, 0, tmp_path, test='best').key == trials[0].key
 
 
 def test_settings_follow_the_networks_of_a_distillation_config(tiny_distill_cfg, tmp_path):
@@ -210,8 +210,8 @@ def test_records_of_other_settings_do_not_count(plain, tmp_path):
     trial = Trial(Arm('a', str(plain)), 0, tmp_path)
     assert trial.record() == {} and not trial.is_done()
     trial.folder.mkdir(parents=True)
-    (trial.folder / RECORD).write_text(json.dumps(dict(key=trial.key, done=True)))
-    assert trial.is_done()
+    (trial.folder / RECORD).write_text(json.dumps(dict(key=trial.key, result='last', done=True)))
+    assert trial.is_done() and not Trial(trial.arm, 0, tmp_path, test='best').is_done()
     plain.write_text(PLAIN.replace('width=4', 'width=5'))
     changed = Trial(Arm('a', str(plain)), 0, tmp_path)
     assert changed.record() == {} and not changed.is_done()
