@@ -17,7 +17,7 @@ from kd_methods.distill.loss_config import add_parsed, check_unknown, parse_loss
 from kd_methods.methods.option_loss import OptionLoss
 from kd_methods.networks.heads import decode_head, ignored_label
 from kd_methods.networks.taps import Tap
-from kd_methods.ops.labels import resize_labels
+from kd_methods.ops.labels import not_ignored
 from kd_methods.ops.reductions import full_precision, valid_mean
 from kd_methods.utils.options import Count, checked
 
@@ -55,10 +55,7 @@ def feature_kd(
     with torch.autocast(feat_S.device.type, enabled=False):
         x, y = (F.normalize(full_precision(f), dim=1) for f in (feat_S, feat_T.detach()))
         distance = (x - y).square().sum(1)  # (N, H, W)
-        valid = None
-        if label is not None and ignore_index is not None:
-            valid = resize_labels(label, distance.shape[1:]) != ignore_index
-        return valid_mean(distance, valid)
+        return valid_mean(distance, not_ignored(label, distance.shape[1:], ignore_index))
 
 
 @MODELS.register_module()

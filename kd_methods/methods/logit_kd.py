@@ -17,7 +17,7 @@ from kd_methods.distill.loss_config import add_parsed, check_unknown, check_weig
 from kd_methods.methods.option_loss import OptionLoss
 from kd_methods.networks.heads import decode_head, ignored_label
 from kd_methods.networks.taps import Tap
-from kd_methods.ops.labels import resize_labels
+from kd_methods.ops.labels import not_ignored
 from kd_methods.ops.reductions import full_precision, valid_mean
 from kd_methods.utils.options import Option, Positive, Share, check_names, checked
 
@@ -83,9 +83,7 @@ def logit_kd(
         else:
             log_S, log_T = z_S.log_softmax(1), z_T.log_softmax(1)
             divergence = F.kl_div(log_S, log_T, reduction='none', log_target=True).sum(1)
-        valid = None
-        if label is not None and ignore_index is not None:
-            valid = resize_labels(label, z_S.shape[2:]) != ignore_index
+        valid = not_ignored(label, z_S.shape[2:], ignore_index)
         if confidence > 0:
             sure = _confidence(logits_T.detach(), sigmoid) >= confidence
             valid = sure if valid is None else valid & sure

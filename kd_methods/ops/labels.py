@@ -38,6 +38,18 @@ def resize_labels(label: Tensor, size: tuple[int, int]) -> Tensor:
     return label.long()
 
 
+def not_ignored(label: Tensor | None, size: tuple[int, int], ignore_index: int | None) -> Tensor | None:
+    """Places of a grid whose label is not the ignored one, (N, *size); None where all count.
+
+    Example:
+        >>> not_ignored(torch.tensor([[[0, 0, 255, 255], [0, 0, 255, 255]]]), (1, 2), 255).tolist()
+        [[[True, False]]]
+    """
+    if label is None or ignore_index is None:
+        return None
+    return resize_labels(label, tuple(size)) != ignore_index
+
+
 def valid_mask(label: Tensor, num_classes: int, ignore_index: int | None = 255) -> Tensor:
     """True where a label is a class: in ``[0, num_classes)`` and not ``ignore_index``.
 
