@@ -126,16 +126,12 @@ class Running:
 
 
 def extra_parameters(folder: Path) -> int:
-    """Number of trained values in a work dir's last checkpoint that are not the student's: a distiller's."""
+    """Number of the values that a distiller has trained, such as adapters, in a work dir's last checkpoint."""
     last = folder / Path((folder / 'last_checkpoint').read_text().strip()).name
     state = safe_load(last)['state_dict']
     buffers = ('running_mean', 'running_var', 'num_batches_tracked')
-    distills = any(name.startswith('architecture.') for name in state)
-    return sum(
-        value.numel()
-        for name, value in state.items()
-        if distills and not name.startswith('architecture.') and not name.endswith(buffers)
-    )
+    own = [name for name in state if name.startswith('distiller.') and not name.endswith(buffers)]
+    return sum(state[name].numel() for name in own)
 
 
 def run_trials(

@@ -66,8 +66,14 @@ class Lab:
         tools.mkdir()
         (tools / 'train.py').write_text(TRAIN)
         (tools / 'test.py').write_text(TEST)
-        state = {'architecture.w': torch.zeros(3), 'adapter.w': torch.zeros(5, 2)}
-        torch.save(dict(state_dict=state | {'bn.running_mean': torch.zeros(7)}), tools / 'checkpoint.pth')
+        state = {
+            'architecture.w': torch.zeros(3),
+            'distiller.w': torch.zeros(5, 2),
+            'weights.step': torch.zeros(()),
+        }
+        torch.save(
+            dict(state_dict=state | {'distiller.running_mean': torch.zeros(7)}), tools / 'checkpoint.pth'
+        )
         (root / 'net.py').write_text('model = dict()\ntrain_cfg = dict(max_iters=4, val_interval=2)\n')
         self.root.mkdir()
 

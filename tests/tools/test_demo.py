@@ -18,7 +18,7 @@ from kd_methods.experiments.summary import summarize
 from kd_methods.scenes.dataset import SceneDataset
 from kd_methods.utils.files import exclusive_folder
 
-ARMS = ('teacher', 'alone', 'i2ckd')
+ARMS = ('teacher', 'alone', 'longer', 'logit_kd')
 
 
 @pytest.fixture(scope='module')
@@ -69,7 +69,8 @@ def quick(demo, tmp_path_factory) -> SimpleNamespace:
 
 def test_goes_on_where_it_was_stopped(quick):
     assert quick.calls[0] == ['train teacher', 'test teacher', 'train alone'] and not quick.unfinished
-    assert quick.calls[1] == ['train alone (resumed)', 'test alone', 'train i2ckd', 'test i2ckd']
+    later = [f'{kind} {arm}' for arm in ARMS[2:] for kind in ('train', 'test')]
+    assert quick.calls[1] == ['train alone (resumed)', 'test alone', *later]
     assert quick.calls[2] == [] and quick.again == quick.results
     said = (quick.root / 'runs' / 'alone' / 'seed_0' / 'output.txt').read_text()
     assert re.search(r'Resumed from .*iter_2.pth', said) and 'Iter(train) [3/4]' in said
@@ -82,17 +83,18 @@ def test_results_are_those_of_the_tests(quick):
         folder = quick.root / 'runs' / run['arm'] / 'seed_0'
         tested = json.loads((folder / 'test' / 'test_best.json').read_text())
         assert run['metrics'] == tested['metrics'] and Path(tested['checkpoint']) == folder / 'best.pth'
-        assert run['seconds_per_iteration'] > 0 and run['length'] == 4
+        assert run['seconds_per_iteration'] > 0
+        assert run['length'] == (8 if run['arm'] == 'longer' else 4)
         assert results['summary'][run['arm']]['mean'] == run['metrics']['mIoU']
     arms = results['arms']
-    assert arms['alone']['parameters'] == arms['i2ckd']['parameters'] < arms['teacher']['parameters']
-    assert arms['alone']['flops'] == arms['i2ckd']['flops'] < arms['teacher']['flops']
+    assert arms['alone']['parameters'] == arms['logit_kd']['parameters'] < arms['teacher']['parameters']
+    assert arms['alone']['flops'] == arms['logit_kd']['flops'] < arms['teacher']['flops']
     rows = (quick.root / 'results.md').read_text().splitlines()
-    assert len(rows) == 5 and rows[4].startswith('| student with I2CKD |')
+    assert len(rows) == 6 and rows[5].startswith('| student with logit KD |')
 
 
 def test_student_is_taught_by_the_teacher_that_was_trained(quick):
-    said = (quick.root / 'runs' / 'i2ckd' / 'seed_0.py').read_text()
+    said = (quick.root / 'runs' / 'logit_kd' / 'seed_0.py').read_text()
     assert f"teacher_ckpt='{quick.root}/runs/teacher/seed_0/best.pth'" in re.sub(r'=\s+', '=', said)
 
 
@@ -129,13 +131,13 @@ def test_seeds_share_the_first_runs(demo, quick, monkeypatch, capsys):
     monkeypatch.setattr(running, 'Process', Copied)
     results = demo.main([*quick.argv, '--seeds', '2'])
     assert ran == [f'{kind} {arm}' for arm in ARMS for kind in ('train', 'test')]
-    taught = (quick.root / 'runs' / 'i2ckd' / 'seed_1.py').read_text()
+    taught = (quick.root / 'runs' / 'logit_kd' / 'seed_1.py').read_text()
     assert f'{quick.root}/runs/teacher/seed_1/best.pth' in taught
     alone = results['summary']['alone']
     assert alone['mean'] == alone['values'][0] == alone['values'][1] and alone['std'] == 0
     assert 'seed 1' in capsys.readouterr().out.split('val mIoU')[-1]
     # a later call for one seed keeps the second
-    assert demo.main(quick.argv)['summary'] == results['summary'] and len(ran) == 6
+    assert demo.main(quick.argv)['summary'] == results['summary'] and len(ran) == 2 * len(ARMS)
 
 
 def test_other_scenes_are_other_runs(demo, quick, tmp_path, monkeypatch):
@@ -146,8 +148,8 @@ def test_other_scenes_are_other_runs(demo, quick, tmp_path, monkeypatch):
         monkeypatch.setattr(comparison.Demo, 'write_scenes', lambda self, record=record: record)
         args = demo.parse_args([*quick.argv, '--data', str(quick.root / 'scenes')])
         made.append(comparison.Demo(args, quick.root, 0).trials(0))
-    assert [trial.is_done() for trial in made[0]] == [True] * 3
-    assert [trial.is_done() for trial in made[1]] == [False] * 3
+    assert [trial.is_done() for trial in made[0]] == [True] * len(ARMS)
+    assert [trial.is_done() for trial in made[1]] == [False] * len(ARMS)
 
 
 def test_a_failure_is_told(demo, quick, monkeypatch):

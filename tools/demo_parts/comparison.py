@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.config import Config
 
 from demo_parts.predictions import draw_predictions
 from kd_methods.check.networks import count_flops, parameter_count, plain_network
+from kd_methods.datasets.entries import Entry, entries_of
 from kd_methods.experiments.logs import read_training
 from kd_methods.experiments.pictures import draw_curves
 from kd_methods.experiments.processes import say
@@ -28,10 +30,17 @@ from kd_methods.utils.report import count, number, table
 
 CONFIGS = dict(
     teacher='configs/baselines/pspnet_r18_scenes.py',
-    alone='configs/baselines/pspnet_r18-w16_scenes.py',
-    i2ckd='configs/i2ckd/i2ckd_pspnet_r18_pspnet_r18-w16_scenes.py',
+    alone='configs/baselines/pspnet_r18-w16_scenes60.py',
+    longer='configs/baselines/pspnet_r18-w16_scenes60.py',
+    logit_kd='configs/logit_kd/logit-kd_pspnet_r18_pspnet_r18-w16_scenes60.py',
 )
-TITLES = dict(teacher='teacher', alone='student alone', i2ckd='student with I2CKD')
+LENGTHS = dict(longer=2)  # factors of the schedule
+TITLES = dict(
+    teacher='teacher',
+    alone='student alone',
+    longer='student alone, twice as long',
+    logit_kd='student with logit KD',
+)
 EVERY = 10.0  # seconds between two lines of progress
 QUICK_SCENES = dict(train=16, val=4, size=32)
 QUICK_ITERATIONS = 4
@@ -40,8 +49,12 @@ QUICK_ITERATIONS = 4
 def quick_options(config: str) -> dict[str, Any]:
     """Overrides that turn a config's schedule and preprocessing into tiny ones."""
     cfg, size = load_config(config), QUICK_SCENES['size']
+    few = {f'{entry.key}.indices': 4 for entry in data_sets(cfg) if 'indices' in entry.cfg}
+    share = {'train_dataloader.sampler.counts': (1, 3)} if 'counts' in cfg.train_dataloader.sampler else {}
     scale_schedule(cfg, QUICK_ITERATIONS / cfg.train_cfg.max_iters)
     options: dict[str, Any] = {
+        **few,
+        **share,
         'train_cfg.max_iters': QUICK_ITERATIONS,
         'train_cfg.val_interval': QUICK_ITERATIONS // 2,
         'param_scheduler': cfg.param_scheduler,
@@ -53,6 +66,12 @@ def quick_options(config: str) -> dict[str, Any]:
     for network in ('architecture.', 'teacher.') if is_distillation(cfg) else ('',):
         options[f'model.{network}data_preprocessor.size'] = (size, size)
     return options
+
+
+def data_sets(cfg: Config, *splits: str) -> list[Entry]:
+    """The data sets of some splits, by default of the training, without the wrappers around them."""
+    found = [entries for split in splits or ('train',) for entries in entries_of(cfg, split)]
+    return [entry for entries in found for entry in entries]
 
 
 def shown(path: Path) -> str:
@@ -83,8 +102,8 @@ class Demo:
         self.scenes = self.write_scenes()
         self.arms: dict[str, Arm] = {}
         for name, config in CONFIGS.items():
-            teacher = self.arms['teacher'] if name == 'i2ckd' else None
-            self.arms[name] = Arm(name, config, self.options(config), teacher=teacher)
+            teacher = self.arms['teacher'] if is_distillation(load_config(config)) else None
+            self.arms[name] = Arm(name, config, self.options(config), LENGTHS.get(name, 1), teacher)
 
     def write_scenes(self) -> dict:
         """Write the scenes unless they are there; returns what they were made from."""
@@ -96,7 +115,8 @@ class Demo:
 
     def options(self, config: str) -> dict[str, Any]:
         """Overrides of a config: where the data is, what it was made from, a finer log."""
-        data = {f'{part}_dataloader.dataset.data_root': str(self.data) for part in ('train', 'val', 'test')}
+        entries = data_sets(load_config(config), 'train', 'val', 'test')
+        data = {f'{entry.key}.data_root': str(self.data) for entry in entries}
         options = {'default_hooks.logger.interval': 10, 'scenes': self.scenes, **data}
         return options | (quick_options(config) if self.args.quick else {})
 
