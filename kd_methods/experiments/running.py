@@ -126,7 +126,7 @@ class Running:
 
 
 def extra_parameters(folder: Path) -> int:
-    """Number of the values that a distiller has trained, such as adapters, in a work dir's last checkpoint."""
+    """Number of values that a distiller has trained, such as adapters, in a work dir's last checkpoint."""
     last = folder / Path((folder / 'last_checkpoint').read_text().strip()).name
     state = safe_load(last)['state_dict']
     buffers = ('running_mean', 'running_var', 'num_batches_tracked')
