@@ -19,7 +19,7 @@ help:  ## this list
 setup:  ## make .venv with everything in it (once, several minutes; later calls: seconds)
 	@VENV=$(VENV) bash tools/setup_env.sh
 
-demo: setup  ## teacher, student alone and distilled student on sign scenes, with a table and a picture
+demo: setup  ## teacher, student alone and distilled student on sign scenes with few labels: a table, pictures
 	$(PY) tools/demo.py
 
 lint: setup  ## style check

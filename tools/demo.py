@@ -1,12 +1,13 @@
-"""The demo: does a student learn better with a teacher? On sign scenes, on a CPU, with no download.
+"""The demo: what is a teacher worth where labels are few? On sign scenes, on a CPU, with no download.
 
-    python tools/demo.py              # teacher, student alone, student with I2CKD: table and pictures
+    python tools/demo.py              # teacher, student alone, student with logit KD: table and pictures
     python tools/demo.py --seeds 3    # the same comparison over three seeds (three times as long)
 
-It writes the scenes, trains the three networks with tools/train.py and the shipped configs, tests them with
-tools/test.py, and leaves in work_dirs/demo: results.md, results.json, predictions.png, curves.png, and each
-run under runs/. Stopped (Ctrl-C), it goes on where it was when it is called again; a run whose config has
-changed since is repeated.
+It writes the scenes, trains the teacher on all labels, the student on 60 labelled scenes (also twice as
+long), and the student on these and all scenes without labels, with tools/train.py and the shipped configs,
+tests them with tools/test.py, and leaves in work_dirs/demo: results.md, results.json, predictions.png,
+curves.png, and each run under runs/. Stopped (Ctrl-C), it goes on where it was when it is called again; a
+run whose config has changed since is repeated.
 """
 
 from __future__ import annotations
