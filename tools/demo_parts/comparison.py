@@ -38,7 +38,7 @@ LENGTHS = dict(longer=2)  # factors of the schedule
 TITLES = dict(
     teacher='teacher',
     alone='student alone',
-    longer='student alone, twice as long',
+    longer='alone, twice as long',
     logit_kd='student with logit KD',
 )
 EVERY = 10.0  # seconds between two lines of progress
