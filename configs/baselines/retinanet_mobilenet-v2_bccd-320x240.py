@@ -15,7 +15,7 @@ model = dict(
         norm_eval=False,
         init_cfg=dict(type='Pretrained', checkpoint='mmcls://mobilenet_v2'),
     ),
-    neck=dict(in_channels=[24, 32, 96, 1280]),
+    neck=dict(in_channels=[24, 32, 96, 320]),
     bbox_head=dict(num_classes=3),
 )
 optim_wrapper = dict(
