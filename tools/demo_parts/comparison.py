@@ -36,10 +36,7 @@ CONFIGS = dict(
 )
 LENGTHS = dict(longer=2)  # factors of the schedule
 TITLES = dict(
-    teacher='teacher',
-    alone='student alone',
-    longer='alone, twice as long',
-    logit_kd='student with logit KD',
+    teacher='teacher', alone='student alone', longer='alone, twice as long', logit_kd='student with logit KD'
 )
 EVERY = 10.0  # seconds between two lines of progress
 QUICK_SCENES = dict(train=16, val=4, size=32)
