@@ -106,6 +106,7 @@ def main(argv: list[str] | None = None) -> int:
     from kd_methods.experiments.running import run_trials
     from kd_methods.experiments.sweep import Sweep
     from kd_methods.experiments.trials import Trial, expand
+    from kd_methods.utils.parallel import check_workers
 
     arms = expand(args.configs, args.settings, args.lengths, args.cfg_options)
     for arm in arms:
@@ -115,8 +116,7 @@ def main(argv: list[str] | None = None) -> int:
     trials = [Trial(arm, seed, out / 'runs', test) for seed in seeds for arm in arms]
     sweep = Sweep(trials, out, args.baseline, args.metric)
     gpus = devices()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-    jobs = args.jobs or len(gpus) or max(1, cores // args.threads)
+    jobs = args.jobs or len(gpus) or max(1, check_workers(None) // args.threads)
     env = {**os.environ, **dict.fromkeys(('OMP_NUM_THREADS', 'MKL_NUM_THREADS'), str(args.threads))}
     with waiting_for(out, 'another sweep') as lock:
         for other in known:

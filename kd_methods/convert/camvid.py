@@ -201,17 +201,9 @@ def convert_camvid(
         else:
             images.append((image, out / split / image.name))
             labels.append((label, out / f'{split}annot' / image.name))
-    to_image = partial(_convert_image, size=size)
     to_label = partial(_convert_label, images=source / IMAGES, size=size)
-    check_inside('source', source, [path for path, _ in images + labels])
-    check_inside('out', out, [path for _, path in images + labels])
-    with exclusive_folder(out):
-        if not overwrite:
-            _check_sizes([target for _, target in images + labels], size)
-        outcome += base.convert_files(to_image, images, 'images', workers, overwrite, channels=3)
-        outcome += base.convert_files(to_label, labels, 'labels', workers, overwrite)
-        _write_lists(outcome, out, images, labels, wanted, usual=splits is None)
-    return outcome
+    pairs = list(zip(images, labels))
+    return outcome + _write(source, out, pairs, wanted, to_label, size, workers, overwrite, splits is None)
 
 
 def _resize_release(
@@ -230,9 +222,30 @@ def _resize_release(
     if out.resolve() == source.resolve():
         raise ValueError(f'out: {out} is the release itself; name another folder')
     wanted = _read_splits(source)
-    pairs = [(split, name) for split, names in wanted.items() for name in names]
-    images = [(source / s / f'{name}.png', out / s / f'{name}.png') for s, name in pairs]
-    labels = [(source / f'{s}annot' / f'{name}.png', out / f'{s}annot' / f'{name}.png') for s, name in pairs]
+    files = [(split, f'{name}.png') for split, names in wanted.items() for name in names]
+    pairs = [
+        tuple((source / folder / name, out / folder / name) for folder in (split, f'{split}annot'))
+        for split, name in files
+    ]
+    to_label = partial(_convert_ids, image=_image_of, size=size)
+    return _write(source, out, pairs, wanted, to_label, size, workers, overwrite, usual=True)
+
+
+def _write(
+    source: Path,
+    out: Path,
+    pairs: Sequence[tuple[tuple[Path, Path], tuple[Path, Path]]],
+    wanted: Mapping[str, Sequence[str]],
+    to_label: Callable[[Path, Path], str | None],
+    size: tuple[int, int],
+    workers: int | None,
+    overwrite: bool,
+    usual: bool,
+) -> base.Outcome:
+    """Convert images and labels, each a source and a target; write the lists of what is there, and say how
+    many that are.
+    """
+    images, labels = [image for image, _ in pairs], [label for _, label in pairs]
     check_inside('source', source, [path for path, _ in images + labels])
     check_inside('out', out, [path for _, path in images + labels])
     with exclusive_folder(out):
@@ -240,31 +253,18 @@ def _resize_release(
             _check_sizes([target for _, target in images + labels], size)
         to_image = partial(_convert_image, size=size)
         outcome = base.convert_files(to_image, images, 'images', workers, overwrite, channels=3)
-        to_label = partial(_convert_ids, image=_image_of, size=size)
         outcome += base.convert_files(to_label, labels, 'labels', workers, overwrite)
-        _write_lists(outcome, out, images, labels, wanted, usual=True)
-    return outcome
-
-
-def _write_lists(
-    outcome: base.Outcome,
-    out: Path,
-    images: Sequence[tuple[Path, Path]],
-    labels: Sequence[tuple[Path, Path]],
-    wanted: Mapping[str, Sequence[str]],
-    usual: bool,
-) -> None:
-    """Write the lists of what is there, and say how many that are."""
-    sources = zip((image for image, _ in images), (label for label, _ in labels))
-    done = {image.stem for image, label in sources if not {image, label} & outcome.failed.keys()}
-    for split, names in wanted.items():
-        lines = [f'{split}/{name}.png {split}annot/{name}.png\n' for name in names if name in done]
-        write_file(''.join(lines), out / f'{split}.txt')
+        sources = zip((image for image, _ in images), (label for label, _ in labels))
+        done = {image.stem for image, label in sources if not {image, label} & outcome.failed.keys()}
+        for split, names in wanted.items():
+            lines = [f'{split}/{name}.png {split}annot/{name}.png\n' for name in names if name in done]
+            write_file(''.join(lines), out / f'{split}.txt')
     counts = {split: len(done.intersection(names)) for split, names in wanted.items()}
     form = '{train} train, {val} val and {test} test images with labels'
     outcome.notes.append(f'{out}: {form.format(**counts)}')
     if usual and counts != OFFICIAL:
         outcome.notes.append('The full data set has {train}, {val} and {test}.'.format(**OFFICIAL))
+    return outcome
 
 
 def _usual_splits(source: Path, names: list[str], outcome: base.Outcome) -> dict[str, list[str]]:

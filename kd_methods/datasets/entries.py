@@ -97,8 +97,15 @@ def _inside(outer: Entry, scope: str | None) -> Iterator[Entry]:
 def without_labels(dataset: Mapping) -> dict:
     """A data set's config as UnlabelledDataset reads it: no folder of labels, no step that loads them."""
     steps = [step for step in dataset.get('pipeline') or [] if 'Annotation' not in kind_of(step)]
-    prefix = {k: v for k, v in (dataset.get('data_prefix') or {}).items() if k != 'seg_map_path'}
-    return {**dataset, 'pipeline': steps, **({'data_prefix': prefix} if prefix else {})}
+    return {**without_label_folder(dataset), 'pipeline': steps}
+
+
+def without_label_folder(dataset: Mapping) -> dict:
+    """A data set's config without ``data_prefix.seg_map_path``."""
+    prefix = dataset.get('data_prefix')
+    if not prefix:
+        return dict(dataset)
+    return dict(dataset, data_prefix={k: v for k, v in prefix.items() if k != 'seg_map_path'})
 
 
 def _takes(cls: type | None, name: str) -> bool:

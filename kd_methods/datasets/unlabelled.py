@@ -12,6 +12,7 @@ from mmengine.dist import get_dist_info, sync_random_seed
 from mmengine.registry import DATA_SAMPLERS, DATASETS, TRANSFORMS
 from torch.utils.data import Sampler
 
+from kd_methods.datasets.entries import without_label_folder
 from kd_methods.distill.labels import UNLABELLED
 
 
@@ -60,10 +61,8 @@ class UnlabelledDataset:
     """
 
     def __init__(self, dataset: dict, ignore_index: int = 255) -> None:
-        if isinstance(dataset, dict) and dataset.get('data_prefix'):
-            prefix = {name: path for name, path in dataset['data_prefix'].items() if name != 'seg_map_path'}
-            dataset = dict(dataset, data_prefix=prefix)
-        self.dataset = DATASETS.build(dataset) if isinstance(dataset, dict) else dataset
+        built = not isinstance(dataset, dict)
+        self.dataset = dataset if built else DATASETS.build(without_label_folder(dataset))
         steps = getattr(getattr(self.dataset, 'pipeline', None), 'transforms', None)
         loads = [i for i, step in enumerate(steps or ()) if isinstance(step, LoadImageFromFile)]
         if not loads:

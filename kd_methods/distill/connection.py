@@ -13,15 +13,7 @@ from kd_methods.distill.distiller import MethodDistiller, parse_schedules
 from kd_methods.distill.grids import GridRule
 from kd_methods.distill.labels import from_batch
 from kd_methods.networks.probe import Probe, format_shape, shapes_of
-from kd_methods.networks.recording import (
-    INPUTS,
-    OUTPUTS,
-    CallRecorder,
-    Place,
-    Records,
-    map_tensors,
-    tensors_of,
-)
+from kd_methods.networks.recording import INPUTS, OUTPUTS, CallRecorder, Place, Records, tensors_of
 from kd_methods.networks.taps import Tap, several_calls
 
 SIDES = ('student', 'teacher')
@@ -187,10 +179,7 @@ class Connection:
         entry = self.mappings[loss][argument]
         tap = self.taps[loss].get(argument)
         side = side_of(entry)
-        if tap is None:
-            return self.razor[side].read(entry)
-        found = tap.read(getattr(step, side))
-        return map_tensors(found, Tensor.contiguous) if side == 'teacher' else found  # channels_last
+        return self.razor[side].read(entry) if tap is None else tap.read(getattr(step, side))
 
     def recorded(self, loss: str, side: str) -> list[str]:
         """The arguments of a loss that read one of the networks."""

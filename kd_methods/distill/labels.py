@@ -49,17 +49,19 @@ class LabelSource:
         """Labels of a batch, (N, H, W), with the ignored label where none is known."""
         logits = full_precision(self.tap.read(records))
         # (N, K, h, w) -> class and probability of each place; nearest neighbour to the size of the images.
-        probability, label = logits.softmax(1).max(1)
         if logits.shape[1] == 1:  # one sigmoid: classes 0 and 1
             positive = logits[:, 0].sigmoid()
             probability, label = torch.maximum(positive, 1 - positive), (positive > 0.5).long()
+        else:
+            probability, label = logits.softmax(1).max(1)
         label = label.masked_fill(probability < self.confidence, self.ignored)
         label = resize_labels(label, tuple(data['inputs'].shape[-2:]))
+        # Neither padding nor what a person has left out.
+        label = label.masked_fill(from_batch(data, COUNTED) == self.ignored, self.ignored)
         if self.kind == 'teacher':
-            return label.masked_fill(from_batch(data, COUNTED) == self.ignored, self.ignored)
+            return label
         truth = from_batch(data, LABEL)
-        padding = from_batch(data, COUNTED) == self.ignored
-        return torch.where((truth != self.ignored) | padding, truth, label)
+        return torch.where(truth != self.ignored, truth, label)
 
 
 def from_batch(data: dict[str, Any], name: str) -> Any:

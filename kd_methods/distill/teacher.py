@@ -45,7 +45,7 @@ class FrozenTeacher:
             raise ValueError(f'teacher_precision: {precision!r} is none of {["same", *PRECISIONS]}.')
         self.model = model.eval().requires_grad_(False)
         self.precision, self.channels_last = precision, channels_last
-        self._to_fold, self._laid_out = fold_bn, False
+        self.fold_bn, self._sped_up = fold_bn, False
         self.mode = 'tensor'
         # The algorithm that it moves with; copies of that (EMA) only share it.
         self.holder: weakref.ref | None = None
@@ -105,17 +105,19 @@ class FrozenTeacher:
                 plain_forward(self.model, inputs, data_samples)
             else:
                 self.model(inputs, data_samples, mode=self.mode)
+        if self.channels_last:
+            records.lay_out()
         return records
 
     def _speed_up(self) -> None:
-        """Change the network for speed, once its weights are there."""
-        if self._to_fold:
-            self._to_fold = False
-            read = self.recorder.places if self.recorder else ()
-            count = fold_batch_norm(self.model, read)
+        """Change the network for speed, once, when its weights are there."""
+        if self._sped_up:
+            return
+        self._sped_up = True
+        if self.fold_bn:
+            count = fold_batch_norm(self.model, self.recorder.places if self.recorder else ())
             print_log(f'Teacher: {count} batch norms folded into their convolutions.', logger='current')
-        if self.channels_last and not self._laid_out:
-            self._laid_out = True
+        if self.channels_last:
             self.model.to(memory_format=torch.channels_last)
 
     def val_step(self, data: Any) -> list:

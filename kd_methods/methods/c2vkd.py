@@ -23,7 +23,7 @@ from kd_methods.ops.gram import gram_distance
 from kd_methods.ops.grids import resize_map
 from kd_methods.ops.logits import Reduction, Resolution, channel_kl, label_logits, non_target_kl
 from kd_methods.ops.reductions import full_precision, valid_mean
-from kd_methods.ops.vectors import unit_vectors
+from kd_methods.ops.vectors import check_same_maps, unit_vectors
 from kd_methods.utils.options import Count, NonNegative, Positive, checked
 
 LAST_STAGE = 'backbone.-1'
@@ -46,9 +46,7 @@ def patch_loss(feat_S: Tensor, feat_T: Tensor, gram_scale: GramScale = 'none') -
         >>> patch_loss(4 * feature, feature).item()
         0.0
     """
-    if feat_S.dim() != 4 or feat_S.shape != feat_T.shape:
-        got = f'{tuple(feat_S.shape)}, {tuple(feat_T.shape)}'
-        raise ValueError(f'patch_loss: feat_S and feat_T must be N x C x H x W, of one shape. Got: {got}')
+    check_same_maps('patch_loss', feat_S=feat_S, feat_T=feat_T)
     rows_S, rows_T = (_relation_rows(x) for x in (feat_S, feat_T.detach()))
     # mean (M_S - M_T)^2 = |X_S X_S' - X_T X_T'|^2 / (N H W)^2, and M has its divisor C - 1 squared.
     n, channels = rows_S.shape

@@ -6,7 +6,6 @@ Romero et al. FitNets: hints for thin deep nets. arXiv 1412.6550. The normalisat
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -19,6 +18,7 @@ from kd_methods.networks.heads import decode_head, ignored_label
 from kd_methods.networks.taps import Tap
 from kd_methods.ops.labels import not_ignored
 from kd_methods.ops.reductions import full_precision, valid_mean
+from kd_methods.ops.vectors import check_same_maps, unit_vectors
 from kd_methods.utils.options import Count, checked
 
 
@@ -49,11 +49,9 @@ def feature_kd(
         >>> feature_kd(x, 3 * x).item(), feature_kd(x, x.flip(1)).item()
         (0.0, 2.0)
     """
-    if feat_S.shape != feat_T.shape or feat_S.dim() != 4:
-        shapes = f'{tuple(feat_S.shape)}, {tuple(feat_T.shape)}'
-        raise ValueError(f'feature_kd: feat_S and feat_T must be N x C x H x W, of one shape. Got: {shapes}')
+    check_same_maps('feature_kd', feat_S=feat_S, feat_T=feat_T)
     with torch.autocast(feat_S.device.type, enabled=False):
-        x, y = (F.normalize(full_precision(f), dim=1) for f in (feat_S, feat_T.detach()))
+        x, y = (unit_vectors(full_precision(f), 1) for f in (feat_S, feat_T.detach()))
         distance = (x - y).square().sum(1)  # (N, H, W)
         return valid_mean(distance, not_ignored(label, distance.shape[1:], ignore_index))
 

@@ -19,6 +19,7 @@ from kd_methods.networks.heads import decode_head, ignored_label
 from kd_methods.networks.taps import Tap
 from kd_methods.ops.labels import not_ignored
 from kd_methods.ops.reductions import full_precision, valid_mean
+from kd_methods.ops.vectors import check_same_maps
 from kd_methods.utils.options import Option, Positive, Share, check_names, checked
 
 
@@ -65,11 +66,7 @@ def logit_kd(
         >>> round(logit_kd(torch.zeros(1, 2, 1, 1), z).item(), 4)  # 0.9 log 1.8 + 0.1 log 0.2
         0.3681
     """
-    if logits_S.shape != logits_T.shape or logits_S.dim() != 4:
-        shapes = f'{tuple(logits_S.shape)}, {tuple(logits_T.shape)}'
-        raise ValueError(
-            f'logit_kd: logits_S and logits_T must be N x K x H x W, of one shape. Got: {shapes}'
-        )
+    check_same_maps('logit_kd', 'K', logits_S=logits_S, logits_T=logits_T)
     with torch.autocast(logits_S.device.type, enabled=False):
         z_S, z_T = (full_precision(z) / tau for z in (logits_S, logits_T.detach()))
         # KL at each pixel: (N, K, H, W) -> (N, H, W).

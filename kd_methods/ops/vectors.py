@@ -16,6 +16,14 @@ def check_feature(feature: Tensor, label: Tensor, name: str = 'feature') -> None
         raise ValueError(f'label and {name} must have the same batch size. Got: {got}')
 
 
+def check_same_maps(where: str, channels: str = 'C', **maps: Tensor) -> None:
+    """Raise unless maps are N x C x H x W, of one shape."""
+    shapes = [tuple(x.shape) for x in maps.values()]
+    if len(set(shapes)) > 1 or len(shapes[0]) != 4:
+        names, got = ' and '.join(maps), ', '.join(map(str, shapes))
+        raise ValueError(f'{where}: {names} must be N x {channels} x H x W, of one shape. Got: {got}')
+
+
 def unit_vectors(x: Tensor, dim: int = -1) -> Tensor:
     """L2-normalise along a dimension, by default the last; a zero vector stays zero and gets gradient 0.
 

@@ -19,7 +19,7 @@ CHUNK = 8  # jobs that a process takes at once
 def check_workers(workers: int | None) -> int:
     """Number of processes: the given one, or the number of cores that this process may use."""
     if workers is None:
-        return len(os.sched_getaffinity(0))
+        return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     if workers < 1:
         raise ValueError(f'workers: got {workers!r}, expected 1 or more')
     return workers

@@ -25,6 +25,7 @@ from kd_methods.export.student_config import student_config
 from kd_methods.networks.config import is_distillation, load_config
 from kd_methods.scenes.writer import RECORD, write_scenes
 from kd_methods.utils.files import write_file
+from kd_methods.utils.parallel import check_workers
 from kd_methods.utils.paths import REPO_ROOT
 from kd_methods.utils.report import count, number, table
 
@@ -90,8 +91,8 @@ class Demo:
         self.args, self.root, self.lock = args, root, lock
         own = root / 'scenes' if args.quick else REPO_ROOT / load_config(CONFIGS['teacher']).data_root
         self.data = args.data.resolve() if args.data else own
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
-        self.threads = args.threads or int(os.environ.get('OMP_NUM_THREADS') or min(cores, 8))
+        given = args.threads or int(os.environ.get('OMP_NUM_THREADS') or 0)
+        self.threads = given or min(check_workers(None), 8)
         threads = dict.fromkeys(('OMP_NUM_THREADS', 'MKL_NUM_THREADS'), str(self.threads))
         self.env = {**os.environ, **threads}
         what = f'{args.seeds * len(CONFIGS)} trainings with {self.threads} threads'

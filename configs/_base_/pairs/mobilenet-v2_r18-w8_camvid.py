@@ -1,12 +1,7 @@
-# Who teaches whom on CamVid at 240 x 180; a config adds model.distiller.
-_base_ = ['../datasets/camvid_240x180.py', '../schedules/camvid_student.py', '../default_runtime.py']
-model = dict(
-    type='FrozenTeacherDistill',
-    architecture=dict(cfg_path='configs/baselines/pspnet_r18-w8_camvid-160x160.py'),
-    teacher=dict(cfg_path='configs/baselines/deeplabv3plus_mobilenet-v2_camvid-160x160.py'),
-    teacher_ckpt='work_dirs/deeplabv3plus_mobilenet-v2_camvid-160x160/best.pth',
-    # Faster on a CPU or GPU with bf16; where there is none, teacher_precision='same'.
-    teacher_precision='bf16',
-    teacher_fold_bn=True,
-    teacher_channels_last=True,
-)
+# All images have labels.
+_base_ = [
+    './mobilenet-v2_r18-w8.py',
+    '../datasets/camvid_240x180.py',
+    '../schedules/camvid_student.py',
+    '../default_runtime.py',
+]
