@@ -74,11 +74,14 @@ class WholeRunner(NamedRunner):
         return built
 
     def train(self) -> Any:
-        """Train; no worker is left, also when that fails."""
+        """Train; no worker and nothing else of the run is left in the process, also when that fails."""
         try:
             model = super().train()
         except Exception:
             end_workers(self._train_loop, self._val_loop)
+            for give_back in [getattr(hook, 'give_back', None) for hook in self.hooks]:
+                if callable(give_back):
+                    give_back()
             raise
         end_workers(self._train_loop, self._val_loop)
         return model

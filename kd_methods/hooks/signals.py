@@ -112,6 +112,10 @@ class StopOnSignalHook(Hook):
 
     def after_train(self, runner) -> None:
         """A run that is at its end ends by itself."""
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Give the handlers back, also where a training fails."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before = {}

@@ -4,7 +4,14 @@ from mmengine.config import Config
 
 from kd_methods.hooks import ExactResumeHook, ensure_hooks
 
-NAMES = ['NonFiniteLossHook', 'StudentExportHook', 'ExactResumeHook', 'BadDataHook', 'StopOnSignalHook']
+NAMES = [
+    'NonFiniteLossHook',
+    'StudentExportHook',
+    'ExactResumeHook',
+    'BadDataHook',
+    'StopOnSignalHook',
+    'LoggedAccuracyHook',
+]
 
 
 def test_adds_what_is_missing():
@@ -13,7 +20,7 @@ def test_adds_what_is_missing():
     assert ensure_hooks(cfg) is cfg
     assert [h.type for h in cfg.custom_hooks] == ['EMAHook', 'StudentExportHook', NAMES[0], *NAMES[2:]]
     ensure_hooks(cfg)
-    assert len(cfg.custom_hooks) == 6
+    assert len(cfg.custom_hooks) == 7
 
 
 def test_without_custom_hooks():
@@ -25,6 +32,6 @@ def test_without_custom_hooks():
 def test_classes_and_instances():
     """A hook that is given as a class or built already is there, too."""
     cfg = Config(dict(custom_hooks=[dict(type=ExactResumeHook)]))
-    assert len(ensure_hooks(cfg).custom_hooks) == 5
+    assert len(ensure_hooks(cfg).custom_hooks) == 6
     cfg.custom_hooks = [ExactResumeHook()]
-    assert len(ensure_hooks(cfg).custom_hooks) == 5
+    assert len(ensure_hooks(cfg).custom_hooks) == 6
