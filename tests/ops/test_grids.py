@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from kd_methods.ops.grids import common_grid, pool_map, valid_area
+from kd_methods.ops.grids import common_grid, pool_map, resize_map, valid_area
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,42 @@ def test_valid_area():
     # The pixel in row 16 lies in the third row of the map.
     assert area[0, 0].any(1).tolist() == [True, True, True, False]
     assert area[1, 0].nonzero().tolist() == [[0, 0]]
+
+
+@pytest.mark.parametrize('align_corners', [False, True])
+@pytest.mark.parametrize(
+    ('old', 'new'),
+    [
+        ((3, 5), (24, 40)),
+        ((7, 9), (5, 4)),
+        ((4, 6), (9, 11)),
+        ((1, 6), (5, 1)),
+        ((2, 130), (4, 20)),
+        ((5, 5), (1, 1)),
+    ],
+)
+def test_resize_map(old, new, align_corners):
+    """Value and gradient are those of F.interpolate, by products and beyond their bound."""
+    x = torch.randn(2, 3, *old, dtype=torch.float64, requires_grad=True)
+    ways = [
+        way(x)
+        for way in (
+            lambda x: resize_map(x, new, align_corners),
+            lambda x: F.interpolate(x, size=new, mode='bilinear', align_corners=align_corners),
+        )
+    ]
+    torch.testing.assert_close(*ways, rtol=1e-12, atol=1e-12)
+    weight = torch.randn(2, 3, *new, dtype=torch.float64)
+    gradients = [torch.autograd.grad((way * weight).sum(), x)[0] for way in ways]
+    torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float16, torch.float32])
+def test_resize_map_keeps_the_type(dtype):
+    """Low precision is resized in float32, also under autocast, and rounded once."""
+    x = torch.randn(1, 2, 6, 6, dtype=dtype)
+    with torch.autocast('cpu', dtype=torch.bfloat16):
+        resized = resize_map(x, (17, 23))
+    expected = F.interpolate(x.float(), size=(17, 23), mode='bilinear').to(dtype)
+    assert resized.dtype == dtype
+    torch.testing.assert_close(resized, expected, rtol=torch.finfo(dtype).eps * 2, atol=1e-6)
