@@ -19,10 +19,11 @@ from kd_methods.distill.loss_config import NO_CHANGES, add_parsed, check_unknown
 from kd_methods.methods.option_loss import OptionLoss
 from kd_methods.methods.pools import Pool, build_pool
 from kd_methods.networks.taps import Tap
+from kd_methods.ops.decoupled import Resolution, Term, decoupled_loss
 from kd_methods.ops.gram import gram_distance
 from kd_methods.ops.grids import resize_map
-from kd_methods.ops.logits import Reduction, Resolution, channel_kl, label_logits, non_target_kl
-from kd_methods.ops.reductions import full_precision, valid_mean
+from kd_methods.ops.logits import Reduction, channel_kl
+from kd_methods.ops.reductions import full_precision
 from kd_methods.ops.vectors import check_same_maps, unit_vectors
 from kd_methods.utils.options import Count, NonNegative, Positive, checked
 
@@ -80,22 +81,30 @@ def pdd_loss(
         >>> round(loss.item(), 4), stats['s'].item()
         (0.0654, 0.5)
     """
-    z_S, z_T, u_S, u_T, label, valid = label_logits(logits_S, logits_T, label, tau, resolution, ignore_index)
-    with torch.autocast(logits_S.device.type, enabled=False):
-        # s and 1 - s as logarithms, q = ((1 + t) / 2, (1 - t) / 2); all (N, h, w).
+
+    def terms(u_S: Tensor, u_T: Tensor, others: Tensor | None) -> Term:
+        # s and 1 - s as logarithms, q = ((1 + t) / 2, (1 - t) / 2); and the derivative by u_S, where
+        # d log s / du = 1 - s and d log(1 - s) / du = -s.
         log_s, log_not_s = F.logsigmoid(u_S), F.logsigmoid(-u_S)
-        t = u_T.sigmoid()
+        s, not_s, t = log_s.exp(), log_not_s.exp(), u_T.sigmoid()
         q1, log_q2 = (1 + t) / 2, F.logsigmoid(-u_T) - math.log(2)
         if direction == 'forward':  # alpha q1 log(q1 / s) + beta q2 log(q2 / (1 - s))
-            pixel = alpha * q1 * (q1.log() - log_s) + beta * log_q2.exp() * (log_q2 - log_not_s)
+            q2 = log_q2.exp()
+            value = alpha * q1 * (q1.log() - log_s) + beta * q2 * (log_q2 - log_not_s)
+            slope = beta * q2 * s - alpha * q1 * not_s
         else:  # alpha s log(s / q1) + beta (1 - s) log((1 - s) / q2)
             log_q2 = log_q2.clamp(min=math.log(1e-6))  # the divergence has no bound as t nears 1
-            pixel = alpha * log_s.exp() * (log_s - q1.log()) + beta * log_not_s.exp() * (log_not_s - log_q2)
-        if nckd_weight:
-            pixel = pixel + nckd_weight * non_target_kl(z_S, z_T, label, valid)
-        stats = dict(s=valid_mean(u_S.detach().sigmoid(), valid), t=valid_mean(t, valid))
-        # tau^2 times the mean over valid pixels.
-        return tau**2 * pixel.masked_fill(~valid, 0).sum() / valid.sum().clamp(min=1), stats
+            target, rest = log_s - q1.log(), log_not_s - log_q2
+            value = alpha * s * target + beta * not_s * rest
+            slope = s * not_s * (alpha * (target + 1) - beta * (rest + 1))
+        if others is not None:
+            value = value + nckd_weight * others
+        return Term(value, slope, nckd_weight, (s, t))
+
+    grids = dict(tau=tau, resolution=resolution, ignore_index=ignore_index)
+    kappa = 0.0 if nckd_weight else None
+    loss, *stats = decoupled_loss(terms, logits_S, logits_T, label, **grids, kappa=kappa)
+    return loss, dict(zip(('s', 't'), stats))
 
 
 @MODELS.register_module()

@@ -19,9 +19,9 @@ from kd_methods.distill.loss_weights import split_auto_weight
 from kd_methods.methods.option_loss import OptionLoss
 from kd_methods.networks.taps import Tap
 from kd_methods.ops.alignment import Estimator, Kernel, cka, kernel_regression, standardise
+from kd_methods.ops.decoupled import Resolution, Term, decoupled_loss
 from kd_methods.ops.grids import common_grid, pool_map
-from kd_methods.ops.logits import Resolution, label_logits, non_target_kl
-from kd_methods.ops.reductions import full_precision, valid_mean
+from kd_methods.ops.reductions import full_precision
 from kd_methods.ops.vectors import check_feature
 from kd_methods.utils.options import Bounds, NonNegative, Positive, checked
 
@@ -51,24 +51,23 @@ def dwld_loss(
         >>> round(loss.item(), 4)  # KL((.665, .245, .090) || (1/3, 1/3, 1/3))
         0.2662
     """
-    z_S, z_T, u_S, u_T, label, valid = label_logits(logits_S, logits_T, label, tau, resolution, ignore_index)
-    with torch.autocast(logits_S.device.type, enabled=False):
-        if teacher_errors == 'mask':  # a single channel is the logit of class 1
-            valid = valid & (z_T.argmax(1) == label if z_T.shape[1] > 1 else u_T > 0)
-        # TCLD = KL(b_T || b_S) with b = (p_y, 1 - p_y), from log-odds; NCLD = KL(q_T || q_S); both (N, h, w).
+
+    def terms(u_S: Tensor, u_T: Tensor, others: Tensor) -> Term:
+        # TCLD = KL(b_T || b_S) with b = (p_y, 1 - p_y), from log-odds; its derivative by u_S is s - t.
         t, rest = u_T.sigmoid(), (-u_T).sigmoid()
         target = t * (F.logsigmoid(u_T) - F.logsigmoid(u_S))
         target = target + rest * (F.logsigmoid(-u_T) - F.logsigmoid(-u_S))
-        others = non_target_kl(z_S, z_T, label, valid, kappa if controller == 'logit' else 0.0)
         # a TCLD + b NCLD.
-        if controller == 'dkd':
-            pixel = alpha * target + beta * others
-        else:
-            pixel = target + (rest + (0.0 if controller == 'kd' else gamma) * t) * others
-        terms = dict(tcld=target.detach(), ncld=others.detach(), t=t)
-        stats = {name: valid_mean(term, valid) for name, term in terms.items()}
-        # tau^2 / |valid| of the sum over valid pixels.
-        return tau**2 * pixel.masked_fill(~valid, 0).sum() / valid.sum().clamp(min=1), stats
+        a: float = alpha if controller == 'dkd' else 1.0
+        b: Any = beta if controller == 'dkd' else rest + (0.0 if controller == 'kd' else gamma) * t
+        return Term(a * target + b * others, a * (u_S.sigmoid() - t), b, (target, others, t))
+
+    weighted = kappa if controller == 'logit' else 0.0
+    grids = dict(tau=tau, resolution=resolution, ignore_index=ignore_index)
+    loss, *stats = decoupled_loss(
+        terms, logits_S, logits_T, label, **grids, kappa=weighted, teacher_errors=teacher_errors
+    )
+    return loss, dict(zip(('tcld', 'ncld', 't'), stats))
 
 
 @checked

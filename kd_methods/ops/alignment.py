@@ -1,10 +1,11 @@
 """Alignment of two sets of features by the relations within each: kernel regression, HSIC and CKA."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
+from kd_methods.ops.selection import kth_value
 from kd_methods.utils.options import Positive, checked
 
 Estimator = Literal['debiased', 'biased']
@@ -25,20 +26,7 @@ def laplace_kernel(x: Tensor, bandwidth: float = 1.0) -> Tensor:
     Shape:
         - x: (N, n, C); output: (N, n, n), 1 on the diagonal, and everywhere where all tokens are the same.
     """
-    n = x.shape[1]
-    # |x_i - x_j|^2 = |x_i|^2 + |x_j|^2 - 2 <x_i, x_j>, of centred tokens, since these lose least to rounding.
-    x = x - x.mean(1, keepdim=True)
-    gram = x @ x.mT
-    norms = gram.diagonal(dim1=1, dim2=2)
-    squares = norms.unsqueeze(1) + norms.unsqueeze(2) - 2 * gram
-    # The root has no gradient at 0, so pairs at distance 0 are taken out before it and set to 0 after it.
-    far = squares > 1e-6 * squares.detach().mean((1, 2), keepdim=True).clamp(min=0)
-    far = far & ~torch.eye(n, dtype=torch.bool, device=x.device)
-    distance = squares.masked_fill(~far, 1).sqrt().masked_fill(~far, 0)
-    # The n zeros of the diagonal are the smallest; behind them, the median of the n (n - 1) others.
-    middle = n + (n * (n - 1) + 1) // 2 if n > 1 else 1
-    median = distance.detach().flatten(1).kthvalue(middle, 1).values.view(-1, 1, 1)
-    return (-distance / (bandwidth * median).clamp(min=torch.finfo(x.dtype).tiny)).exp()
+    return _LaplaceKernel.apply(x, bandwidth)
 
 
 def kernel_regression(x: Tensor, bandwidth: float = 1.0) -> Tensor:
@@ -47,8 +35,86 @@ def kernel_regression(x: Tensor, bandwidth: float = 1.0) -> Tensor:
     Shape:
         - x, output: (N, n, C).
     """
-    kernel = laplace_kernel(x, bandwidth)  # (N, n, n); its rows, scaled to the sum 1, are W in W X
-    return (kernel / kernel.sum(2, keepdim=True)) @ x
+    return _KernelRegression.apply(x, bandwidth)
+
+
+def _scaled_distances(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Distances of all pairs (N, n, n), exactly 0 below the bound of :func:`laplace_kernel`, and centred tokens.
+
+    Both are in a unit by which this bound is 1, which changes no kernel. The third is 1 / unit, (N, 1, 1), 0
+    where all tokens are the same.
+    """
+    # |x_i - x_j|^2 = |x_i|^2 + |x_j|^2 - 2 <x_i, x_j>, of centred tokens, since these lose least to rounding.
+    # Their mean over all pairs is then 2 mean |x_i|^2.
+    x = x - x.mean(1, keepdim=True)
+    bound = (2e-6 * x.square().sum(2).mean(1)).sqrt().view(-1, 1, 1)
+    scale = (1 / bound).masked_fill(bound == 0, 0)
+    x = x * scale
+    norms = x.square().sum(2)
+    squares = torch.baddbmm(norms.unsqueeze(1), x, x.mT, alpha=-2).add_(norms.unsqueeze(2))
+    torch.nn.functional.threshold_(squares, 1.0, 0.0)
+    squares.diagonal(dim1=1, dim2=2).zero_()
+    return squares.sqrt_(), x, scale
+
+
+def _to_kernel(distances: Tensor, bandwidth: float) -> tuple[Tensor, Tensor]:
+    """The kernel, in place of the distances or of a copy, and 1 / sigma, (N, 1, 1)."""
+    n = distances.shape[1]
+    # The n zeros of the diagonal are the smallest; behind them, the median of the n (n - 1) others.
+    middle = n + (n * (n - 1) + 1) // 2 if n > 1 else 1
+    median = kth_value(distances.flatten(1), middle).view(-1, 1, 1)
+    inverse = 1 / (bandwidth * median).clamp(min=torch.finfo(distances.dtype).tiny)
+    return distances.mul_(-inverse).exp_(), inverse
+
+
+def _distance_gradient(slope: Tensor, distances: Tensor, x: Tensor) -> Tensor:
+    """Gradient at the tokens of a gradient at their distances, which is overwritten; at distance 0 it is 0."""
+    # dd_ij / dx_i = (x_i - x_j) / d_ij, and both ends of a pair have their share.
+    slope = slope.div_(distances).masked_fill_(distances == 0, 0)
+    slope = slope + slope.mT
+    return slope.sum(2, keepdim=True) * x - slope @ x
+
+
+class _LaplaceKernel(torch.autograd.Function):
+    """By hand: autograd would keep a matrix for each of a dozen steps."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bandwidth: float) -> Tensor:
+        distances, scaled, scale = _scaled_distances(x)
+        kernel, inverse = _to_kernel(distances.clone(), bandwidth)
+        ctx.save_for_backward(kernel, distances, scaled, inverse, scale)
+        return kernel
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        kernel, distances, x, inverse, scale = ctx.saved_tensors
+        return _distance_gradient(grad * kernel * -inverse, distances, x) * scale, None
+
+
+class _KernelRegression(torch.autograd.Function):
+    """By hand, for the same reason: the weights and the distances are kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, bandwidth: float) -> Tensor:
+        distances, scaled, scale = _scaled_distances(x)
+        wanted = ctx.needs_input_grad[0]
+        weights, inverse = _to_kernel(distances.clone() if wanted else distances, bandwidth)
+        weights /= weights.sum(2, keepdim=True)  # rows with the sum 1
+        regressed = weights @ x
+        if wanted:
+            ctx.save_for_backward(x, weights, distances, scaled, inverse, scale, regressed)
+        return regressed
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        x, weights, distances, scaled, inverse, scale, regressed = ctx.saved_tensors
+        # Y = W X with W the softmax of -d / sigma over each row: dW = G X', and through the softmax
+        # W (dW - sum_j W dW), where that sum is <G_i, Y_i>.
+        slope = torch.baddbmm((grad * regressed).sum(2, keepdim=True), grad, x.mT, beta=-1)
+        slope = slope.mul_(weights).mul_(-inverse)
+        return weights.mT @ grad + _distance_gradient(slope, distances, scaled) * scale, None
 
 
 def standardise(x: Tensor) -> Tensor:

@@ -74,12 +74,66 @@ def resize_map(x: Tensor, size: tuple[int, int], align_corners: bool = False) ->
     """
     if tuple(x.shape[2:]) == tuple(size):
         return x
-    if max(x.shape[2:]) > DENSE:
-        return F.interpolate(x, size=tuple(size), mode='bilinear', align_corners=align_corners)
     with torch.autocast(x.device.type, enabled=False):
         full = full_precision(x)
-        rows, columns = (_linear_weights(n, m, full, align_corners) for n, m in zip(x.shape[2:], size))
-        return (rows @ (full @ columns.mT)).to(x.dtype)
+        change = Interpolation(x.shape[2:], size, full, align_corners)
+        return change.rows(change.columns(full)).to(x.dtype)
+
+
+class Interpolation:
+    """Bilinear interpolation from one grid to another, in two steps, with the transposes of both.
+
+    Args:
+        old (Sequence[int]): Height and width of the maps.
+        new (Sequence[int]): Those that they get.
+        like (Tensor): A tensor of the maps' device and type, float32 or float64.
+        align_corners (bool): As of ``F.interpolate``. Defaults to False.
+
+    Attributes:
+        by_rows (bool): Whether :meth:`rows` can give a part of them.
+
+    Shape:
+        - columns: from (N, C, H, W) to (N, C, H, w); rows: from that to (N, C, r, w), r of all h rows. On one
+          grid, and for maps beyond :data:`DENSE`, columns gives what it gets.
+    """
+
+    def __init__(
+        self, old: Sequence[int], new: Sequence[int], like: Tensor, align_corners: bool = False
+    ) -> None:
+        self.old, self.new, self.align_corners = tuple(old), tuple(new), align_corners
+        self.same, self.dense = self.old == self.new, max(old) <= DENSE
+        self.by_rows = self.same or self.dense
+        if self.dense and not self.same:
+            rows, columns = (_linear_weights(n, m, like, align_corners) for n, m in zip(old, new))
+            self._rows, self._columns = rows, columns
+
+    def columns(self, x: Tensor) -> Tensor:
+        """Interpolate within the rows."""
+        return x if self.same or not self.dense else x @ self._columns.mT
+
+    def rows(self, x: Tensor, part: slice = slice(None)) -> Tensor:
+        """Interpolate within the columns, a part of the rows; a new tensor."""
+        if self.same:
+            return x[:, :, part].clone()
+        if self.dense:
+            return self._rows[part] @ x
+        return F.interpolate(x, size=self.new, mode='bilinear', align_corners=self.align_corners)
+
+    def rows_back(self, grad: Tensor, part: slice, total: Tensor) -> None:
+        """Add the gradient of :meth:`rows` to ``total``."""
+        if self.same:
+            total[:, :, part] += grad
+        elif self.dense:
+            total += self._rows[part].mT @ grad
+        else:
+            shape = (*total.shape[:2], *self.old)
+            total += torch.ops.aten.upsample_bilinear2d_backward(
+                grad.contiguous(), self.new, shape, self.align_corners
+            )
+
+    def columns_back(self, grad: Tensor) -> Tensor:
+        """The gradient of :meth:`columns`."""
+        return grad if self.same or not self.dense else grad @ self._columns
 
 
 def _linear_weights(old: int, new: int, like: Tensor, align_corners: bool) -> Tensor:
