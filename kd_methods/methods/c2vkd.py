@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from os import PathLike
 from typing import Any, Literal
 
-import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor, nn
@@ -20,11 +19,11 @@ from kd_methods.methods.option_loss import OptionLoss
 from kd_methods.methods.pools import Pool, build_pool
 from kd_methods.networks.taps import Tap
 from kd_methods.ops.decoupled import Resolution, Term, decoupled_loss
-from kd_methods.ops.gram import gram_distance
+from kd_methods.ops.gram import relation_distance
 from kd_methods.ops.grids import resize_map
 from kd_methods.ops.logits import Reduction, channel_kl
-from kd_methods.ops.reductions import full_precision
-from kd_methods.ops.vectors import check_same_maps, unit_vectors
+from kd_methods.ops.reductions import full_precision, without_autocast
+from kd_methods.ops.vectors import check_same_maps
 from kd_methods.utils.options import Count, NonNegative, Positive, checked
 
 LAST_STAGE = 'backbone.-1'
@@ -48,16 +47,10 @@ def patch_loss(feat_S: Tensor, feat_T: Tensor, gram_scale: GramScale = 'none') -
         0.0
     """
     check_same_maps('patch_loss', feat_S=feat_S, feat_T=feat_T)
-    rows_S, rows_T = (_relation_rows(x) for x in (feat_S, feat_T.detach()))
     # mean (M_S - M_T)^2 = |X_S X_S' - X_T X_T'|^2 / (N H W)^2, and M has its divisor C - 1 squared.
-    n, channels = rows_S.shape
+    n, channels = feat_S.shape[0] * feat_S.shape[2:].numel(), feat_S.shape[1]
     scale = 1 if gram_scale == 'none' else max(channels - 1, 1)
-    return gram_distance(rows_S, rows_T.to(rows_S.dtype)) / (n * scale) ** 2
-
-
-def _relation_rows(feature: Tensor) -> Tensor:
-    rows = unit_vectors(full_precision(feature).movedim(1, -1).flatten(0, -2))  # X, (N H W, C)
-    return rows - rows.mean(1, keepdim=True)
+    return relation_distance(feat_S, feat_T) / (n * scale) ** 2
 
 
 @checked
@@ -203,8 +196,8 @@ class VLFDLoss(OptionLoss):
         terms: dict[str, Tensor] = {}
         # The student's map in the teacher's channels and on its grid, (N, C_T, H', W').
         if self.weights['global'] or self.weights['patch']:
-            adapted = resize_map(full_precision(self.adapter(feat_S)), feat_T.shape[2:])
-        with torch.autocast(feat_S.device.type, enabled=False):
+            adapted = resize_map(self._adapted(feat_S), feat_T.shape[2:])
+        with without_autocast(feat_S):
             if self.weights['global']:
                 terms['global'] = channel_kl.unchecked(adapted, feat_T, self.reduction)
             if self.weights['patch']:
@@ -216,6 +209,11 @@ class VLFDLoss(OptionLoss):
                 terms['linguistic'] = channel_kl.unchecked(pooled_S, pooled_T, self.reduction)
         self.stats = {name: term.detach() for name, term in terms.items()}
         return self.loss_weight * sum(self.weights[name] * term for name, term in terms.items())
+
+    def _adapted(self, feat_S: Tensor) -> Tensor:
+        """The adapter's 1x1 convolution as one product, (N, C_T, H, W), in full precision."""
+        weight = self.adapter.weight.flatten(1)
+        return full_precision((weight.to(feat_S.dtype) @ feat_S.flatten(2)).unflatten(2, feat_S.shape[2:]))
 
 
 @MODELS.register_module()

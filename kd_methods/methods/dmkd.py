@@ -19,7 +19,7 @@ from kd_methods.methods.option_loss import OptionLoss
 from kd_methods.networks.probe import Probe
 from kd_methods.networks.taps import Tap
 from kd_methods.ops.grids import valid_area
-from kd_methods.ops.reductions import full_precision
+from kd_methods.ops.reductions import full_precision, without_autocast
 from kd_methods.ops.vectors import check_feature
 from kd_methods.utils.options import Count, Positive, Share, checked
 
@@ -192,7 +192,7 @@ class DMKDLoss(OptionLoss, function=attention_mask, without=('over', 'ratio'), l
         for over, ratio in self.ratios.items():
             kept = self.function(feat_T, over, ratio, **self.options)
             rebuilt.append(full_precision(self.generation[over](aligned.masked_fill(~kept, 0))))
-        with torch.autocast(feat_S.device.type, enabled=False):
+        with without_autocast(feat_S):
             # a_s R_s + a_c R_c with (a_s, a_c) = softmax(w), less T.
             fused = rebuilt[0]
             if len(rebuilt) > 1:

@@ -5,7 +5,6 @@ Romero et al. FitNets: hints for thin deep nets. arXiv 1412.6550. The normalisat
 
 from typing import Any
 
-import torch
 from mmengine.registry import MODELS
 from torch import Tensor, nn
 
@@ -17,7 +16,7 @@ from kd_methods.methods.option_loss import OptionLoss
 from kd_methods.networks.heads import decode_head, ignored_label
 from kd_methods.networks.taps import Tap
 from kd_methods.ops.labels import not_ignored
-from kd_methods.ops.reductions import full_precision, valid_mean
+from kd_methods.ops.reductions import full_precision, valid_mean, without_autocast
 from kd_methods.ops.vectors import check_same_maps, unit_vectors
 from kd_methods.utils.options import Count, checked
 
@@ -50,7 +49,7 @@ def feature_kd(
         (0.0, 2.0)
     """
     check_same_maps('feature_kd', feat_S=feat_S, feat_T=feat_T)
-    with torch.autocast(feat_S.device.type, enabled=False):
+    with without_autocast(feat_S):
         x, y = (unit_vectors(full_precision(f), 1) for f in (feat_S, feat_T.detach()))
         distance = (x - y).square().sum(1)  # (N, H, W)
         return valid_mean(distance, not_ignored(label, distance.shape[1:], ignore_index))

@@ -18,7 +18,7 @@ from kd_methods.methods.option_loss import OptionLoss
 from kd_methods.networks.taps import Tap
 from kd_methods.ops.labels import fill_ignored, resize_labels
 from kd_methods.ops.prototypes import Distance, Scope, class_prototypes, prototype_distances
-from kd_methods.ops.reductions import full_precision, masked_median, mean_over_images
+from kd_methods.ops.reductions import full_precision, masked_median, mean_over_images, without_autocast
 from kd_methods.ops.vectors import check_feature
 from kd_methods.utils.options import Count, NonNegative, checked
 
@@ -111,7 +111,7 @@ def i2ckd_loss(
         raise ValueError(f'I2CKDLoss: feat_S has {has}. {cure}')
     pool = dict(scope=scope, min_pixels=min_pixels, ignore_index=ignore_index)
     prototypes = class_prototypes.unchecked  # p, (N, K, C), and which classes are present, (N, K)
-    with torch.autocast(feat_S.device.type, enabled=False):
+    with without_autocast(feat_S):
         proto_T, present_T = prototypes(feat_T.detach(), label, num_classes, **pool)
         feat_S = full_precision(feat_S)
         if weight is not None and project == 'map':

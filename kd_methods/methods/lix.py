@@ -7,7 +7,6 @@ semantic segmentation. arXiv 2403.08215; IEEE Transactions on Image Processing (
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-import torch
 import torch.nn.functional as F
 from mmengine.registry import MODELS
 from torch import Tensor
@@ -21,7 +20,7 @@ from kd_methods.networks.taps import Tap
 from kd_methods.ops.alignment import Estimator, Kernel, cka, kernel_regression, standardise
 from kd_methods.ops.decoupled import Resolution, Term, decoupled_loss
 from kd_methods.ops.grids import common_grid, pool_map
-from kd_methods.ops.reductions import full_precision
+from kd_methods.ops.reductions import full_precision, without_autocast
 from kd_methods.ops.vectors import check_feature
 from kd_methods.utils.options import Bounds, NonNegative, Positive, checked
 
@@ -91,7 +90,7 @@ def arfd_loss(
     if grid[0] * grid[1] < 4:
         got = f'Tap an earlier stage. Got: feat_S {tuple(feat_S.shape)}, feat_T {tuple(feat_T.shape)}'
         raise ValueError(f'ARFDLoss: the maps share {grid[0]} x {grid[1]} places, and need 4 or more. {got}')
-    with torch.autocast(feat_S.device.type, enabled=False):
+    with without_autocast(feat_S):
         tokens = []
         for side, feature in (('student', feat_S), ('teacher', feat_T.detach())):
             x = full_precision(pool_map(feature, grid)).flatten(2).mT  # X, (N, n, C)

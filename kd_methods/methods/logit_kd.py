@@ -18,7 +18,7 @@ from kd_methods.methods.option_loss import OptionLoss
 from kd_methods.networks.heads import decode_head, ignored_label
 from kd_methods.networks.taps import Tap
 from kd_methods.ops.labels import not_ignored
-from kd_methods.ops.reductions import full_precision, valid_mean
+from kd_methods.ops.reductions import full_precision, valid_mean, without_autocast
 from kd_methods.ops.vectors import check_same_maps
 from kd_methods.utils.options import Option, Positive, Share, check_names, checked
 
@@ -67,7 +67,7 @@ def logit_kd(
         0.3681
     """
     check_same_maps('logit_kd', 'K', logits_S=logits_S, logits_T=logits_T)
-    with torch.autocast(logits_S.device.type, enabled=False):
+    with without_autocast(logits_S):
         z_S, z_T = (full_precision(z) / tau for z in (logits_S, logits_T.detach()))
         # KL at each pixel: (N, K, H, W) -> (N, H, W).
         sigmoid = sigmoid or z_S.shape[1] == 1

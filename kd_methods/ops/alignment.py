@@ -39,7 +39,7 @@ def kernel_regression(x: Tensor, bandwidth: float = 1.0) -> Tensor:
 
 
 def _scaled_distances(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Distances of all pairs (N, n, n), exactly 0 below the bound of :func:`laplace_kernel`, and centred tokens.
+    """Distances of all pairs (N, n, n), 0 below the bound of :func:`laplace_kernel`, and the centred tokens.
 
     Both are in a unit by which this bound is 1, which changes no kernel. The third is 1 / unit, (N, 1, 1), 0
     where all tokens are the same.
@@ -68,7 +68,7 @@ def _to_kernel(distances: Tensor, bandwidth: float) -> tuple[Tensor, Tensor]:
 
 
 def _distance_gradient(slope: Tensor, distances: Tensor, x: Tensor) -> Tensor:
-    """Gradient at the tokens of a gradient at their distances, which is overwritten; at distance 0 it is 0."""
+    """Gradient at the tokens of a gradient at their distances, overwritten on the way; 0 at distance 0."""
     # dd_ij / dx_i = (x_i - x_j) / d_ij, and both ends of a pair have their share.
     slope = slope.div_(distances).masked_fill_(distances == 0, 0)
     slope = slope + slope.mT

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kd_methods.ops.grids import Interpolation
 from kd_methods.ops.labels import fill_ignored, resize_labels
-from kd_methods.ops.reductions import full_precision
+from kd_methods.ops.reductions import full_precision, without_autocast
 from kd_methods.ops.vectors import check_feature
 
 Resolution = Literal['label', 'logits']
@@ -117,7 +117,7 @@ class _DecoupledLoss(torch.autograd.Function):
         kappa: float | None,
         correct: bool,
     ) -> tuple[Tensor, ...]:
-        with torch.autocast(logits_S.device.type, enabled=False):
+        with without_autocast(logits_S):
             size, wanted = label.shape[2:], ctx.needs_input_grad[0]
             z_S, z_T = (full_precision(x) / tau for x in (logits_S, logits_T))
             change_S, change_T = (Interpolation(x.shape[2:], size, x) for x in (z_S, z_T))

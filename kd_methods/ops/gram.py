@@ -5,6 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kd_methods.ops.reductions import full_precision, without_autocast
+from kd_methods.ops.vectors import unit_vectors, unit_vectors_backward
+
 
 def gram_distance(x: Tensor, y: Tensor) -> Tensor:
     r"""Squared Frobenius distance of two Gram matrices, :math:`\lVert X X^\top - Y Y^\top \rVert_F^2`.
@@ -39,7 +42,7 @@ class _GramDistance(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x):
             a, b = x - y, x + y
             ctx.dense = len(x) <= x.shape[1]
             if ctx.dense:
@@ -58,7 +61,7 @@ class _GramDistance(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, y, *products = ctx.saved_tensors
         grads: list[Tensor | None] = [None, None]
-        with torch.autocast(x.device.type, enabled=False):
+        with without_autocast(x):
             if ctx.dense:
                 # d/dX = 4 D X and d/dY = -4 D Y.
                 for i, (z, sign) in enumerate(((x, 4), (y, -4))):
@@ -72,3 +75,67 @@ class _GramDistance(torch.autograd.Function):
                     # D X = (A (B'X) + B (A'X)) / 2, with X = (B + A) / 2; likewise Y = (B - A) / 2.
                     grads[i] = (a @ (bb + sign * ab.T) + b @ (ab + sign * aa)) * (sign * grad)
         return tuple(grads)
+
+
+def relation_distance(x: Tensor, y: Tensor) -> Tensor:
+    r"""Squared Frobenius distance of the relations between all places of two batches of maps.
+
+    The vector of each place is scaled to length 1, then its own mean is taken off: these are the rows of X
+    and Y, and the distance is :math:`\lVert X X^\top - Y Y^\top \rVert_F^2`, as in :func:`gram_distance`, by
+    matrices of (N H W)^2 or C x C, whichever is smaller.
+
+    Args:
+        x (Tensor): The student's maps.
+        y (Tensor): The teacher's; they get no gradient.
+
+    Shape:
+        - x, y: (N, C, H, W), of one shape; output: scalar, 0 or more.
+
+    Example:
+        >>> feature = torch.randn(2, 8, 4, 4)
+        >>> relation_distance(4 * feature, feature).item()
+        0.0
+    """
+    return _RelationDistance.apply(x, y.detach())
+
+
+class _RelationDistance(torch.autograd.Function):
+    """By hand: the gradient is known with the value, and is all that is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
+        with without_autocast(x):
+            whole = full_precision(x).flatten(2)
+            unit = unit_vectors(whole, 1)  # (N, C, H W), as all below but the products
+            rows_x, rows_y = (u - u.mean(1, keepdim=True) for u in (unit, unit_vectors(_like(y, whole), 1)))
+            a, b = rows_x - rows_y, rows_x + rows_y
+            slope: Tensor | None = None
+            if a.shape[0] * a.shape[2] <= a.shape[1]:
+                # D = (A B' + B A') / 2 of all places; its squared norm, and 4 D X.
+                a, b, rows = (z.mT.flatten(0, 1) for z in (a, b, rows_x))
+                difference = a @ b.T
+                difference = (difference + difference.T) / 2
+                value = difference.square().sum()
+                if ctx.needs_input_grad[0]:
+                    slope = (4 * (difference @ rows)).unflatten(0, (len(unit), -1)).mT
+            else:
+                # A'A, B'B and A'B, (C, C), summed over the images.
+                aa, bb, ab = ((p @ q.mT).sum(0) for p, q in ((a, a), (b, b), (a, b)))
+                value = (((aa * bb).sum() + (ab * ab.T).sum()) / 2).clamp(min=0)
+                if ctx.needs_input_grad[0]:  # A (B'B + B'A) + B (A'B + A'A)
+                    slope = torch.matmul(bb + ab, a).add_(torch.matmul(ab.T + aa, b))
+            if slope is not None:  # through the mean and the length
+                slope = slope - slope.mean(1, keepdim=True)
+                gradient = unit_vectors_backward(slope, unit, whole, 1)
+                ctx.save_for_backward(gradient.view(x.shape).to(x.dtype))
+            return value
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * grad.to(gradient.dtype), None
+
+
+def _like(y: Tensor, x: Tensor) -> Tensor:
+    return full_precision(y).flatten(2).to(x.dtype)

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kd_methods.ops.reductions import full_precision
+from kd_methods.ops.reductions import full_precision, without_autocast
 
 #: Longest side of a map that is resized by products with dense weights.
 DENSE = 128
@@ -54,12 +54,13 @@ def valid_area(img_shape: Sequence[Sequence[int]], batch_shape: Sequence[int], l
     Shape:
         - like: (N, C, H, W); output: (N, 1, H, W), bool.
     """
-    h, w = like.shape[2:]
-    # Ends of the images in places of the map, (N, 2).
-    ends = [[size[0] * h / batch_shape[0], size[1] * w / batch_shape[1]] for size in img_shape]
-    ends = torch.tensor(ends, device=like.device)
-    rows, columns = torch.arange(h, device=like.device), torch.arange(w, device=like.device)
-    return (rows < ends[:, :1])[:, None, :, None] & (columns < ends[:, 1:])[:, None, None]
+    # A place counts if it begins before its image ends: each end is compared as a number, since a tensor of
+    # them would have to be copied to the device.
+    masks = []
+    for length, batch, sizes in zip(like.shape[2:], batch_shape, zip(*(size[:2] for size in img_shape))):
+        places = torch.arange(length, device=like.device)
+        masks.append(torch.stack([places < size * length / batch for size in sizes]))
+    return masks[0][:, None, :, None] & masks[1][:, None, None]
 
 
 def resize_map(x: Tensor, size: tuple[int, int], align_corners: bool = False) -> Tensor:
@@ -74,7 +75,7 @@ def resize_map(x: Tensor, size: tuple[int, int], align_corners: bool = False) ->
     """
     if tuple(x.shape[2:]) == tuple(size):
         return x
-    with torch.autocast(x.device.type, enabled=False):
+    with without_autocast(x):
         full = full_precision(x)
         change = Interpolation(x.shape[2:], size, full, align_corners)
         return change.rows(change.columns(full)).to(x.dtype)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from kd_methods.ops.labels import fill_ignored, resize_labels
-from kd_methods.ops.reductions import full_precision
+from kd_methods.ops.reductions import full_precision, without_autocast
 from kd_methods.ops.vectors import check_feature, unit_vectors
 from kd_methods.utils.options import Count, checked
 
@@ -80,7 +80,7 @@ class _PairwiseDistance(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None]:
         x, y, dist = ctx.saved_tensors
         grad_x = grad_y = None
-        with torch.autocast(grad.device.type, enabled=False):
+        with without_autocast(grad):
             # d/dx_i = sum_j w_ij (x_i - y_j) with w = grad / dist, (N, I, J); d/dy_j alike, with sum_i.
             zero = dist == 0
             w = (grad / dist.masked_fill(zero, 1)).masked_fill(zero, 0)

@@ -1,5 +1,7 @@
 """Means and medians over a part of a tensor, and their precision; nothing here waits for the device."""
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
@@ -7,6 +9,14 @@ from torch import Tensor
 def full_precision(x: Tensor) -> Tensor:
     """float32, or float64 where it already is: what reductions over pixels and pairs run in."""
     return x if x.dtype == torch.float64 else x.float()
+
+
+def without_autocast(x: Tensor) -> AbstractContextManager:
+    """Where mixed precision leaves the types of a tensor's device alone."""
+    device = x.device.type
+    if not torch.amp.is_autocast_available(device):  # such as the meta device
+        return nullcontext()
+    return torch.autocast(device, enabled=False)
 
 
 def mean_over_images(x: Tensor, mask: Tensor) -> Tensor:

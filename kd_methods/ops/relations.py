@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kd_methods.ops.reductions import full_precision
+from kd_methods.ops.reductions import full_precision, without_autocast
 from kd_methods.ops.vectors import unit_vectors, unit_vectors_backward
 from kd_methods.utils.options import Count, Positive, checked
 
@@ -94,7 +94,7 @@ class _RelationKL(torch.autograd.Function):
     def forward(
         ctx: Any, x_S: Tensor, x_T: Tensor, tau: float, valid: Tensor | None, weight: Tensor, block: int
     ) -> Tensor:
-        with torch.autocast(x_S.device.type, enabled=False):
+        with without_autocast(x_S):
             phi_S, phi_T = (unit_vectors(full_precision(x)) for x in (x_S, x_T))  # (N, n, C)
             grad = torch.zeros_like(phi_S) if ctx.needs_input_grad[0] else None
             total = phi_S.new_zeros(())

@@ -9,8 +9,8 @@ from torch import Tensor
 def kth_value(x: Tensor, k: int) -> Tensor:
     """The k-th smallest value of each row, k from 1; without gradient.
 
-    As ``x.kthvalue(k, 1).values``, which takes some 20 times as long on a CPU: there numpy's partial sort does
-    it.
+    As ``x.kthvalue(k, 1).values``, which takes some 20 times as long on a CPU: there numpy's partial sort
+    does it.
 
     Shape:
         - x: (N, n); output: (N,).

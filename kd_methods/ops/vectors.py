@@ -1,5 +1,7 @@
 """Vectors of a map: what a map must be, and unit length with its gradient by hand."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -32,9 +34,31 @@ def unit_vectors(x: Tensor, dim: int = -1) -> Tensor:
         tensor([[0.6000, 0.8000],
                 [0.0000, 0.0000]])
     """
-    norm = torch.linalg.vector_norm(x, dim=dim, keepdim=True)
+    return _UnitVectors.apply(x, dim)
+
+
+def _length(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Lengths, 1 for a zero vector, and which these are. (vector_norm is slow along any but the last.)"""
+    norm = x.square().sum(dim, keepdim=True).sqrt_()
     zero = norm == 0
-    return (x / norm.masked_fill(zero, 1)).masked_fill(zero, 0)
+    return norm.masked_fill_(zero, 1), zero
+
+
+class _UnitVectors(torch.autograd.Function):
+    """By hand: autograd would go back through the length, and keep both."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dim: int) -> Tensor:
+        ctx.dim = dim
+        unit = x / _length(x, dim)[0]
+        ctx.save_for_backward(x, unit)
+        return unit
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        x, unit = ctx.saved_tensors
+        return unit_vectors_backward(grad.clone(), unit, x, ctx.dim), None
 
 
 def unit_vectors_backward(grad: Tensor, unit: Tensor, x: Tensor, dim: int = -1) -> Tensor:
@@ -43,7 +67,6 @@ def unit_vectors_backward(grad: Tensor, unit: Tensor, x: Tensor, dim: int = -1) 
     For functions with a backward pass by hand, which need not keep what autograd would.
     """
     # (g - <g, u> u) / |x|, with u the unit vector.
-    norm = torch.linalg.vector_norm(x, dim=dim, keepdim=True)
-    zero = norm == 0
-    along = torch.linalg.vecdot(grad, unit, dim=dim).unsqueeze(dim)
-    return grad.sub_(along * unit).div_(norm.masked_fill(zero, 1)).masked_fill_(zero, 0)
+    norm, zero = _length(x, dim)
+    along = (grad * unit).sum(dim, keepdim=True)
+    return grad.addcmul_(along, unit, value=-1).div_(norm).masked_fill_(zero, 0)

@@ -77,3 +77,8 @@ def test_resize_map_keeps_the_type(dtype):
     expected = F.interpolate(x.float(), size=(17, 23), mode='bilinear').to(dtype)
     assert resized.dtype == dtype
     torch.testing.assert_close(resized, expected, rtol=torch.finfo(dtype).eps * 2, atol=1e-6)
+
+
+def test_resize_map_leaves_maps_of_the_size_alone():
+    x = torch.randn(1, 2, 4, 4)
+    assert resize_map(x, (4, 4)) is x and resize_map(x, torch.Size((4, 4))) is x
