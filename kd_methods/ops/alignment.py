@@ -47,10 +47,10 @@ def _scaled_distances(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     # |x_i - x_j|^2 = |x_i|^2 + |x_j|^2 - 2 <x_i, x_j>, of centred tokens, since these lose least to rounding.
     # Their mean over all pairs is then 2 mean |x_i|^2.
     x = x - x.mean(1, keepdim=True)
-    bound = (2e-6 * x.square().sum(2).mean(1)).sqrt().view(-1, 1, 1)
+    bound = (2e-6 * (x * x).sum(2).mean(1)).sqrt().view(-1, 1, 1)
     scale = (1 / bound).masked_fill(bound == 0, 0)
     x = x * scale
-    norms = x.square().sum(2)
+    norms = (x * x).sum(2)
     squares = torch.baddbmm(norms.unsqueeze(1), x, x.mT, alpha=-2).add_(norms.unsqueeze(2))
     torch.nn.functional.threshold_(squares, 1.0, 0.0)
     squares.diagonal(dim1=1, dim2=2).zero_()
@@ -145,7 +145,7 @@ def linear_hsic(x: Tensor, y: Tensor, estimator: Estimator = 'debiased') -> Tens
         product = (x - x.mean(1, keepdim=True)).mT @ (y - y.mean(1, keepdim=True))
         return product.square().sum((1, 2)) / (n - 1) ** 2
     # K = X X' and L = Y Y' without their diagonals a and b, (N, n): row sums K 1 = r and L 1 = s, (N, n).
-    a, b = x.square().sum(2), y.square().sum(2)
+    a, b = (x * x).sum(2), y.square().sum(2)
     r, s = ((z @ z.sum(1).unsqueeze(2) - d.unsqueeze(2)).squeeze(2) for z, d in ((x, a), (y, b)))
     # tr(K L) = |X' Y|^2 - <a, b>, then the two corrections of Song et al.
     trace = (x.mT @ y).square().sum((1, 2)) - (a * b).sum(1)

@@ -40,45 +40,61 @@ def neighbour_distances(feature: Tensor, valid: Tensor | None = None) -> tuple[T
         ([[[0.0, 0.5, 0.5]]], [[[1, 2, 1]]])
     """
     check_feature(feature, feature)
+    n, _, h, w = feature.shape
     if valid is None:
-        valid = torch.ones_like(feature[:, :1], dtype=torch.bool)
+        counts = torch.zeros(1, 2 * len(OFFSETS), h, w, dtype=torch.bool, device=feature.device)
     else:
         feature = feature.masked_fill(~valid, 0)
-    n, _, h, w = valid.shape
-    counts = valid.new_zeros(n, 2 * len(OFFSETS), h, w)
+        counts = valid.new_zeros(n, 2 * len(OFFSETS), h, w)
     # Neighbour k of the one end is neighbour 7 - k of the other; both ends must count.
     for k, (here, there) in enumerate(_pairs(h, w)):
-        counts[:, k][here] = counts[:, -1 - k][there] = (valid[here] & valid[there]).squeeze(1)
+        both = True if valid is None else (valid[here] & valid[there]).squeeze(1)
+        counts[:, k][here] = counts[:, -1 - k][there] = both
+    counts = counts.expand(n, -1, -1, -1)
     return _NeighbourDistances.apply(feature).masked_fill(~counts, 0), counts
 
 
 class _NeighbourDistances(torch.autograd.Function):
-    """By hand, for memory: autograd would keep the unit vectors and all differences, eight times the map."""
+    """By hand, for memory: autograd would keep the unit vectors and all differences, eight times the map.
+
+    The places of a map are one row after the other, where a neighbour is a fixed number of places on. At the
+    ends of rows that is no neighbour: what is computed there does not count.
+    """
 
     @staticmethod
     def forward(ctx: Any, feature: Tensor) -> Tensor:
-        n = unit_vectors(full_precision(feature), dim=1)  # (N, C, H, W)
-        distances = n.new_zeros(len(n), 2 * len(OFFSETS), *n.shape[2:])  # (N, 8, H, W)
-        for k, (here, there) in enumerate(_pairs(*n.shape[2:])):
-            d = (n[here] - n[there]).square_().sum(1).div_(4).clamp_(max=1)
-            distances[:, k][here] = distances[:, -1 - k][there] = d
+        n = unit_vectors(full_precision(feature), dim=1).flatten(2)  # (N, C, L = H W)
+        distances = n.new_zeros(len(n), 2 * len(OFFSETS), n.shape[2])  # (N, 8, L)
+        for k, shift in _shifts(feature):
+            rest = n.shape[2] - shift
+            difference = n.narrow(2, 0, rest) - n.narrow(2, shift, rest)
+            d = difference.mul_(difference).sum(1)
+            distances[:, k, :rest] = d
+            distances[:, -1 - k, shift:] = d
         ctx.save_for_backward(feature)
-        return distances
+        return distances.div_(4).clamp_(max=1).unflatten(2, feature.shape[2:])
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         (feature,) = ctx.saved_tensors
-        x = full_precision(feature)
-        n = unit_vectors(x, dim=1)
+        x = full_precision(feature).flatten(2)
+        n, grad = unit_vectors(x, dim=1), grad.flatten(2)
         slope = torch.zeros_like(n)
         # The derivative of d_ij by n_i is (n_i - n_j) / 2, by n_j its negative. A pair is in `grad` twice.
-        for k, (here, there) in enumerate(_pairs(*n.shape[2:])):
-            weight = (grad[:, k][here] + grad[:, -1 - k][there]) / 2
-            change = (n[here] - n[there]).mul_(weight.unsqueeze(1))
-            slope[here] += change
-            slope[there] -= change
-        return unit_vectors_backward(slope, n, x, dim=1).to(feature.dtype)
+        for k, shift in _shifts(feature):
+            rest = n.shape[2] - shift
+            weight = (grad[:, k, :rest] + grad[:, -1 - k, shift:]).mul_(0.5).unsqueeze(1)
+            change = (n.narrow(2, 0, rest) - n.narrow(2, shift, rest)).mul_(weight)
+            slope.narrow(2, 0, rest).add_(change)
+            slope.narrow(2, shift, rest).sub_(change)
+        return unit_vectors_backward(slope, n, x, dim=1).view_as(feature).to(feature.dtype)
+
+
+def _shifts(feature: Tensor) -> list[tuple[int, int]]:
+    """Each offset that a map is large enough for: its number, and how many places on it is."""
+    h, w = feature.shape[2:]
+    return [(k, down * w + right) for k, (down, right) in enumerate(OFFSETS) if down < h and abs(right) < w]
 
 
 def _pairs(h: int, w: int) -> list[tuple[tuple, tuple]]:

@@ -39,7 +39,7 @@ def unit_vectors(x: Tensor, dim: int = -1) -> Tensor:
 
 def _length(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """Lengths, 1 for a zero vector, and which these are. (vector_norm is slow along any but the last.)"""
-    norm = x.square().sum(dim, keepdim=True).sqrt_()
+    norm = (x * x).sum(dim, keepdim=True).sqrt_()
     zero = norm == 0
     return norm.masked_fill_(zero, 1), zero
 
