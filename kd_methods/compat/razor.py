@@ -9,10 +9,12 @@ import ast
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 #: Package -> those of its modules whose names it gets, in the order of their dependencies. Others (losses,
 #: recorder, connectors, ...) are imported as they are.
@@ -41,6 +43,9 @@ BROKEN = (
     'mmrazor.structures',
 )
 
+#: What MMRazor imports at its top for a picture and for one kind of distiller: three seconds of each start.
+LATER = ('matplotlib.pyplot', 'scipy.stats')
+
 
 def import_mmrazor() -> None:
     """Import MMRazor's distillation part under its own names.
@@ -67,9 +72,10 @@ def import_mmrazor() -> None:
     for registry in vars(mmrazor.registry).values():
         if isinstance(registry, mmengine.Registry) and registry.scope == 'mmrazor':
             registry._imported = True  # else its first look-up imports all of mmrazor
-    for name, kept in KEPT.items():
-        if name in bare:
-            _fill(bare[name], kept)
+    with _imported_later():
+        for name, kept in KEPT.items():
+            if name in bare:
+                _fill(bare[name], kept)
     _mend_soft_cross_entropy()
     _mend_fbkd_connectors()
     _mend_inplace()
@@ -107,6 +113,49 @@ def _fill(package: ModuleType, kept: tuple) -> None:
 def _public_names(package: ModuleType) -> list[str]:
     found = vars(package).items()
     return sorted(n for n, value in found if not n.startswith('_') and not isinstance(value, ModuleType))
+
+
+# ---------------------------------------------------------------- what is imported when it is used
+
+
+class _Later(ModuleType):
+    """Stands for a module that is not imported yet: its attributes are imported when they are used."""
+
+    def __getattr__(self, name: str) -> '_LaterAttribute':
+        if name.startswith('__'):
+            raise AttributeError(name)
+        return _LaterAttribute(self.__name__, name)
+
+
+class _LaterAttribute:
+    """A function, or an object with methods, of a module that is imported at its first use."""
+
+    def __init__(self, module: str, name: str) -> None:
+        self._found = lambda: getattr(importlib.import_module(module), name)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._found(), name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._found()(*args, **kwargs)
+
+
+@contextmanager
+def _imported_later() -> Iterator[None]:
+    """While MMRazor is imported, the modules of :data:`LATER` are stand-ins."""
+    names = [name for module in LATER for name in (module.partition('.')[0], module)]
+    stand_ins = {name: _Later(name) for name in names if name not in sys.modules}
+    for name, module in stand_ins.items():
+        sys.modules[name] = module
+        parent, _, child = name.partition('.')
+        if child and parent in stand_ins:
+            setattr(stand_ins[parent], child, module)
+    try:
+        yield
+    finally:
+        for name, module in stand_ins.items():
+            if sys.modules.get(name) is module:
+                del sys.modules[name]
 
 
 # ---------------------------------------------------------------- what is left out
