@@ -44,11 +44,12 @@ from entry import CfgOptions, read_config  # noqa: E402
 from mmengine.config import Config  # noqa: E402
 from mmengine.model import BaseModel, revert_sync_batchnorm  # noqa: E402
 from mmengine.optim import OptimWrapper  # noqa: E402
-from mmengine.registry import MODELS, init_default_scope  # noqa: E402
+from mmengine.registry import MODELS, DefaultScope, init_default_scope  # noqa: E402
 
 from kd_methods.check.batch import config_size, in_process, synthetic_batch  # noqa: E402
 from kd_methods.distill.connection import StepRecords, recording  # noqa: E402
 from kd_methods.networks.config import resolve_model_cfg  # noqa: E402
+from kd_methods.networks.heads import is_detector  # noqa: E402
 from kd_methods.networks.recording import map_tensors  # noqa: E402
 
 STUDENT, TEACHER, STEP, RAZOR, RAZOR_TEACHER = 'student', 'teacher', 'step', 'mmrazor', "mmrazor's teacher"
@@ -78,7 +79,8 @@ class Bench:
             config=config, cfg_options=args.cfg_options, work_dir=None, launcher='none', local_rank=0
         )
         self.cfg = read_config(options)
-        init_default_scope(self.cfg.get('default_scope') or 'mmseg')
+        self.scope = self.cfg.get('default_scope') or 'mmseg'
+        init_default_scope(self.scope)
         self.model = self._build('FrozenTeacherDistill')
         for auto in self.model.weights.auto.values():  # found in the first step, and not measured further
             auto.iters = 1
@@ -101,10 +103,14 @@ class Bench:
         torch.manual_seed(0)
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')
-            model = MODELS.build(Config(dict(model=recipe)).model)
+            scope = self.scope if kind == 'FrozenTeacherDistill' else 'mmrazor'
+            with DefaultScope.overwrite_default_scope(scope):
+                model = MODELS.build(Config(dict(model=recipe)).model)
         if self.device.type == 'cpu':
             model = revert_sync_batchnorm(model)
-        return model.to(self.device).train()
+        model = model.to(self.device)
+        model.train()
+        return model
 
     def batch(self) -> dict:
         """A batch as a dataloader gives it."""
@@ -114,7 +120,10 @@ class Bench:
             return next(self.loader)
         layout = getattr(self.model.data_preprocessor, 'layout', None)
         size = tuple(self.args.size or config_size(self.cfg, self.model.student))
-        return synthetic_batch(self.model.student, self.batch_size, size, layout and layout.total)
+        # A teacher's losses may need masks, which the student's do not mind.
+        detector = is_detector(self.model.student)
+        network = self.model.teacher.model if detector else self.model.student
+        return synthetic_batch(network, self.batch_size, size, layout and layout.total)
 
     def train(self, name: str, model: BaseModel, data: dict) -> dict:
         """A training step of a model."""

@@ -225,7 +225,8 @@ def read_config(args: argparse.Namespace) -> Config:
         Config: With `launcher` and `work_dir` set.
     """
     check_config(args.config, args.cfg_options)
-    from kd_methods.networks.config import load_config  # torch, and all that kd_methods registers
+    from kd_methods.distill.channels import keep_order  # torch, and all that kd_methods registers
+    from kd_methods.networks.config import load_config
 
     for message in _NOISE:
         warnings.filterwarnings('ignore', message=message)
@@ -239,6 +240,7 @@ def read_config(args: argparse.Namespace) -> Config:
     expand_home(cfg)
     if not isinstance(cfg.get('model'), dict):
         raise ValueError(_no_model(args.config))
+    keep_order(cfg)
     cfg.launcher = args.launcher
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from mmengine.config import Config
 from mmengine.model import BaseModel
 from torch import Tensor
 
@@ -19,8 +20,8 @@ class ChannelLayout:
     """The channels of a batch's images by name, and the names that student and teacher see.
 
     Args:
-        channels (dict[str, int]): Channels of each part, in the order of the batch, e.g. ``dict(rgb=3,
-            x=1)``.
+        channels (dict[str, int] | Sequence[tuple[str, int]]): Channels of each part, in the order of the
+            batch, e.g. ``dict(rgb=3, x=1)``, or as pairs, ``[('rgb', 3), ('x', 1)]``.
         student (str | Sequence[str] | None): Parts for the student. Defaults to None: the first.
         teacher (str | Sequence[str] | None): Parts for the teacher. Defaults to None: all.
 
@@ -32,10 +33,15 @@ class ChannelLayout:
 
     def __init__(
         self,
-        channels: Mapping[str, int],
+        channels: Mapping[str, int] | Sequence[tuple[str, int]],
         student: str | Sequence[str] | None = None,
         teacher: str | Sequence[str] | None = None,
     ) -> None:
+        pairs = isinstance(channels, (list, tuple)) and all(
+            isinstance(pair, (list, tuple)) and len(pair) == 2 and isinstance(pair[0], str)
+            for pair in channels
+        )
+        channels = dict(channels) if pairs else channels
         if not isinstance(channels, Mapping) or not channels:
             raise TypeError(f'{KEY}.channels: expected names, such as dict(rgb=3, x=1). Got: {channels!r}')
         if any(not isinstance(n, int) or isinstance(n, bool) or n < 1 for n in channels.values()):
@@ -106,6 +112,15 @@ class ChannelLayout:
         parts = dict(zip(self.channels, image.split(list(self.channels.values()))))
         chosen = [parts[name] for name in self.parts[side]]
         return chosen[0] if len(chosen) == 1 else torch.cat(chosen)
+
+
+def keep_order(cfg: Config) -> Config:
+    """Give ``model.inputs.channels`` as pairs, in place: mmengine sorts the keys of a config that it writes."""
+    inputs = (cfg.get('model') or {}).get('inputs')
+    channels = inputs.get('channels') if isinstance(inputs, Mapping) else None
+    if isinstance(channels, Mapping):
+        inputs['channels'] = [list(pair) for pair in channels.items()]
+    return cfg
 
 
 def without_x(node: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from kd_methods.distill.channels import keep_order
 from kd_methods.networks.config import is_distillation, load_config, resolve_model_cfg
 from kd_methods.utils.files import write_file
 
@@ -58,7 +59,7 @@ class Arm:
                 cfg.model[key] = resolve_model_cfg(cfg.model[key], f'model.{key}')
         if self.length != 1:
             scale_schedule(cfg, self.length)
-        return cfg
+        return keep_order(cfg)
 
     @property
     def slug(self) -> str:

@@ -3,7 +3,7 @@ import torch
 from mmengine.registry import MODELS
 from test_preprocess import STUDENT, build
 
-from kd_methods.distill.channels import ChannelLayout, channel_layout
+from kd_methods.distill.channels import ChannelLayout, channel_layout, keep_order
 from kd_methods.distill.preprocess import PairedPreprocessor
 from kd_methods.export.plain_config import plain_config
 from kd_methods.export.student_config import student_config
@@ -142,3 +142,20 @@ def test_where_no_layout_fits_none_is_advised(student, teacher):
     with pytest.raises(ValueError, match='but one batch feeds both: give both one number') as caught:
         channel_layout(None, Takes(student), Takes(teacher), 'own')
     assert 'inputs=' not in str(caught.value)
+
+
+def test_order_of_the_channels_survives_a_written_config(tmp_path):
+    """mmengine sorts the keys of what it writes; depth would then be the first part, and the student's."""
+    cfg = load_config('configs/lix/lix_pspnet_duplex-r18-w16_pspnet_r18-w16_scenesrgbd.py')
+    assert list(cfg.model.inputs.channels) == ['rgb', 'depth']
+    keep_order(keep_order(cfg)).dump(str(tmp_path / 'written.py'))
+    again = load_config(tmp_path / 'written.py').model.inputs
+    layout = ChannelLayout.parse(again)
+    assert layout.channels == dict(rgb=3, depth=1) and list(layout.channels) == ['rgb', 'depth']
+    assert layout.parts['student'] == ['rgb']
+
+
+@pytest.mark.parametrize('channels', [['rgb', 'x'], [('rgb', 3, 1)], [(3, 'rgb')], 'rgb', []])
+def test_pairs_that_are_none(channels):
+    with pytest.raises(TypeError, match=r'model.inputs.channels: expected names, such as dict\(rgb=3, x=1\)'):
+        ChannelLayout(channels)

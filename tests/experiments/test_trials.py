@@ -215,3 +215,13 @@ def test_records_of_other_settings_do_not_count(plain, tmp_path):
     plain.write_text(PLAIN.replace('width=4', 'width=5'))
     changed = Trial(Arm('a', str(plain)), 0, tmp_path)
     assert changed.record() == {} and not changed.is_done()
+
+
+def test_written_config_of_an_rgbx_run_keeps_the_order_of_its_channels(tmp_path):
+    """What a sweep trains is the config that it was given: mmengine sorts keys when it writes."""
+    config = 'configs/lix/lix_pspnet_duplex-r18-w16_pspnet_r18-w16_scenesrgbd.py'
+    trial = Trial(Arm('lix', config), 0, tmp_path)
+    trial.folder.mkdir(parents=True)
+    trial.write_config()
+    written = Config.fromfile(trial.config).model.inputs.channels
+    assert [tuple(pair) for pair in written] == [('rgb', 3), ('depth', 1)]
