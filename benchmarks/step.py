@@ -86,6 +86,7 @@ class Bench:
             auto.iters = 1
         self.batch_size = args.batch or (self.cfg.get('train_dataloader') or {}).get('batch_size', 2)
         self.loader: Any = None
+        self.theirs: BaseModel | None = None  # the recipe under MMRazor's algorithm
         self.optimizers: dict[str, OptimWrapper] = {}
 
     def _build(self, kind: str) -> BaseModel:
@@ -155,7 +156,7 @@ class Bench:
         for name in model.owners:
             ways[name] = lambda name=name: self.one_loss(name, step)
         if type(model.distiller).__name__ == 'ConfigurableDistiller':
-            theirs = self._build('SingleTeacherDistill')
+            theirs = self.theirs = self._build('SingleTeacherDistill')
             theirs.architecture.load_state_dict(model.architecture.state_dict())
             theirs.teacher.load_state_dict(model.teacher.model.state_dict())
             ways[RAZOR] = lambda: self.train(RAZOR, theirs, batch)

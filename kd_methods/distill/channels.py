@@ -115,7 +115,7 @@ class ChannelLayout:
 
 
 def keep_order(cfg: Config) -> Config:
-    """Give ``model.inputs.channels`` as pairs, in place: mmengine sorts the keys of a config that it writes."""
+    """Give ``model.inputs.channels`` as pairs, in place: mmengine sorts the keys of what it writes."""
     inputs = (cfg.get('model') or {}).get('inputs')
     channels = inputs.get('channels') if isinstance(inputs, Mapping) else None
     if isinstance(channels, Mapping):

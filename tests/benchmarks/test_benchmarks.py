@@ -1,20 +1,13 @@
 """The benchmarks run, compare what they say they compare, and print it. No times are asserted."""
 
 import importlib
+import json
 import re
 import sys
 
 import pytest
 import torch
 from toys import ROOT
-
-ROW = r'^  {} +(\d+\.\d{{3}}) s  \(\d+\.\d{{3}} - \d+\.\d{{3}}\)\n'
-STEPS = (
-    ROW.format('FrozenTeacherDistill')
-    + ROW.format(r'mmrazor\.SingleTeacherDistill')
-    + r'  ratio (\d+\.\d\d)\n'
-)
-TEACHERS = ROW.format('up to its last tap') + ROW.format("mode='loss'") + r'  ratio \d+\.\d\d\n'
 
 
 @pytest.fixture
@@ -32,109 +25,85 @@ def step(load):
     return load('step')
 
 
-@pytest.fixture
-def small_cascade(step, monkeypatch):
-    """The detectors with few proposals and a small head; the teacher's depth is that of the config."""
-    pair = step.PAIRS['cascade']
-
-    def recipe(*args):
-        model = pair.recipe(*args)
-        for network in (model.architecture, model.teacher):
-            for cfg in (network.train_cfg.rpn_proposal, network.test_cfg.rpn):
-                cfg.update(nms_pre=20, max_per_img=20)
-            heads = network.roi_head.bbox_head
-            for head in heads if isinstance(heads, list) else [heads]:
-                head.fc_out_channels = 16
-        return model
-
-    monkeypatch.setitem(step.PAIRS, 'cascade', pair._replace(recipe=recipe))
+SEGMENTORS = 'configs/c2vkd/c2vkd_deeplabv3plus_r18_segformer_mit-e16_scenes.py'
+RGBX = 'configs/lix/lix_pspnet_duplex-r18-w16_pspnet_r18-w16_scenesrgbd.py'
+RECIPE = 'mmrazor::distill/mmseg/cwd/cwd_logits_pspnet_r101-d8_pspnet_r18-d8_4xb2-80k_cityscapes-512x1024.py'
+SMALL = '--size 32 32 --batch 2 --steps 2 --warmup 1 --no-memory'.split()
 
 
-def check_steps(printed: str, ratio: float) -> None:
-    """Both rows, and the ratio that was returned, which is theirs."""
-    ours, theirs, shown = map(float, re.search(STEPS, printed, re.M).groups())
-    assert ours > 0 and theirs > 0
-    assert shown == pytest.approx(ratio, abs=0.006)
-    assert ratio == pytest.approx(ours / theirs, rel=0.001 / min(ours, theirs) + 1e-6)
+def table(printed: str) -> dict[str, tuple[float, float]]:
+    """Milliseconds and share of the step of each row."""
+    rows = re.findall(r'^\| (\S.*?) +\| (\d+\.\d) +\| \d+\.\d - \d+\.\d +\| (\d+\.\d\d)', printed, re.M)
+    return {name: (float(ms), float(share)) for name, ms, share in rows}
 
 
-def test_step_pspnet(step, capsys):
-    """PSPNet is the default, without the part on the teacher."""
-    ratio = step.main(['--size', '32', '--repeats', '1'])
+@pytest.mark.parametrize(
+    ('config', 'losses'),
+    [
+        (SEGMENTORS, ['loss_vlfd', 'loss_pdd']),
+        (RGBX, ['loss_dwld', 'loss_arfd_0', 'loss_arfd_1', 'loss_arfd_2']),
+    ],
+    ids=['segmentors', 'rgbx'],
+)
+def test_step(step, config, losses, capsys, tmp_path):
+    """A row for each part, the ratio of the step to its floor, and all figures as JSON."""
+    (found,) = step.main([config, *SMALL, '--json', str(tmp_path / 'step.json')])
     printed = capsys.readouterr().out
-    assert re.search(
-        '^CWD recipe, PSPNet R50 -> R18, 2 x 32 x 32, .* median of 1 alternating steps$', printed, re.M
-    )
-    check_steps(printed, ratio)
-    assert 'teacher' not in printed
+    rows = table(printed)
+    assert list(rows) == ['student', 'teacher', 'step', *losses]
+    assert rows['step'][1] == 1 and rows['student'][0] > 0
+    seconds = found['seconds']
+    assert all(len(values) == 2 for values in seconds.values())
+    each = [t / (s + f) for t, s, f in zip(seconds['step'], seconds['student'], seconds['teacher'])]
+    assert found['ratio'] == pytest.approx(sum(each) / 2)
+    assert f'step / floor: {found["ratio"]:.3f} (' in printed
+    written = json.loads((tmp_path / 'step.json').read_text())
+    assert written['runs'] == [json.loads(json.dumps(found))]
+    assert written['versions']['torch'] == torch.__version__ and written['threads'] > 0
 
 
-def test_step_cascade(step, small_cascade, capsys, monkeypatch):
-    """Under ours no head of the teacher runs; under theirs all of them do, on boxes and masks."""
-    from mmdet.models import CascadeRoIHead
-
-    results = {name: [] for name in ('loss', 'forward')}
-
-    def watch(name):
-        whole = getattr(CascadeRoIHead, name)
-
-        def call(*args):
-            results[name].append(whole(*args))
-            return results[name][-1]
-
-        monkeypatch.setattr(CascadeRoIHead, name, call)
-
-    watch('loss')
-    watch('forward')
-    ratio = step.main(['--pair', 'cascade', '--size', '64', '--batch', '1', '--repeats', '1'])
-    printed = capsys.readouterr().out
-    assert re.search(
-        '^CWD on necks, Cascade Mask R-CNN R50 -> Faster R-CNN R50, 1 x 64 x 64, ', printed, re.M
-    )
-    check_steps(printed, ratio)
-    assert re.search(TEACHERS, printed, re.M)
-    rounds = 1 + 2  # two to warm up
-    assert len(results['loss']) == 2 * rounds  # theirs: in training steps, and of the teacher alone
-    assert all(float(found['s2.loss_mask']) > 0 for found in results['loss'])
-    assert not results['forward']  # ours: not even in the dry run, which ends at the proposals
+def test_step_of_a_recipe(step, capsys):
+    """A distiller of MMRazor is timed under its own algorithm too, with the same weights and batch."""
+    options = [
+        '--cfg-options',
+        'model.teacher.backbone.depth=18',
+        'model.teacher.decode_head.in_channels=512',
+    ]
+    options += ['model.teacher.auxiliary_head.in_channels=256']
+    (found,) = step.main([RECIPE, *SMALL, *options])
+    rows = table(capsys.readouterr().out)
+    assert list(rows) == ['student', 'teacher', 'step', 'loss_cwd', 'mmrazor', "mmrazor's teacher"]
+    assert found['mmrazor_ratio'] > 0 and found['mmrazor_teacher_ratio'] > 0
 
 
-def test_same_weights(step, small_cascade):
-    """Both algorithms begin with the same student and teacher, and compare the same five levels."""
-    from mmengine.registry import DefaultScope
-
-    with DefaultScope.overwrite_default_scope('mmdet'), pytest.warns(UserWarning, match='teacher_ckpt'):
-        ours, theirs = step.build(step.PAIRS['cascade'].recipe('50', 64), torch.device('cpu')).values()
-    assert type(ours).__name__ == 'FrozenTeacherDistill' and type(theirs).__name__ == 'SingleTeacherDistill'
-    for first, second in ((ours.student, theirs.student), (ours.teacher.model, theirs.teacher)):
-        assert first is not second
-        torch.testing.assert_close(first.state_dict(), second.state_dict(), rtol=0, atol=0)
-    assert ours.distiller.loss_forward_mappings == theirs.distiller.loss_forward_mappings
-    assert len(ours.distiller.distill_losses) == 5
-
-
-def test_cascade_batch(step):
-    """Masks fill their boxes, boxes lie in their images, and a seed gives the same again."""
-    batches = [step.cascade_batch(2, 96, torch.Generator().manual_seed(seed)) for seed in (3, 3, 4)]
-    for sample in batches[0]['data_samples']:
-        instances = sample.gt_instances
-        assert 4 <= len(instances) <= 10 and instances.masks.masks.shape == (len(instances), 96, 96)
-        assert instances.bboxes.min() >= 0 and instances.bboxes.max() <= 96
-        around = instances.masks.get_bboxes('hbox').tensor
-        assert (around - instances.bboxes).abs().max() <= 2
-    same, other = (
-        all(torch.equal(a, b) for a, b in zip(batches[0]['inputs'], batch['inputs'])) for batch in batches[1:]
-    )
-    assert same and not other
-    first, second = (batch['data_samples'][1].gt_instances for batch in batches[:2])
-    assert torch.equal(first.bboxes, second.bboxes) and (first.masks.masks == second.masks.masks).all()
+def test_steps_of_both_algorithms_are_the_same(step):
+    """What is compared is one recipe: the losses of the first step agree."""
+    args = step.parse_args([RECIPE, *SMALL])
+    args.cfg_options = {
+        'model.teacher.backbone.depth': 18,
+        'model.teacher.decode_head.in_channels': 512,
+        'model.teacher.auxiliary_head.in_channels': 256,
+    }
+    bench = step.Bench(RECIPE, args)
+    ways = bench.ways()
+    for model in (bench.model.student, bench.theirs.student):
+        model.load_state_dict(bench.model.student.state_dict())
+        model.eval()  # no dropout, no batch statistics
+    bench.theirs.teacher.eval()
+    data = bench.model.data_preprocessor(bench.batch(), True)
+    ours, theirs = (model(**data, mode='loss') for model in (bench.model, bench.theirs))
+    torch.testing.assert_close(ours['distill.loss_cwd'], theirs['distill.loss_cwd'])
+    assert set(ways) > {'mmrazor'}
 
 
-def test_wrong_depth(step, capsys):
-    """ResNeXt is for the detectors alone."""
-    with pytest.raises(SystemExit):
-        step.main(['--teacher-depth', 'x101'])
-    assert 'pspnet has 50 and 101' in capsys.readouterr().err
+def test_one_loss_leaves_the_networks_alone(step):
+    """Its backward pass ends at the records: no parameter of the student gets a gradient."""
+    bench = step.Bench(SEGMENTORS, step.parse_args([SEGMENTORS, *SMALL]))
+    ways = bench.ways()
+    for name in ('loss_vlfd', 'loss_pdd'):
+        ways[name]()
+    assert all(p.grad is None for p in bench.model.student.parameters())
+    assert any(p.grad is not None for p in bench.model.distiller.parameters())
 
 
 def test_losses(load, capsys, monkeypatch):
