@@ -139,7 +139,8 @@ class _DecoupledLoss(torch.autograd.Function):
                     gradient[images] = change_S.columns_back(narrow)
             count = count.clamp(min=1)
             if wanted:  # tau^2 / |valid| of the sum, and 1 / tau of z
-                ctx.save_for_backward((gradient * (tau / count)).to(logits_S.dtype))
+                ctx.save_for_backward(gradient * (tau / count))
+                ctx.dtype = logits_S.dtype
             loss, *stats = (total / count for total in sums)
             ctx.mark_non_differentiable(*stats)
             return tau**2 * loss, *stats
@@ -148,7 +149,7 @@ class _DecoupledLoss(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         (gradient,) = ctx.saved_tensors
-        return gradient * grad.to(gradient.dtype), *[None] * 7
+        return (gradient * grad).to(ctx.dtype), *[None] * 7
 
 
 def _blocks(label: Tensor, classes: int, by_rows: bool) -> Iterator[tuple[slice, list[slice]]]:

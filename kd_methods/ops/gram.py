@@ -127,14 +127,15 @@ class _RelationDistance(torch.autograd.Function):
             if slope is not None:  # through the mean and the length
                 slope = slope - slope.mean(1, keepdim=True)
                 gradient = unit_vectors_backward(slope, unit, whole, 1)
-                ctx.save_for_backward(gradient.view(x.shape).to(x.dtype))
+                ctx.save_for_backward(gradient.view(x.shape))
+                ctx.dtype = x.dtype
             return value
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * grad.to(gradient.dtype), None
+        return (gradient * grad).to(ctx.dtype), None
 
 
 def _like(y: Tensor, x: Tensor) -> Tensor:

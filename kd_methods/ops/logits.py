@@ -49,14 +49,15 @@ class _ChannelKL(torch.autograd.Function):
             p_T = p_T.div_(sum_T)
             total = (z_T - z_S).mul_(p_T).sum(1, keepdim=True).add_(sum_S.log()).sub_(sum_T.log())
             if ctx.needs_input_grad[0]:
-                ctx.save_for_backward(p_S.div_(sum_S).sub_(p_T).to(x_S.dtype))
+                ctx.save_for_backward(p_S.div_(sum_S).sub_(p_T))
+                ctx.dtype = x_S.dtype
             return total.sum()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * grad.to(gradient.dtype), None
+        return (gradient * grad).to(ctx.dtype), None
 
 
 def _exponentials(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
