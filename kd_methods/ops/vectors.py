@@ -38,8 +38,11 @@ def unit_vectors(x: Tensor, dim: int = -1) -> Tensor:
 
 
 def _length(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
-    """Lengths, 1 for a zero vector, and which these are. (vector_norm is slow along any but the last.)"""
-    norm = (x * x).sum(dim, keepdim=True).sqrt_()
+    """Lengths, 1 for a zero vector, and which these are."""
+    if x.dtype in (torch.float16, torch.bfloat16):  # whose squares may be infinite
+        norm = torch.linalg.vector_norm(x, dim=dim, keepdim=True)
+    else:  # faster where that is not the last dimension
+        norm = (x * x).sum(dim, keepdim=True).sqrt_()
     zero = norm == 0
     return norm.masked_fill_(zero, 1), zero
 
