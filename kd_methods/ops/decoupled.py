@@ -13,8 +13,8 @@ from kd_methods.ops.reductions import full_precision, without_autocast
 from kd_methods.ops.vectors import check_feature
 
 Resolution = Literal['label', 'logits']
-#: Elements of a block: on a CPU what its cache holds, on a device what keeps it busy.
-BLOCK = dict(cpu=2**17)
+#: Elements of a block: on a CPU near what its cache holds, on a device what keeps it busy.
+BLOCK = dict(cpu=2**19)
 DEVICE_BLOCK = 2**25
 
 

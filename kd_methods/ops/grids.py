@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -117,7 +118,8 @@ class Interpolation:
         if self.same:
             return x[:, :, part].clone()
         if self.dense:
-            return self._rows[part] @ x
+            band = self._band(part)
+            return self._rows[part, band] @ x[:, :, band]
         return F.interpolate(x, size=self.new, mode='bilinear', align_corners=self.align_corners)
 
     def rows_back(self, grad: Tensor, part: slice, total: Tensor) -> None:
@@ -125,12 +127,20 @@ class Interpolation:
         if self.same:
             total[:, :, part] += grad
         elif self.dense:
-            total += self._rows[part].mT @ grad
+            band = self._band(part)
+            total[:, :, band] += self._rows[part, band].mT @ grad
         else:
             shape = (*total.shape[:2], *self.old)
             total += torch.ops.aten.upsample_bilinear2d_backward(
                 grad.contiguous(), self.new, shape, self.align_corners
             )
+
+    def _band(self, part: slice) -> slice:
+        """The old rows that a part of the new ones is made of."""
+        old, new = self.old[0], self.new[0]
+        first, stop, _ = part.indices(new)
+        above, below = (_position(row, old, new, self.align_corners) for row in (first, stop - 1))
+        return slice(max(math.floor(above - 1e-6), 0), min(math.floor(below + 1e-6) + 2, old))
 
     def columns_back(self, grad: Tensor) -> Tensor:
         """The gradient of :meth:`columns`."""
@@ -140,10 +150,14 @@ class Interpolation:
 def _linear_weights(old: int, new: int, like: Tensor, align_corners: bool) -> Tensor:
     """Weights of linear interpolation along a side, (new, old): the hat function around each position."""
     at = torch.arange(new, device=like.device, dtype=torch.float64)
-    if align_corners:
-        at = at * ((old - 1) / (new - 1) if new > 1 else 0.0)
-    else:
-        at = (at + 0.5) * (old / new) - 0.5
+    at = _position(at, old, new, align_corners)
     old_at = torch.arange(old, device=like.device, dtype=torch.float64)
     distance = (at.clamp(0, old - 1).unsqueeze(1) - old_at).abs()
     return (1 - distance).clamp(min=0).to(like.dtype)
+
+
+def _position(at: Any, old: int, new: int, align_corners: bool) -> Any:
+    """Where a new place lies among the old ones."""
+    if align_corners:
+        return at * ((old - 1) / (new - 1) if new > 1 else 0.0)
+    return (at + 0.5) * (old / new) - 0.5
