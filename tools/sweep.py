@@ -49,7 +49,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add('--set', nargs='+', action=Settings, default={}, metavar='KEY=A,B', dest='settings', help=values)
     lengths = 'factors of the schedule: iterations, learning rate and loss schedules (1)'
     add('--lengths', type=factor, nargs='+', default=[1], metavar='FACTOR', help=lengths)
-    override = 'override config keys of all runs'
+    override = 'override config keys of all runs; those of a teacher or distiller in distilled ones alone'
     add('--cfg-options', nargs='+', action=CfgOptions, default={}, metavar='KEY=VALUE', help=override)
     add('--baseline', metavar='NAME', help='the arm over which gains are given (the first)')
     add('--metric', metavar='NAME', help='the figure to compare (the first of mIoU, coco/bbox_mAP, ...)')

@@ -22,6 +22,8 @@ RECORD = 'run.json'
 _IN_SCHEDULERS = ('begin', 'end', 'T_max', 'total_steps', 'step_size')
 _LISTS_IN_SCHEDULERS = ('milestones', 'periods')
 _IN_LOSS_SCHEDULES = ('begin', 'warmup', 'end', 'decay_begin')
+#: What a distillation config has in `model`, and a plain model has not.
+_DISTILLATION = re.compile(r'model\.(teacher|distiller|architecture|labels|inputs)')
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,9 @@ class Arm:
     Args:
         name (str): In tables and folder names.
         config (str): File of the config, or ``mmseg::...``.
-        options (dict): Overrides by dotted key. Defaults to none.
+        options (dict): Overrides by dotted key. Those of a teacher or distiller are for distillation configs
+            alone: a plain model's leaves them out, so that it can be compared with distilled ones. Defaults
+            to none.
         length (float): Factor of the schedule, learning rates and losses included. Defaults to 1.
         teacher (Arm | None): Another arm, whose ``best.pth`` of the same seed is the teacher. Defaults to
             None: the config names its own.
@@ -50,7 +54,9 @@ class Arm:
             cfg = load_config(self.config, 'CONFIG')
         except SyntaxError as error:
             raise ValueError(f'CONFIG: {self.config} is not valid Python: {error}') from error
-        cfg.merge_from_dict(dict(self.options))
+        plain = not is_distillation(cfg)
+        options = {k: v for k, v in self.options.items() if not (plain and _DISTILLATION.match(k))}
+        cfg.merge_from_dict(options)
         for key in ('model', 'train_cfg'):
             if not isinstance(cfg.get(key), dict):
                 raise ValueError(f'CONFIG: {self.config} has no `{key}`, which training needs.')

@@ -182,11 +182,19 @@ def test_settings_follow_the_networks_of_a_distillation_config(tiny_distill_cfg,
         assert trial(**{key: 0.02}).key != trial().key
 
 
-def test_the_teachers_weights_make_another_training(plain, tmp_path):
+def test_a_plain_model_is_compared_whatever_the_distilled_ones_are_told(plain, tiny_distill_cfg, tmp_path):
+    options = {'model.teacher_ckpt': 'other.pth', 'model.distiller.x': 1, 'train_cfg.max_iters': 7}
+    alone, distilled = (Arm('a', str(path), options).cfg for path in (plain, tiny_distill_cfg))
+    assert alone.model.to_dict() == dict(type='Net', width=4)
+    assert distilled.model.teacher_ckpt == 'other.pth' and distilled.model.distiller.x == 1
+    assert alone.train_cfg.max_iters == distilled.train_cfg.max_iters == 7
+
+
+def test_the_teachers_weights_make_another_training(tiny_distill_cfg, tmp_path):
     file = tmp_path / 'teacher.pth'
 
     def key() -> str:
-        return Trial(Arm('a', str(plain), {'model.teacher_ckpt': str(file)}), 0, tmp_path).key
+        return Trial(Arm('a', str(tiny_distill_cfg), {'model.teacher_ckpt': str(file)}), 0, tmp_path).key
 
     missing = key()
     file.write_bytes(b'1')
