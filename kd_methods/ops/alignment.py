@@ -126,31 +126,26 @@ def standardise(x: Tensor) -> Tensor:
     Shape:
         - x, output: (N, n, C).
     """
-    centred = x - x.mean(1, keepdim=True)
-    # Root mean squares (N, 1, 1), before and after the mean is taken off.
-    size, scale = (z.detach().square().mean((1, 2), keepdim=True).sqrt() for z in (x, centred))
-    constant = scale <= 1e-3 * size
-    return centred * (1 / scale.masked_fill(constant, 1)).masked_fill(constant, 0)
+    return _Standardise.apply(x)
 
 
-@checked
-def linear_hsic(x: Tensor, y: Tensor, estimator: Estimator = 'debiased') -> Tensor:
-    """:func:`hsic` of linear kernels, from the features: C_x C_y n instead of n n (C_x + C_y) products.
+class _Standardise(torch.autograd.Function):
+    """By hand: one number an image is kept."""
 
-    Shape:
-        - x: (N, n, C_x), y: (N, n, C_y); output: (N,).
-    """
-    n = x.shape[1]
-    if estimator == 'biased':  # tr(K H L H) = |X' Y|^2 of centred features, (N, C_x, C_y)
-        product = (x - x.mean(1, keepdim=True)).mT @ (y - y.mean(1, keepdim=True))
-        return product.square().sum((1, 2)) / (n - 1) ** 2
-    # K = X X' and L = Y Y' without their diagonals a and b, (N, n): row sums K 1 = r and L 1 = s, (N, n).
-    a, b = (x * x).sum(2), y.square().sum(2)
-    r, s = ((z @ z.sum(1).unsqueeze(2) - d.unsqueeze(2)).squeeze(2) for z, d in ((x, a), (y, b)))
-    # tr(K L) = |X' Y|^2 - <a, b>, then the two corrections of Song et al.
-    trace = (x.mT @ y).square().sum((1, 2)) - (a * b).sum(1)
-    total = trace + r.sum(1) * s.sum(1) / ((n - 1) * (n - 2)) - 2 * (r * s).sum(1) / (n - 2)
-    return total / (n * (n - 3))
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        centred = x - x.mean(1, keepdim=True)
+        # Frobenius norms (N, 1, 1), before and after the mean is taken off.
+        size, spread = (torch.linalg.vector_norm(z, dim=(1, 2), keepdim=True) for z in (x, centred))
+        scale = x[0].numel() ** 0.5 / spread.masked_fill(spread <= 1e-3 * size, torch.inf)
+        ctx.save_for_backward(scale)
+        return centred.mul_(scale)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        (scale,) = ctx.saved_tensors
+        return (grad - grad.mean(1, keepdim=True)).mul_(scale)
 
 
 @checked
@@ -223,17 +218,84 @@ def cka(
     if x.dim() != 3 or y.dim() != 3 or x.shape[:2] != y.shape[:2] or x.shape[1] < 4:
         got = f'{tuple(x.shape)}, {tuple(y.shape)}'
         raise ValueError(f"cka: expected N x n x C and N x n x C', n of 4 or more. Got: {got}")
-    n, linear = x.shape[1], kernel == 'linear'
-    # HSIC of (x, y), (x, x) and (y, y), each (N,): from features where these are the smaller matrices.
-    if linear and max(x.shape[2], y.shape[2]) < n:
-        pairs = (x, y), (x, x), (y, y)
-        cross, own_x, own_y = (linear_hsic.unchecked(a, b, estimator) for a, b in pairs)
-    else:
-        K, L = (_centre(z @ z.mT if linear else laplace_kernel(z, bandwidth), estimator) for z in (x, y))
-        cross, own_x, own_y = (_inner(a, b, estimator) for a, b in ((K, L), (K, K), (L, L)))
-    # Of features that vary this is at least the share that one of n tokens has; below is rounding.
-    eps = torch.finfo(x.dtype).eps
-    floors = [eps * z.detach().square().sum(2).mean(1).square() if linear else eps for z in (x, y)]
-    defined = (own_x > floors[0]) & (own_y > floors[1])
+    if kernel == 'linear':
+        return _LinearAlignment.apply(x, y, estimator)
+    K, L = (_centre(laplace_kernel(z, bandwidth), estimator) for z in (x, y))
+    cross, own_x, own_y = (_inner(a, b, estimator) for a, b in ((K, L), (K, K), (L, L)))
+    defined = _vary(own_x, 1.0) & _vary(own_y, 1.0)
     own_x, own_y = own_x.masked_fill(~defined, 1), own_y.masked_fill(~defined, 1)
     return (cross / (own_x.sqrt() * own_y.sqrt())).masked_fill(~defined, 0), defined
+
+
+def _vary(own: Tensor, size: Tensor | float) -> Tensor:
+    """Whether HSIC(K, K) is that of features that vary, where k_ii is about ``size``.
+
+    It is then at least the share that one of n tokens has; below is rounding.
+    """
+    return own > torch.finfo(own.dtype).eps * size**2
+
+
+class _LinearAlignment(torch.autograd.Function):
+    r"""By hand: the gradient is known with the value, and is all that is kept.
+
+    Of tokens with mean 0, :math:`K = X X^\top` has row sums 0, and without its diagonal a those of -a. So
+    with L, b of Y likewise, :math:`n (n - 3)` times the debiased HSIC is
+
+    .. math:: h(X, Y) = \mathrm{tr}(K L) - \tfrac{n}{n - 2}\, a^\top b
+              + \tfrac{1}{(n - 1)(n - 2)}\, 1^\top a\; 1^\top b
+
+    where :math:`\mathrm{tr}(K L) = \lVert X^\top Y \rVert_F^2` takes :math:`C_x C_y n` products.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, estimator: str) -> tuple[Tensor, Tensor]:
+        n, biased = x.shape[1], estimator == 'biased'
+        x, y = (z - z.mean(1, keepdim=True) for z in (x, y))
+        a, b = ((z * z).sum(2, keepdim=True) for z in (x, y))  # (N, n, 1)
+        size_x, size_y = (z.sum((1, 2)) for z in (a, b))  # (N,), as all below without a dimension of tokens
+        by_features = max(x.shape[2], y.shape[2]) < n
+        if by_features:
+            products = (x.mT @ y, x.mT @ x, y.mT @ y)
+            traces = [z.square().sum((1, 2)) for z in products]
+            diagonal = 0.0 if biased else n / (n - 2)
+        else:
+            K, L = x @ x.mT, y @ y.mT  # (N, n, n), without the diagonals, the larger part of wide features
+            if not biased:
+                K.diagonal(dim1=1, dim2=2).zero_(), L.diagonal(dim1=1, dim2=2).zero_()
+            traces = [(p * q).sum((1, 2)) for p, q in ((K, L), (K, K), (L, L))]
+            diagonal = 0.0 if biased else 2 / (n - 2)
+        total = 0.0 if biased else 1 / ((n - 1) * (n - 2))
+        pairs = ((a, size_x, b, size_y), (a, size_x, a, size_x), (b, size_y, b, size_y))
+        cross, own_x, own_y = (
+            trace - diagonal * (p * q).sum((1, 2)) + total * size_p * size_q
+            for trace, (p, size_p, q, size_q) in zip(traces, pairs)
+        )
+        unit = (n - 1) ** 2 if biased else n * (n - 3)
+        defined = _vary(own_x / unit, size_x / n) & _vary(own_y / unit, size_y / n)
+        # h(X, Y) / sqrt(h(X, X) h(Y, Y)); dh(X, Y) / dX = 2 (L - diagonal b + total 1'b) X.
+        inverse = (own_x.clamp(min=0) * own_y.clamp(min=0)).rsqrt().masked_fill(~defined, 0)
+        alignment = cross * inverse
+        grads: list[Tensor | None] = [None, None]
+        sides = ((x, a, size_x, own_x), (y, b, size_y, own_y))
+        for i, needed in enumerate(ctx.needs_input_grad[:2]):
+            if not needed:
+                continue
+            (u, p, size_u, own), (v, q, size_v, _) = sides[i], sides[1 - i]
+            down = (2 * alignment / own).masked_fill(~defined, 0)
+            alpha, beta = (2 * inverse).view(-1, 1, 1), down.view(-1, 1, 1)
+            shift = total * (alpha * size_v.view(-1, 1, 1) - beta * size_u.view(-1, 1, 1))
+            rows = (alpha * q - beta * p).mul_(-diagonal).add_(shift)  # (N, n, 1)
+            if by_features:
+                mixed, own_product = products[0].mT if i == 0 else products[0], products[1 + i]
+                grad = torch.baddbmm(rows * u, v, mixed * alpha).baddbmm_(u, own_product * beta, alpha=-1)
+            else:
+                grad = torch.baddbmm(rows * u, (L, K)[i] * alpha - (K, L)[i] * beta, u)
+            grads[i] = grad.sub_(grad.mean(1, keepdim=True))
+        ctx.save_for_backward(*grads)
+        ctx.mark_non_differentiable(defined)
+        return alignment, defined
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        return *[z if z is None else z * grad.view(-1, 1, 1) for z in ctx.saved_tensors], None
