@@ -213,7 +213,9 @@ class VLFDLoss(OptionLoss):
     def _adapted(self, feat_S: Tensor) -> Tensor:
         """The adapter's 1x1 convolution as one product, (N, C_T, H, W), in full precision."""
         weight = self.adapter.weight.flatten(1)
-        return full_precision((weight.to(feat_S.dtype) @ feat_S.flatten(2)).unflatten(2, feat_S.shape[2:]))
+        places = feat_S.transpose(0, 1)  # (C_S, N, H, W): all images side by side
+        product = weight.to(feat_S.dtype) @ places.flatten(1)
+        return full_precision(product).unflatten(1, places.shape[1:]).transpose(0, 1)
 
 
 @MODELS.register_module()

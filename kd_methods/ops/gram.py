@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from kd_methods.ops.reductions import full_precision, without_autocast
-from kd_methods.ops.vectors import unit_vectors, unit_vectors_backward
 
 
 def gram_distance(x: Tensor, y: Tensor) -> Tensor:
@@ -105,29 +104,12 @@ class _RelationDistance(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
         with without_autocast(x):
-            whole = full_precision(x).flatten(2)
-            unit = unit_vectors(whole, 1)  # (N, C, H W), as all below but the products
-            rows_x, rows_y = (u - u.mean(1, keepdim=True) for u in (unit, unit_vectors(_like(y, whole), 1)))
-            a, b = rows_x - rows_y, rows_x + rows_y
-            slope: Tensor | None = None
-            if a.shape[0] * a.shape[2] <= a.shape[1]:
-                # D = (A B' + B A') / 2 of all places; its squared norm, and 4 D X.
-                a, b, rows = (z.mT.flatten(0, 1) for z in (a, b, rows_x))
-                difference = a @ b.T
-                difference = (difference + difference.T) / 2
-                value = difference.square().sum()
-                if ctx.needs_input_grad[0]:
-                    slope = (4 * (difference @ rows)).unflatten(0, (len(unit), -1)).mT
-            else:
-                # A'A, B'B and A'B, (C, C), summed over the images.
-                aa, bb, ab = ((p @ q.mT).sum(0) for p, q in ((a, a), (b, b), (a, b)))
-                value = (((aa * bb).sum() + (ab * ab.T).sum()) / 2).clamp(min=0)
-                if ctx.needs_input_grad[0]:  # A (B'B + B'A) + B (A'B + A'A)
-                    slope = torch.matmul(bb + ab, a).add_(torch.matmul(ab.T + aa, b))
-            if slope is not None:  # through the mean and the length
-                slope = slope - slope.mean(1, keepdim=True)
-                gradient = unit_vectors_backward(slope, unit, whole, 1)
-                ctx.save_for_backward(gradient.view(x.shape))
+            whole = full_precision(x)
+            maps = whole.flatten(2), full_precision(y).flatten(2).to(whole.dtype)  # (N, C, H W)
+            by_places = len(x) * maps[0].shape[2] <= x.shape[1]
+            value, gradient = (_by_places if by_places else _by_channels)(*maps, ctx.needs_input_grad[0])
+            if gradient is not None:
+                ctx.save_for_backward(gradient.reshape(x.shape))
                 ctx.dtype = x.dtype
             return value
 
@@ -138,5 +120,59 @@ class _RelationDistance(torch.autograd.Function):
         return (gradient * grad).to(ctx.dtype), None
 
 
-def _like(y: Tensor, x: Tensor) -> Tensor:
-    return full_precision(y).flatten(2).to(x.dtype)
+def _by_places(x: Tensor, y: Tensor, wanted: bool) -> tuple[Tensor, Tensor | None]:
+    """Value, and gradient at x, by matrices of all places, (n, n): no step but the products sees the maps."""
+    images, channels = x.shape[:2]
+    x, y = (z.transpose(0, 1).flatten(1) for z in (x, y))  # (C, n)
+
+    def relations(z: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        # With r = 1 / |z_i| the unit vectors r z have the products r_i r_j <z_i, z_j>, from which those of
+        # their means go, of which each is r times the mean of z.
+        products, sums = z.T @ z, z.sum(0)
+        inverse = _inverse(products.diagonal().sqrt())
+        means = inverse * sums
+        return (
+            products.mul_(torch.outer(inverse, inverse)).addr_(means, means, alpha=-1 / channels),
+            inverse,
+            sums,
+        )
+
+    K, inverse, sums = relations(x)
+    difference = K - relations(y)[0]
+    value = difference.square().sum()
+    if not wanted:
+        return value, None
+    # dV / dx_i = 4 sum_j D_ij r_i r_j (x_j - mean x_j) - 4 r_i^2 x_i sum_j D_ij K_ij.
+    along = (difference * K).sum(1).mul_(4 * inverse.square())
+    weight = difference.mul_(4 * torch.outer(inverse, inverse))
+    means = (sums @ weight).div_(-channels)
+    weight.diagonal().sub_(along)
+    return value, torch.addmm(means, x, weight).unflatten(1, (images, -1)).transpose(0, 1)
+
+
+def _by_channels(x: Tensor, y: Tensor, wanted: bool) -> tuple[Tensor, Tensor | None]:
+    """The same by matrices of all channels, (C, C), as in :func:`gram_distance`."""
+
+    def unit(z: Tensor) -> tuple[Tensor, Tensor]:
+        inverse = _inverse((z * z).sum(1, keepdim=True).sqrt_())
+        return z * inverse, inverse
+
+    def centre(matrix: Tensor) -> Tensor:  # as if the vectors were without their means
+        rows = matrix - matrix.mean(1, keepdim=True)
+        return rows - rows.mean(0)
+
+    (u, inverse), (v, _) = unit(x), unit(y)
+    a, b = u - v, u + v
+    # A'A, B'B and A'B, (C, C), summed over the images.
+    aa, bb, ab = (centre(torch.bmm(p, q.mT).sum(0)) for p, q in ((a, a), (b, b), (a, b)))
+    value = (((aa * bb).sum() + (ab * ab.T).sum()) / 2).clamp(min=0)
+    if not wanted:
+        return value, None
+    left, right = (m.expand(len(x), -1, -1) for m in (bb + ab, ab.T + aa))  # A (B'B + B'A) + B (A'B + A'A)
+    slope = torch.bmm(left, a).baddbmm_(right, b)
+    return value, slope.addcmul_((slope * u).sum(1, keepdim=True), u, value=-1).mul_(inverse)
+
+
+def _inverse(length: Tensor) -> Tensor:
+    """1 / length, 0 where that is 0."""
+    return length.reciprocal().masked_fill_(length == 0, 0)
