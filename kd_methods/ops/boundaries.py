@@ -1,14 +1,14 @@
 """Boundaries in a feature map: where neighbouring vectors point elsewhere."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from kd_methods.ops.grids import resize_map
-from kd_methods.ops.reductions import full_precision
-from kd_methods.ops.vectors import check_feature, unit_vectors, unit_vectors_backward
+from kd_methods.ops.reductions import full_precision, without_autocast
+from kd_methods.ops.vectors import check_feature
 from kd_methods.utils.options import checked
 
 Boundary = Literal['affinity', 'mean']
@@ -55,40 +55,76 @@ def neighbour_distances(feature: Tensor, valid: Tensor | None = None) -> tuple[T
 
 
 class _NeighbourDistances(torch.autograd.Function):
-    """By hand, for memory: autograd would keep the unit vectors and all differences, eight times the map.
+    r"""By hand, for time and memory: no step but products of places, and their sum, sees the map.
 
-    The places of a map are one row after the other, where a neighbour is a fixed number of places on. At the
-    ends of rows that is no neighbour: what is computed there does not count.
+    With :math:`r_i = 1 / \lVert F_i \rVert` the cosine is :math:`c_{ij} = r_i r_j \langle F_i, F_j \rangle`,
+    and :math:`d_{ij} = (1 - c_{ij}) / 2`. The places of a map are one row after the other, where a neighbour is
+    a fixed number of places on. At the ends of rows that is no neighbour: what is computed there does not
+    count. A distance that rounding could have made is 0, without gradient.
     """
 
     @staticmethod
     def forward(ctx: Any, feature: Tensor) -> Tensor:
-        n = unit_vectors(full_precision(feature), dim=1).flatten(2)  # (N, C, L = H W)
-        distances = n.new_zeros(len(n), 2 * len(OFFSETS), n.shape[2])  # (N, 8, L)
-        for k, shift in _shifts(feature):
-            rest = n.shape[2] - shift
-            difference = n.narrow(2, 0, rest) - n.narrow(2, shift, rest)
-            d = difference.mul_(difference).sum(1)
-            distances[:, k, :rest] = d
-            distances[:, -1 - k, shift:] = d
-        ctx.save_for_backward(feature)
-        return distances.div_(4).clamp_(max=1).unflatten(2, feature.shape[2:])
+        with without_autocast(feature):
+            f = full_precision(feature).flatten(2)  # (N, C, L = H W)
+            products = _products(f)
+            length = products(0).sqrt_()
+            zero = length == 0
+            inverse = length.reciprocal_().masked_fill_(zero, 0)  # r, (N, L)
+            quarter = (~zero).to(f.dtype) / 4  # of the squared length of r F
+            distances = f.new_zeros(len(f), 2 * len(OFFSETS), f.shape[2])  # (N, 8, L)
+            for k, shift in _shifts(feature):
+                rest = f.shape[2] - shift
+                cosine = products(shift).mul_(inverse[:, :rest]).mul_(inverse[:, shift:])
+                d = (quarter[:, :rest] + quarter[:, shift:]).sub_(cosine, alpha=0.5)
+                distances[:, k, :rest] = distances[:, -1 - k, shift:] = d
+            torch.nn.functional.threshold_(distances, 8 * torch.finfo(f.dtype).eps, 0.0).clamp_(max=1)
+            ctx.save_for_backward(feature, inverse, quarter, distances)
+            return distances.unflatten(2, feature.shape[2:])
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
-        (feature,) = ctx.saved_tensors
-        x = full_precision(feature).flatten(2)
-        n, grad = unit_vectors(x, dim=1), grad.flatten(2)
-        slope = torch.zeros_like(n)
-        # The derivative of d_ij by n_i is (n_i - n_j) / 2, by n_j its negative. A pair is in `grad` twice.
+        feature, inverse, quarter, distances = ctx.saved_tensors
+        f = full_precision(feature).flatten(2)
+        grad = grad.flatten(2).masked_fill(distances == 0, 0)
+        own, pairs = torch.zeros_like(inverse), []
+        # The derivative of d_ij by F_i is -(r_i r_j F_j - c_ij r_i^2 F_i) / 2. A pair is in `grad` twice.
         for k, shift in _shifts(feature):
-            rest = n.shape[2] - shift
-            weight = (grad[:, k, :rest] + grad[:, -1 - k, shift:]).mul_(0.5).unsqueeze(1)
-            change = (n.narrow(2, 0, rest) - n.narrow(2, shift, rest)).mul_(weight)
-            slope.narrow(2, 0, rest).add_(change)
-            slope.narrow(2, shift, rest).sub_(change)
-        return unit_vectors_backward(slope, n, x, dim=1).view_as(feature).to(feature.dtype)
+            rest = f.shape[2] - shift
+            (r_i, r_j), (q_i, q_j) = ((x[:, :rest], x[:, shift:]) for x in (inverse, quarter))
+            twice = grad[:, k, :rest] + grad[:, -1 - k, shift:]
+            pairs.append((shift, (twice * r_i).mul_(r_j).mul_(-0.5)))
+            half_cosine = twice.mul_(q_i + q_j - distances[:, k, :rest])
+            own[:, :rest] += half_cosine
+            own[:, shift:] += half_cosine
+        own = own.mul_(inverse).mul_(inverse)
+        return _weigh(f, own, pairs).view_as(feature).to(feature.dtype)
+
+
+def _products(f: Tensor) -> Callable[[int], Tensor]:
+    """Gives, for a distance k, the products (N, L - k) of all places of a map (N, C, L) with those k on."""
+    if f.shape[2] <= f.shape[1]:  # all of them at once, in a matrix not larger than the map
+        matrix = f.mT @ f
+        return lambda k: matrix.diagonal(k, 1, 2).clone()
+    places = f.shape[2]
+    return lambda k: (f.narrow(2, 0, places - k) * f.narrow(2, k, places - k)).sum(1)
+
+
+def _weigh(f: Tensor, own: Tensor, pairs: list[tuple[int, Tensor]]) -> Tensor:
+    """Each place of a map (N, C, L) times its own weight, and those around it times the weight of the pair."""
+    if f.shape[2] <= f.shape[1]:
+        matrix = torch.diag_embed(own)
+        for k, weight in pairs:
+            matrix.diagonal(k, 1, 2).add_(weight)
+            matrix.diagonal(-k, 1, 2).add_(weight)
+        return f @ matrix
+    total = f * own.unsqueeze(1)
+    for k, weight in pairs:
+        rest, weight = f.shape[2] - k, weight.unsqueeze(1)
+        total.narrow(2, 0, rest).addcmul_(f.narrow(2, k, rest), weight)
+        total.narrow(2, k, rest).addcmul_(f.narrow(2, 0, rest), weight)
+    return total
 
 
 def _shifts(feature: Tensor) -> list[tuple[int, int]]:
