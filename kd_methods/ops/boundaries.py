@@ -58,8 +58,8 @@ class _NeighbourDistances(torch.autograd.Function):
     r"""By hand, for time and memory: no step but products of places, and their sum, sees the map.
 
     With :math:`r_i = 1 / \lVert F_i \rVert` the cosine is :math:`c_{ij} = r_i r_j \langle F_i, F_j \rangle`,
-    and :math:`d_{ij} = (1 - c_{ij}) / 2`. The places of a map are one row after the other, where a neighbour is
-    a fixed number of places on. At the ends of rows that is no neighbour: what is computed there does not
+    and :math:`d_{ij} = (1 - c_{ij}) / 2`. The places of a map are one row after the other, where a neighbour
+    is a fixed number of places on. At the ends of rows that is no neighbour: what is computed there does not
     count. A distance that rounding could have made is 0, without gradient.
     """
 
@@ -112,7 +112,7 @@ def _products(f: Tensor) -> Callable[[int], Tensor]:
 
 
 def _weigh(f: Tensor, own: Tensor, pairs: list[tuple[int, Tensor]]) -> Tensor:
-    """Each place of a map (N, C, L) times its own weight, and those around it times the weight of the pair."""
+    """Each place of a map (N, C, L) times its own weight, plus its neighbours times those of the pairs."""
     if f.shape[2] <= f.shape[1]:
         matrix = torch.diag_embed(own)
         for k, weight in pairs:
