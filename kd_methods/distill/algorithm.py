@@ -51,6 +51,10 @@ class FrozenTeacherDistill(BaseModel):
             and faster. Defaults to False.
         teacher_channels_last (bool): Run the teacher in torch's memory format ``channels_last``, which many
             CPUs and GPUs compute faster, above all in bf16. Defaults to False.
+        compile_teacher (bool): ``torch.compile`` of the teacher between its taps; what torch cannot compile
+            runs as it is. Takes a minute at the start. Defaults to False.
+        student_channels_last (bool): Likewise ``channels_last`` for the student, in training. Defaults to
+            False.
         teacher_preprocessor (str): ``'own'`` gives the teacher what its own preprocessor makes of the raw
             images, ``'student'`` the student's input. Defaults to ``'own'``.
         inputs (dict | None): Which channels of the images each network sees, where these differ:
@@ -87,6 +91,8 @@ class FrozenTeacherDistill(BaseModel):
         teacher_precision: str = 'same',
         teacher_fold_bn: bool = False,
         teacher_channels_last: bool = False,
+        compile_teacher: bool = False,
+        student_channels_last: bool = False,
         teacher_preprocessor: str = 'own',
         inputs: dict | None = None,
         inherit: str | Sequence[str] | None = None,
@@ -109,7 +115,8 @@ class FrozenTeacherDistill(BaseModel):
         if teacher_network is student:
             cure = 'Give a copy or its config.'
             raise ValueError(f'model.teacher is the very network of model.architecture. {cure}')
-        frozen = FrozenTeacher(teacher_network, teacher_precision, teacher_fold_bn, teacher_channels_last)
+        fast = (teacher_fold_bn, teacher_channels_last, compile_teacher)
+        frozen = FrozenTeacher(teacher_network, teacher_precision, *fast)
         if data_preprocessor is None:
             data_preprocessor = student.data_preprocessor
         elif isinstance(data_preprocessor, dict):
@@ -127,7 +134,10 @@ class FrozenTeacherDistill(BaseModel):
         self.inherit = parts_to_inherit(inherit, student, teacher_network)
         self.calculate_student_loss = calculate_student_loss
         self.student_trainable = student_trainable
+        self.student_channels_last = student_channels_last
         self.distillation_stopped = False
+        if student_channels_last:
+            student.to(memory_format=torch.channels_last)
         if not student_trainable:
             student.requires_grad_(False)
         if teacher_ckpt:
@@ -203,7 +213,11 @@ class FrozenTeacherDistill(BaseModel):
                 step.student = stack.enter_context(recording(self.connections, 'student', self.recorder))
             trained = self.student_trainable and torch.is_grad_enabled()
             stack.enter_context(torch.set_grad_enabled(trained))
+            if self.student_channels_last:
+                inputs = inputs.contiguous(memory_format=torch.channels_last)
             step.task = self.student(inputs, data_samples, mode='loss')
+        if self.student_channels_last:
+            step.student.lay_out()
         return step
 
     def losses(self, step: StepRecords, names: Collection[str] | None = None) -> dict[str, Any]:

@@ -28,6 +28,8 @@ FLAGS = (
     'teacher_ckpt_trusted',
     'teacher_fold_bn',
     'teacher_channels_last',
+    'compile_teacher',
+    'student_channels_last',
     'calculate_student_loss',
     'student_trainable',
     'teacher_trainable',

@@ -11,6 +11,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from kd_methods.networks.checkpoint import LoadReport, extract_state_dict, fit_names, load_strict, safe_load
+from kd_methods.networks.compiling import compile_parts
 from kd_methods.networks.folding import fold_batch_norm
 from kd_methods.networks.probe import plain_forward
 from kd_methods.networks.recording import CallRecorder, Records
@@ -33,19 +34,26 @@ class FrozenTeacher:
         fold_bn (bool): Fold its batch norms into the convolutions before them, at the first step
             (:func:`~kd_methods.networks.folding.fold_batch_norm`). Defaults to False.
         channels_last (bool): Run it in torch's memory format of that name. Defaults to False.
+        compiled (bool): Compile its parts between the taps, at the first step
+            (:func:`~kd_methods.networks.compiling.compile_parts`). Defaults to False.
 
     Raises:
         ValueError: Unknown precision.
     """
 
     def __init__(
-        self, model: BaseModel, precision: str = 'same', fold_bn: bool = False, channels_last: bool = False
+        self,
+        model: BaseModel,
+        precision: str = 'same',
+        fold_bn: bool = False,
+        channels_last: bool = False,
+        compiled: bool = False,
     ) -> None:
         if precision != 'same' and precision not in PRECISIONS:
             raise ValueError(f'teacher_precision: {precision!r} is none of {["same", *PRECISIONS]}.')
         self.model = model.eval().requires_grad_(False)
         self.precision, self.channels_last = precision, channels_last
-        self.fold_bn, self._sped_up = fold_bn, False
+        self.fold_bn, self.compiled, self._sped_up = fold_bn, compiled, False
         self.mode = 'tensor'
         # The algorithm that it moves with; copies of that (EMA) only share it.
         self.holder: weakref.ref | None = None
@@ -114,11 +122,15 @@ class FrozenTeacher:
         if self._sped_up:
             return
         self._sped_up = True
+        read = self.recorder.places if self.recorder else ()
         if self.fold_bn:
-            count = fold_batch_norm(self.model, self.recorder.places if self.recorder else ())
+            count = fold_batch_norm(self.model, read)
             print_log(f'Teacher: {count} batch norms folded into their convolutions.', logger='current')
         if self.channels_last:
             self.model.to(memory_format=torch.channels_last)
+        if self.compiled:
+            count = compile_parts(self.model, read)
+            print_log(f'Teacher: {count} parts are compiled; the first steps take longer.', logger='current')
 
     def val_step(self, data: Any) -> list:
         """Predict with the teacher's own preprocessor (for validation loops that also test the teacher)."""

@@ -232,8 +232,12 @@ def _reachable_parameters(module, skip):
     return found.values()
 
 
-@pytest.mark.parametrize('options', [dict(teacher_fold_bn=True), dict(teacher_channels_last=True)])
-def test_a_faster_teacher_teaches_the_same(options, distill, batch, losses_of):
+@pytest.mark.parametrize(
+    'options',
+    [dict(teacher_fold_bn=True), dict(teacher_channels_last=True), dict(student_channels_last=True)],
+    ids=str,
+)
+def test_faster_networks_learn_the_same(options, distill, batch, losses_of):
     losses = []
     for given in ({}, options):
         model = distill(distiller=dict(type='I2CKDDistiller', logit_kd=1.0), **given)
