@@ -1,5 +1,6 @@
 """`torch.compile` of a frozen network's parts, between the places that are read."""
 
+import logging
 from collections.abc import Collection, Iterator
 from typing import Any
 
@@ -60,5 +61,5 @@ class _CompiledForward:
                 f'{type(error).__name__}: {str(error).strip().splitlines()[0]}' if str(error) else repr(error)
             )
             what = f'Teacher: {self.name} cannot be compiled here and runs as it is. {why}'
-            print_log(what, 'current', 'WARNING')
+            print_log(what, 'current', logging.WARNING)
             return self.eager(*args, **kwargs)
