@@ -30,6 +30,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,7 @@ from mmengine.registry import MODELS, DefaultScope, init_default_scope  # noqa: 
 
 from kd_methods.check.batch import config_size, in_process, synthetic_batch  # noqa: E402
 from kd_methods.distill.connection import StepRecords, recording  # noqa: E402
+from kd_methods.distill.teacher_cache import SAMPLE_KEY, TeacherCache  # noqa: E402
 from kd_methods.networks.config import resolve_model_cfg  # noqa: E402
 from kd_methods.networks.heads import is_detector  # noqa: E402
 from kd_methods.networks.recording import map_tensors  # noqa: E402
@@ -79,6 +81,7 @@ class Bench:
             config=config, cfg_options=args.cfg_options, work_dir=None, launcher='none', local_rank=0
         )
         self.cfg = read_config(options)
+        self.folder = tempfile.TemporaryDirectory()  # of a teacher's cache
         self.scope = self.cfg.get('default_scope') or 'mmseg'
         init_default_scope(self.scope)
         self.model = self._build('FrozenTeacherDistill')
@@ -94,6 +97,9 @@ class Bench:
         recipe = {key: copy.deepcopy(given[key]) for key in RECIPE if key in given}
         if kind == 'FrozenTeacherDistill' and given.get('type') == kind:
             recipe = copy.deepcopy(dict(given))
+            if recipe.get('cache_teacher') is not None:
+                cache = TeacherCache.of(recipe['cache_teacher'])
+                recipe['cache_teacher'] = dict(folder=self.folder.name, half=cache.half)
         for key in ('architecture', 'teacher'):
             recipe[key] = resolve_model_cfg(dict(recipe[key], downloads=False), f'model.{key}')
             if self.args.size and recipe[key].get('data_preprocessor', {}).get('size'):
@@ -124,7 +130,10 @@ class Bench:
         # A teacher's losses may need masks, which the student's do not mind.
         detector = is_detector(self.model.student)
         network = self.model.teacher.model if detector else self.model.student
-        return synthetic_batch(network, self.batch_size, size, layout and layout.total)
+        batch = synthetic_batch(network, self.batch_size, size, layout and layout.total)
+        for i, sample in enumerate(batch['data_samples']):
+            sample.set_metainfo({SAMPLE_KEY: f'noise_{i}'})
+        return batch
 
     def train(self, name: str, model: BaseModel, data: dict) -> dict:
         """A training step of a model."""

@@ -86,6 +86,10 @@ def check_config(
         lacking = judge_first_batch(model.train(), student, batch, lone)
         with naming('model.data_preprocessor'):
             data = model.data_preprocessor(batch, True)
+        if cache := getattr(model, 'cache', None):
+            if not no_data:
+                cache.keys(data['data_samples'], ())
+            model.cache = None  # nothing is written
         size = size or tuple(data['inputs'].shape[-2:])
         report = _report(cfg, title, model, batch, data, dataset, size, lacking)
         if not no_data:

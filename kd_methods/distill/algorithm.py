@@ -24,9 +24,11 @@ from kd_methods.distill.loss_weights import LossWeights, fixed_weight, statistic
 from kd_methods.distill.preprocess import pair_preprocessors
 from kd_methods.distill.proof import TeachingProof
 from kd_methods.distill.teacher import FrozenTeacher
+from kd_methods.distill.teacher_cache import TeacherCache, identity_of
 from kd_methods.distill.unused_parameters import UnusedParameterTie
 from kd_methods.networks.config import build_network
 from kd_methods.networks.probe import dry_run_sizes, probe_networks
+from kd_methods.networks.recording import Records
 from kd_methods.utils.errors import naming
 
 
@@ -53,6 +55,9 @@ class FrozenTeacherDistill(BaseModel):
             CPUs and GPUs compute faster, above all in bf16. Defaults to False.
         compile_teacher (bool): ``torch.compile`` of the teacher between its taps; what torch cannot compile
             runs as it is. Takes a minute at the start. Defaults to False.
+        cache_teacher (str | dict | None): A folder, or ``dict(folder=..., half=False)``, in which the
+            teacher's records are kept by sample: it runs once on each. The training data has to be wrapped in
+            :class:`~kd_methods.datasets.variants.SeededVariants`. Defaults to None.
         student_channels_last (bool): Likewise ``channels_last`` for the student, in training. Defaults to
             False.
         teacher_preprocessor (str): ``'own'`` gives the teacher what its own preprocessor makes of the raw
@@ -92,6 +97,7 @@ class FrozenTeacherDistill(BaseModel):
         teacher_fold_bn: bool = False,
         teacher_channels_last: bool = False,
         compile_teacher: bool = False,
+        cache_teacher: str | dict | None = None,
         student_channels_last: bool = False,
         teacher_preprocessor: str = 'own',
         inputs: dict | None = None,
@@ -110,6 +116,7 @@ class FrozenTeacherDistill(BaseModel):
         **unknown: Any,
     ) -> None:
         check_arguments(locals(), unknown)
+        cache = TeacherCache.of(cache_teacher)
         student = build_network(architecture, 'model.architecture')
         teacher_network = build_network(teacher, 'model.teacher')
         if teacher_network is student:
@@ -131,6 +138,7 @@ class FrozenTeacherDistill(BaseModel):
         self.teacher = frozen
         frozen.holder = weakref.ref(self)
         self.teacher_ckpt = teacher_ckpt
+        self.cache = cache
         self.inherit = parts_to_inherit(inherit, student, teacher_network)
         self.calculate_student_loss = calculate_student_loss
         self.student_trainable = student_trainable
@@ -206,8 +214,7 @@ class FrozenTeacherDistill(BaseModel):
         with contextlib.ExitStack() as stack:
             if every or self.active_losses():
                 seen = inputs if teacher_inputs is None else teacher_inputs
-                watched = recording(self.connections, 'teacher', self.teacher.recorder)
-                step.teacher = self.teacher.run(seen, data_samples, watched)
+                step.teacher = self.teach(seen, data_samples)
                 if self.labels is not None:
                     step.data[LABEL] = self.labels(step.teacher, step.data)
                 step.student = stack.enter_context(recording(self.connections, 'student', self.recorder))
@@ -219,6 +226,30 @@ class FrozenTeacherDistill(BaseModel):
         if self.student_channels_last:
             step.student.lay_out()
         return step
+
+    def teach(self, inputs: Tensor, data_samples: list | None = None) -> Records:
+        """What the teacher says of its images: from the cache where there is one, and it knows them."""
+
+        def run(images: Tensor, samples: list | None) -> Records:
+            watched = recording(self.connections, 'teacher', self.teacher.recorder)
+            return self.teacher.run(images, samples, watched)
+
+        if self.cache is None:
+            return run(inputs, data_samples)
+        self.check_cache()
+        return self.cache(inputs, data_samples, run)
+
+    def check_cache(self) -> None:
+        """Refuse a cache of another teacher's records, once, when the weights are there."""
+        if self.cache is not None and not self.cache.ready:
+            teacher = self.teacher
+            how = dict(
+                precision=teacher.precision, fold_bn=teacher.fold_bn, channels_last=teacher.channels_last
+            )
+            taps = sorted(
+                (place, calls and sorted(calls)) for place, calls in teacher.recorder.places.items()
+            )
+            self.cache.check(identity_of(teacher.model, **how, taps=taps))
 
     def losses(self, step: StepRecords, names: Collection[str] | None = None) -> dict[str, Any]:
         """All losses of a recorded step, weighted as they count at this iteration, and what is logged.
@@ -272,6 +303,7 @@ class FrozenTeacherDistill(BaseModel):
         if not self.teacher_ckpt:
             self.teacher.model.init_weights()
             self.teacher.check_finite('model.teacher.init_cfg')
+        self.check_cache()
         super().init_weights()
         inherit_parts(self.inherit, self.student, self.teacher.model)
         for connection in self.connections:
@@ -332,6 +364,9 @@ class FrozenTeacherDistill(BaseModel):
         self.weights = LossWeights(base, schedules, auto)
         beyond = [text for connection in self.connections for text in connection.beyond()]
         if beyond:
+            if self.cache is not None:
+                only = 'keeps what modules return, and not'
+                raise ValueError(f'model.cache_teacher {only} {", ".join(beyond)}. Leave the cache out.')
             self.teacher.mode = 'loss'
             what = "The teacher runs in mode='loss', heads, targets and losses included, at every step"
             why = f"{', '.join(beyond)} is not reached by a plain forward (mode='tensor')"
