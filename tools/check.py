@@ -40,7 +40,7 @@ def look(args: argparse.Namespace) -> Report | str:
     size = tuple(args.size) if args.size else None
     if args.taps:
         return check_places(cfg, size)
-    return check_config(cfg, args.config, args.no_data, args.batch, size)
+    return check_config(cfg, args.config, args.no_data, args.batch, size, live=True)
 
 
 def main(argv: list[str] | None = None) -> int:

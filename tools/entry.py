@@ -324,7 +324,8 @@ def print_report(name: str, make: Callable[[], Any]) -> int:
 
     Args:
         name (str): Of the tool.
-        make (Callable): Gives something to print; its ``exit_code``, if it has one, is returned.
+        make (Callable): Gives something to print, of a live report its verdict; its ``exit_code``, if it has
+            one, is returned.
 
     Returns:
         int: 0 or 1 as the report says; 2 if there is none.
@@ -336,7 +337,7 @@ def print_report(name: str, make: Callable[[], Any]) -> int:
             raise
         _report(name, error)
         return 2
-    print(report)
+    print(report.verdict() if getattr(report, 'live', False) else report)
     return getattr(report, 'exit_code', 0)
 
 

@@ -45,6 +45,7 @@ def check_config(
     no_data: bool = False,
     batch_size: int | None = None,
     size: tuple[int, int] | None = None,
+    live: bool = False,
 ) -> Report:
     """Check a config: build its networks, run one training step in memory, and report.
 
@@ -57,12 +58,16 @@ def check_config(
         batch_size (int | None): Images in the batch. Defaults to None: the config's.
         size (tuple[int, int] | None): Height and width for FLOPs and for noise. Defaults to None: that of the
             batch, or the config's crop.
+        live (bool): Print what is found when it is found. Defaults to False.
     """
+    report = Report(live=live)
     check_values(cfg, 'train', 'val')
     _set_up(cfg)
     with _quiet() as messages:
+        report.begin('building the networks')
         with naming('model', cfg.model):
             model = _build(cfg)
+        report.begin('making a batch')
         student = model.student if isinstance(model, FrozenTeacherDistill) else model
         images = batch_size or (cfg.get('train_dataloader') or {}).get('batch_size', 2)
         lone = Lone('a batch of one image', 'Give --batch 2 or more') if images == 1 else None
@@ -91,8 +96,9 @@ def check_config(
                 cache.keys(data['data_samples'], ())
             model.cache = None  # nothing is written
         size = size or tuple(data['inputs'].shape[-2:])
-        report = _report(cfg, title, model, batch, data, dataset, size, lacking)
+        _judge(report, cfg, title, model, batch, data, dataset, size, lacking)
         if not no_data:
+            report.begin('validating on one image')
             report.wrong += judge_validation(cfg, model, student, _seed(cfg))
     if skipped:
         names = ', '.join(skipped)
@@ -114,7 +120,8 @@ def check_places(cfg: Config, size: tuple[int, int] | None = None) -> str:
     return '\n\n'.join(texts)
 
 
-def _report(
+def _judge(
+    report: Report,
     cfg: Config,
     title: str,
     model: BaseModel,
@@ -123,13 +130,14 @@ def _report(
     dataset: Any,
     size: tuple[int, int],
     lacking: list[str],
-) -> Report:
+) -> None:
     distilling = isinstance(model, FrozenTeacherDistill)
     data_name = type(dataset).__name__
     source = 'noise (--no-data)' if dataset is None else f'{data_name}, {len(dataset):,} images'
     shape = 'x'.join(map(str, data['inputs'].shape))
     kind = 'distillation' if distilling else 'plain'
-    report = Report(f'{title}\n{kind} config, on {get_device()}; batch {shape} from {source}')
+    report.head(f'{title}\n{kind} config, on {get_device()}; batch {shape} from {source}')
+    report.begin('counting multiply-adds')
     networks = dict(student=model.student, teacher=model.teacher.model) if distilling else dict(network=model)
     cfgs = dict(student=cfg.model.get('architecture'), teacher=cfg.model.get('teacher'), network=cfg.model)
     report.add('Networks', sections.networks(networks, cfgs, size, report.notes))
@@ -149,6 +157,7 @@ def _report(
     unfit = judge.judge_labels(largest_label(data.get('data_samples'), ignored), classes)
     report.wrong += unfit
     if distilling:
+        report.begin('asking the teacher')
         quality = None
         if dataset is not None and not unfit:
             inputs = data.get('teacher_inputs', data['inputs'])
@@ -160,10 +169,11 @@ def _report(
             report.wrong += judge.judge_quality(quality)
     if unfit:
         report.wrong.append('No step was run, since these labels cannot be learnt.')
-        return report
+        return
     optimizer = cfg.get('optim_wrapper') or _DEFAULT_OPTIMIZER
     with naming('optim_wrapper', optimizer):
         optim_wrapper = build_optim_wrapper(model, optimizer)
+    report.begin('one training step')
     step = run_step(model, batch, optim_wrapper)
     if step.error is not None and os.environ.get('KD_DEBUG', '0') not in ('', '0'):
         traceback.print_exception(step.error)
@@ -176,7 +186,6 @@ def _report(
     report.wrong += lacking
     if not (lacking and 'Expected more than 1' in str(step.error)):  # which is what they say
         report.wrong += judge.judge_step(step)
-    return report
 
 
 _DEFAULT_OPTIMIZER = dict(type='OptimWrapper', optimizer=dict(type='SGD', lr=0.01))

@@ -1,6 +1,8 @@
 """The text of a check: sections of aligned tables, then what was found."""
 
+import sys
 import textwrap
+import time
 from collections.abc import Sequence
 
 WIDTH = 118
@@ -8,35 +10,64 @@ _WHOLE_WORDS = dict(break_long_words=False, break_on_hyphens=False)  # paths and
 
 
 class Report:
-    """Sections in the order in which they were written, and what is wrong."""
+    """Sections in the order in which they were written, and what is wrong.
 
-    def __init__(self, title: str) -> None:
-        self.title = title
+    Args:
+        title (str): First line. Defaults to none yet.
+        live (bool): Print what is found when it is found, and to stderr what is being done. Then
+            :meth:`verdict` is left to print. Defaults to False.
+    """
+
+    def __init__(self, title: str = '', live: bool = False) -> None:
+        self.live, self.title = live, ''
         self.sections: list[tuple[str, str]] = []
         self.wrong: list[str] = []
         self.notes: list[str] = []
+        self._printed, self._start = 0, time.monotonic()
+        if title:
+            self.head(title)
 
     @property
     def exit_code(self) -> int:
         """0 where nothing is wrong, 1 otherwise."""
         return 1 if self.wrong else 0
 
+    def begin(self, what: str) -> None:
+        """Say, where this is live, what is done next."""
+        if self.live:
+            print(f'[{time.monotonic() - self._start:3.0f} s] {what} ...', file=sys.stderr, flush=True)
+
+    def head(self, title: str) -> None:
+        """Set the title."""
+        self.title = title
+        self._print(title)
+
     def add(self, title: str, text: str) -> None:
         """Add a section; an empty one is left out."""
         if text:
             self.sections.append((title, text))
+            self._print(_section(title, text))
+        if self.live and self.wrong[self._printed :]:
+            self._print(_bullets('x', self.wrong[self._printed :]))
+            self._printed = len(self.wrong)
+
+    def verdict(self) -> str:
+        """Notes, and what is wrong."""
+        notes = ['Notes\n' + _bullets('-', self.notes)] if self.notes else []
+        things = 'One thing is' if len(self.wrong) == 1 else f'{len(self.wrong)} things are'
+        wrong = f'{things} wrong\n' + _bullets('x', self.wrong) if self.wrong else 'Nothing wrong was found.'
+        return '\n\n'.join([*notes, wrong])
 
     def __str__(self) -> str:
-        parts = [self.title]
-        parts += [f'{title}\n{textwrap.indent(text, "  ")}' for title, text in self.sections]
-        if self.notes:
-            parts.append('Notes\n' + _bullets('-', self.notes))
-        if self.wrong:
-            things = 'One thing is' if len(self.wrong) == 1 else f'{len(self.wrong)} things are'
-            parts.append(f'{things} wrong\n' + _bullets('x', self.wrong))
-        else:
-            parts.append('Nothing wrong was found.')
-        return '\n\n'.join(parts)
+        return '\n\n'.join([self.title, *(_section(*part) for part in self.sections), self.verdict()])
+
+    def _print(self, text: str) -> None:
+        if self.live:
+            print(f'{text}\n', flush=True)
+
+
+def _section(title: str, text: str) -> str:
+    return f'{title}\n{textwrap.indent(text, "  ")}'
 
 
 def table(

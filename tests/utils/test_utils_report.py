@@ -36,3 +36,19 @@ def test_exit_code_and_count_of_wrong_things():
     assert report.exit_code == 1 and 'One thing is wrong\n  x first' in str(report)
     report.wrong.append('second')
     assert '2 things are wrong' in str(report) and '- by the way' in str(report)
+
+
+def test_a_live_report_says_what_it_finds_when_it_finds_it(capsys):
+    report = Report('config.py', live=True)
+    report.begin('building')
+    report.wrong.append('No teacher.')
+    report.add('Networks', 'a  1')
+    first = capsys.readouterr()
+    assert first.out == 'config.py\n\nNetworks\n  a  1\n\n  x No teacher.\n\n'
+    assert 's] building ...' in first.err
+    report.wrong.append('No step.')
+    report.add('Step', 'none')
+    second = capsys.readouterr().out
+    assert second == 'Step\n  none\n\n  x No step.\n\n'
+    assert report.verdict() == '2 things are wrong\n  x No teacher.\n  x No step.'
+    assert str(report) == f'config.py\n\nNetworks\n  a  1\n\nStep\n  none\n\n{report.verdict()}'
