@@ -106,24 +106,31 @@ def test_one_loss_leaves_the_networks_alone(step):
     assert any(p.grad is not None for p in bench.model.distiller.parameters())
 
 
-def test_losses(load, capsys, monkeypatch):
-    """The benchmarks of single losses, which use the same clock."""
-    arguments = '--classes 5 --batch 2 --channels 8 --repeats 1 --size'.split()
-    load('i2ckd').main([*arguments, '8', '8', '--pairs'])
-    printed = capsys.readouterr().out
-    row = r'^ *(\w+.\w+|\w+): +\d+ ms +\(\d+ - \d+\)   x \d+\.\d$'
-    assert re.findall(row, printed, re.M) == ['vectorised', 'class loop', 'pair loop']
-    assert printed.endswith('value and gradient agree\n')
-    monkeypatch.setattr(load('common'), 'peak_memory', lambda *args: 2**20)  # without a process for each way
-    load('c2vkd').main([*arguments, '4'])
-    printed = capsys.readouterr().out
-    row = r'^ *(\S.*?) +\d+ \(\d+ - \d+\) +\d+\.\d\d +1 +1\.00$'
-    assert re.findall(row, printed, re.M) == ['factored', 'dense', 'at label', 'at logits', 'cross-entropy']
-    assert 'value and gradient agree\n' in printed
-    load('bcd').main('--batch 2 --channels 8 --repeats 1 --height 4 --width 6'.split())
-    printed = capsys.readouterr().out
-    assert re.findall(row, printed, re.M) == ['blocks', 'dense', 'here', 'autograd']
-    assert printed.count('value and gradient agree\n') == 2
+def test_growth(load, capsys, monkeypatch, tmp_path):
+    """Each loss along each axis, the exponents of its cost, a picture."""
+    growth = load('growth')
+    monkeypatch.setattr(growth, 'BASE', dict(classes=3, tokens=16, channels=4, images=1))
+    monkeypatch.setattr(growth, 'AXES', dict(classes=(3, 5), tokens=(16, 36), channels=(4, 8), images=(1, 2)))
+    files = '--json', str(tmp_path / 'g.json'), '--plot', str(tmp_path / 'g.png')
+    found = growth.main(['--repeats', '1', '--threads', '1', *files])
+    assert len(found) == len(growth.LOSSES) * 4 and (tmp_path / 'g.png').stat().st_size > 10_000
+    assert json.loads((tmp_path / 'g.json').read_text()) == json.loads(json.dumps(found))
+    rows = re.findall(
+        r'^\| (\S.*?) \| [\d.]+ \| [\d.]+ \|(?: -?[\d.]+, -?[\d.]+ \|){4}$', capsys.readouterr().out, re.M
+    )
+    assert rows == list(growth.LOSSES)
+
+
+def test_exponents(load):
+    exponent = load('growth').exponent
+    assert exponent((1, 2, 4, 8), [3.0, 12.0, 48.0, 192.0]) == pytest.approx(2)
+    assert exponent((16, 150), [0.5, 0.5]) == pytest.approx(0)
+
+
+def test_peak_of_a_call(load):
+    """Nearly what the call holds at one time."""
+    peak = load('common').peak_of(lambda: torch.ones(4_000_000).add_(1).sum())
+    assert 0.9 * 16e6 < peak < 2 * 16e6
 
 
 def test_data_check(load, capsys):
