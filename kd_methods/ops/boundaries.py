@@ -14,6 +14,8 @@ from kd_methods.utils.options import checked
 Boundary = Literal['affinity', 'mean']
 #: Half of the eight neighbours (rows down, columns right); the others are the same pairs from the other end.
 OFFSETS = ((0, 1), (1, -1), (1, 0), (1, 1))
+#: Most places whose products are computed all at once: then that is the quicker way.
+DENSE = 256
 
 
 def neighbour_distances(feature: Tensor, valid: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -104,16 +106,21 @@ class _NeighbourDistances(torch.autograd.Function):
 
 def _products(f: Tensor) -> Callable[[int], Tensor]:
     """Gives, for a distance k, the products (N, L - k) of all places of a map (N, C, L) with those k on."""
-    if f.shape[2] <= f.shape[1]:  # all of them at once, in a matrix not larger than the map
+    if _is_dense(f):
         matrix = f.mT @ f
         return lambda k: matrix.diagonal(k, 1, 2).clone()
     places = f.shape[2]
     return lambda k: (f.narrow(2, 0, places - k) * f.narrow(2, k, places - k)).sum(1)
 
 
+def _is_dense(f: Tensor) -> bool:
+    """Whether the products of all places are one matrix; it is not larger than the map."""
+    return f.shape[2] <= min(f.shape[1], DENSE)
+
+
 def _weigh(f: Tensor, own: Tensor, pairs: list[tuple[int, Tensor]]) -> Tensor:
     """Each place of a map (N, C, L) times its own weight, plus its neighbours times those of the pairs."""
-    if f.shape[2] <= f.shape[1]:
+    if _is_dense(f):
         matrix = torch.diag_embed(own)
         for k, weight in pairs:
             matrix.diagonal(k, 1, 2).add_(weight)
