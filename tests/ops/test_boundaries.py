@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 from dispatch import Count
 
+from kd_methods.ops import boundaries
 from kd_methods.ops.boundaries import boundary_map, fuse_boundaries, neighbour_distances
 
 
@@ -152,6 +153,20 @@ def test_no_step_makes_more_than_the_map():
     with Count() as count:
         boundary_map(x).sum().backward()
     assert count.largest == x.numel()
+
+
+@pytest.mark.parametrize('size', [(3, 4), (1, 5), (6, 1), (4, 2)])
+def test_all_products_at_once_are_those_of_each_shift(size, monkeypatch):
+    x = random_map(2, 16, *size)
+    x[0, :, 0, 0] = 0
+    x.requires_grad_()
+    weight, sides = torch.randn(2, 8, *size, dtype=torch.float64), []
+    for most in (boundaries.DENSE, 0):
+        monkeypatch.setattr(boundaries, 'DENSE', most)
+        distances, counts = neighbour_distances(x)
+        sides.append((distances, counts, *torch.autograd.grad(distances, x, weight)))
+    for dense, single in zip(*sides):
+        torch.testing.assert_close(dense, single, rtol=1e-9, atol=1e-12)
 
 
 def test_levels_are_fused_on_the_finest_grid():
