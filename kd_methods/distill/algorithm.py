@@ -49,8 +49,8 @@ class FrozenTeacherDistill(BaseModel):
             warning.
         teacher_ckpt_trusted (bool): Allow this file to hold arbitrary Python objects. Defaults to False.
         teacher_precision (str): ``'same'``, ``'fp32'``, ``'bf16'`` or ``'fp16'``. Defaults to ``'same'``.
-        teacher_fold_bn (bool): Fold the teacher's batch norms into its convolutions; the same to rounding,
-            and faster. Defaults to False.
+        teacher_fold_bn (bool): Compute the teacher's batch norms with the convolutions before them; the same
+            to rounding, and faster. Its weights stay as they are. Defaults to False.
         teacher_channels_last (bool): Run the teacher in torch's memory format ``channels_last``, which many
             CPUs and GPUs compute faster, above all in bf16. Defaults to False.
         compile_teacher (bool): ``torch.compile`` of the teacher between its taps; what torch cannot compile

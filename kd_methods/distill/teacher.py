@@ -123,11 +123,10 @@ class FrozenTeacher:
             return
         self._sped_up = True
         read = self.recorder.places if self.recorder else ()
-        if self.fold_bn:
-            count = fold_batch_norm(self.model, read)
-            print_log(f'Teacher: {count} batch norms folded into their convolutions.', logger='current')
         if self.channels_last:
             self.model.to(memory_format=torch.channels_last)
+        if self.fold_bn and (count := fold_batch_norm(self.model, read)):
+            print_log(f'Teacher: {count} batch norms are computed with their convolutions.', logger='current')
         if self.compiled:
             count = compile_parts(self.model, read)
             print_log(f'Teacher: {count} parts are compiled; the first steps take longer.', logger='current')

@@ -12,13 +12,13 @@ from kd_methods.networks.recording import INPUTS, OUTPUTS, Place
 
 
 def fold_batch_norm(network: nn.Module, kept: Collection[Place] = ()) -> int:
-    r"""Fold batch norms into their convolutions, in place.
+    r"""Compute batch norms with the convolutions before them.
 
     .. math:: \gamma \frac{W x + b - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta = W' x + b'
 
-    The batch norm stays where it is and passes on what it gets, so module paths, hooks and taps stay. Pairs
-    are those of mmcv's ``ConvModule``, of blocks and stems with ``conv1`` and ``norm1`` (ResNet and its kin),
-    and neighbours in ``nn.Sequential``.
+    Weights, and so the network's state, stay as they are: W' and b' are kept beside them. The batch norm
+    passes on what it gets, so module paths, hooks and taps stay. Pairs are those of mmcv's ``ConvModule``, of
+    blocks and stems with ``conv1`` and ``norm1`` (ResNet and its kin), and neighbours in ``nn.Sequential``.
 
     Args:
         network (nn.Module): In eval mode, without gradients.
@@ -35,14 +35,32 @@ def fold_batch_norm(network: nn.Module, kept: Collection[Place] = ()) -> int:
         shared = met[id(conv)] > 1 or met[id(norm)] > 1  # a convolution of several levels, each with its norm
         if shared or not between.isdisjoint(kept):
             continue
-        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
-        bias = 0 if conv.bias is None else conv.bias
-        conv.bias = nn.Parameter((bias - norm.running_mean) * scale + norm.bias, requires_grad=False)
-        # (C_out, C_in / groups, h, w)
-        conv.weight = nn.Parameter(conv.weight * scale.view(-1, 1, 1, 1), requires_grad=False)
+        conv.forward = _FoldedForward(conv, norm)
         norm.forward = _pass_on
         count += 1
     return count
+
+
+class _FoldedForward:
+    """The forward of a convolution with a batch norm behind it."""
+
+    def __init__(self, conv: nn.Conv2d, norm: nn.Module) -> None:
+        self.conv, self.norm = conv, norm
+        self._fold()
+
+    def _fold(self) -> None:
+        conv, norm = self.conv, self.norm
+        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        bias = 0 if conv.bias is None else conv.bias
+        # (C_out, C_in / groups, h, w), in the layout of the weights
+        self.weight = (conv.weight * scale.view(-1, 1, 1, 1)).detach()
+        self.bias = ((bias - norm.running_mean) * scale + norm.bias).detach()
+
+    def __call__(self, x: Tensor) -> Tensor:
+        given = self.conv.weight
+        if self.weight.device != given.device or self.weight.dtype != given.dtype:
+            self._fold()  # the network was moved
+        return self.conv._conv_forward(x, self.weight, self.bias)  # torch's, of all padding modes
 
 
 def _pass_on(x: Tensor) -> Tensor:

@@ -35,11 +35,21 @@ def outputs(network, size=64):
 @pytest.mark.parametrize('cfg', [tiny_model(4, 'BN'), tiny_segformer()])
 def test_the_network_computes_the_same(cfg):
     network = trained(MODELS.build(copy.deepcopy(cfg)))
-    before = outputs(network)
+    before, state = outputs(network), {k: v.clone() for k, v in network.state_dict().items()}
     norms = sum(isinstance(module, _BatchNorm) for module in network.modules())
     assert fold_batch_norm(network) == norms > 0 and fold_batch_norm(network) == 0
     for old, new in zip(before, outputs(network)):
         torch.testing.assert_close(old, new, rtol=1e-9, atol=1e-12)
+    assert all(value.equal(state[name]) for name, value in network.state_dict().items())
+
+
+def test_a_network_that_is_moved_is_folded_again():
+    network = trained(nn.Sequential(nn.Conv2d(3, 4, 3, padding_mode='reflect', padding=1), nn.BatchNorm2d(4)))
+    before = outputs(network)[0]
+    assert fold_batch_norm(network) == 1
+    x = torch.randn(2, 3, 64, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(network.float()(x.float()).double(), before, rtol=1e-4, atol=1e-4)
+    assert network.to('meta')(x.to('meta').float()).device.type == 'meta'
 
 
 @pytest.mark.parametrize('place', [(OUTPUTS, '0.conv'), (INPUTS, '0.bn')])
