@@ -26,7 +26,6 @@ from mmengine.optim import build_optim_wrapper
 from toys import ROOT
 
 from kd_methods.export.plain_config import plain_config
-from kd_methods.networks.folding import fold_batch_norm
 
 
 def test_every_folder_is_covered():
@@ -93,8 +92,6 @@ def test_one_step_of_each_family(name):
     distilled = name in DISTILLED
     student = model.architecture if distilled else model
     before = copy.deepcopy(student.state_dict())
-    if load(name).model.get('teacher_fold_bn'):  # as its first step does
-        fold_batch_norm(model.teacher.model, model.teacher.recorder.places)
     taught = copy.deepcopy(model.teacher.model.state_dict()) if distilled else {}
     for part in getattr(model, 'inherit', []):
         assert all(torch.equal(before[key], taught[key]) for key in before if key.startswith(f'{part}.'))
