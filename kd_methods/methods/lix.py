@@ -96,7 +96,7 @@ def arfd_loss(
             x = full_precision(pool_map(feature, grid)).flatten(2).mT  # X, (N, n, C)
             if recalibrate in ('both', side):
                 # W is almost uniform: next to a large mean little of W X survives rounding. So centre first.
-                x = kernel_regression(standardise(x), bandwidth)
+                x = kernel_regression(standardise(x), bandwidth, standard=True)
             tokens.append(standardise(x))
         alignment, defined = cka.unchecked(*tokens, kernel, estimator, bandwidth)  # (N,) each
         return (1 - alignment).masked_fill(~defined, 0).mean()

@@ -29,30 +29,37 @@ def laplace_kernel(x: Tensor, bandwidth: float = 1.0) -> Tensor:
     return _LaplaceKernel.apply(x, bandwidth)
 
 
-def kernel_regression(x: Tensor, bandwidth: float = 1.0) -> Tensor:
+def kernel_regression(x: Tensor, bandwidth: float = 1.0, standard: bool = False) -> Tensor:
     """Each token as the mean of all, weighted by :func:`laplace_kernel` (Nadaraya-Watson).
+
+    Args:
+        x (Tensor): Tokens.
+        bandwidth (float): Factor of the median. Defaults to 1.0.
+        standard (bool): The tokens are those of :func:`standardise`, which is quicker. Defaults to False.
 
     Shape:
         - x, output: (N, n, C).
     """
-    return _KernelRegression.apply(x, bandwidth)
+    return _KernelRegression.apply(x, bandwidth, standard)
 
 
-def _scaled_distances(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _scaled_distances(x: Tensor, standard: bool = False) -> tuple[Tensor, Tensor, Tensor | None]:
     """Distances of all pairs (N, n, n), 0 below the bound of :func:`laplace_kernel`, and the centred tokens.
 
     Both are in a unit by which this bound is 1, which changes no kernel. The third is 1 / unit, (N, 1, 1), 0
-    where all tokens are the same.
+    where all tokens are the same. ``standard`` tokens, and their distances, are as they are.
     """
     # |x_i - x_j|^2 = |x_i|^2 + |x_j|^2 - 2 <x_i, x_j>, of centred tokens, since these lose least to rounding.
-    # Their mean over all pairs is then 2 mean |x_i|^2.
-    x = x - x.mean(1, keepdim=True)
-    bound = (2e-6 * (x * x).sum(2).mean(1)).sqrt().view(-1, 1, 1)
-    scale = (1 / bound).masked_fill(bound == 0, 0)
-    x = x * scale
+    # Their mean over all pairs is then 2 mean |x_i|^2, of standard tokens 2 C.
+    bound, scale = 2e-6 * x.shape[2], None
+    if not standard:
+        x = x - x.mean(1, keepdim=True)
+        unit = (2e-6 * (x * x).sum(2).mean(1)).sqrt().view(-1, 1, 1)
+        bound, scale = 1.0, (1 / unit).masked_fill(unit == 0, 0)
+        x = x * scale
     norms = (x * x).sum(2)
     squares = torch.baddbmm(norms.unsqueeze(1), x, x.mT, alpha=-2).add_(norms.unsqueeze(2))
-    torch.nn.functional.threshold_(squares, 1.0, 0.0)
+    torch.nn.functional.threshold_(squares, bound, 0.0)
     squares.diagonal(dim1=1, dim2=2).zero_()
     return squares.sqrt_(), x, scale
 
@@ -96,8 +103,8 @@ class _KernelRegression(torch.autograd.Function):
     """By hand, for the same reason: the weights and the distances are kept."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, bandwidth: float) -> Tensor:
-        distances, scaled, scale = _scaled_distances(x)
+    def forward(ctx: Any, x: Tensor, bandwidth: float, standard: bool) -> Tensor:
+        distances, scaled, scale = _scaled_distances(x, standard)
         wanted = ctx.needs_input_grad[0]
         weights, inverse = _to_kernel(distances.clone() if wanted else distances, bandwidth)
         weights /= weights.sum(2, keepdim=True)  # rows with the sum 1
@@ -108,13 +115,14 @@ class _KernelRegression(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         x, weights, distances, scaled, inverse, scale, regressed = ctx.saved_tensors
         # Y = W X with W the softmax of -d / sigma over each row: dW = G X', and through the softmax
         # W (dW - sum_j W dW), where that sum is <G_i, Y_i>.
         slope = torch.baddbmm((grad * regressed).sum(2, keepdim=True), grad, x.mT, beta=-1)
         slope = slope.mul_(weights).mul_(-inverse)
-        return weights.mT @ grad + _distance_gradient(slope, distances, scaled) * scale, None
+        through = _distance_gradient(slope, distances, scaled)
+        return torch.baddbmm(through if scale is None else through * scale, weights.mT, grad), None, None
 
 
 def standardise(x: Tensor) -> Tensor:
@@ -134,9 +142,11 @@ class _Standardise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        centred = x - x.mean(1, keepdim=True)
-        # Frobenius norms (N, 1, 1), before and after the mean is taken off.
-        size, spread = (torch.linalg.vector_norm(z, dim=(1, 2), keepdim=True) for z in (x, centred))
+        mean = x.mean(1, keepdim=True)
+        centred = x - mean
+        # Frobenius norms (N, 1, 1), of what is left when the mean is taken off, and of what was.
+        spread, taken = (torch.linalg.vector_norm(z, dim=(1, 2), keepdim=True) for z in (centred, mean))
+        size = torch.hypot(spread, taken * x.shape[1] ** 0.5)
         scale = x[0].numel() ** 0.5 / spread.masked_fill(spread <= 1e-3 * size, torch.inf)
         ctx.save_for_backward(scale)
         return centred.mul_(scale)

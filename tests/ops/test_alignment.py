@@ -47,6 +47,17 @@ def test_bandwidth_goes_from_the_tokens_to_their_mean():
     assert not torch.allclose(kernel_regression(x, 1.0), mean, atol=1e-2)
 
 
+@pytest.mark.parametrize('n, channels', [(12, 5), (6, 20)])
+def test_standard_tokens_are_regressed_as_any(n, channels):
+    x, weight = standardise(tokens(n, channels) + 2).requires_grad_(), tokens(n, channels, seed=2)
+    results = [kernel_regression(x, 0.7, standard) for standard in (True, False)]
+    torch.testing.assert_close(*results)
+    torch.testing.assert_close(*(torch.autograd.grad((weight * y).sum(), x)[0] for y in results))
+    constant = torch.zeros(1, n, channels, requires_grad=True)
+    y = kernel_regression(constant, standard=True)
+    assert y.eq(0).all() and torch.autograd.grad(y.sum(), constant)[0].isfinite().all()
+
+
 def test_kernel_has_the_gradient_of_its_definition():
     x = tokens(6, 3, 1).requires_grad_()
     sides = [laplace_kernel(x)[0], None]
