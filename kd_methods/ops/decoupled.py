@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from kd_methods.ops.grids import Interpolation
+from kd_methods.ops.kept_gradient import KeptGradient
 from kd_methods.ops.labels import fill_ignored, resize_labels
 from kd_methods.ops.reductions import full_precision, without_autocast
 from kd_methods.ops.vectors import check_feature
@@ -102,7 +103,7 @@ def decoupled_loss(
     )
 
 
-class _DecoupledLoss(torch.autograd.Function):
+class _DecoupledLoss(KeptGradient):
     """By hand: autograd would keep some ten maps of all classes in the label's size."""
 
     @staticmethod
@@ -139,17 +140,10 @@ class _DecoupledLoss(torch.autograd.Function):
                     gradient[images] = change_S.columns_back(narrow)
             count = count.clamp(min=1)
             if wanted:  # tau^2 / |valid| of the sum, and 1 / tau of z
-                ctx.save_for_backward(gradient * (tau / count))
-                ctx.dtype = logits_S.dtype
+                _DecoupledLoss.keep(ctx, gradient * (tau / count), logits_S)
             loss, *stats = (total / count for total in sums)
             ctx.mark_non_differentiable(*stats)
             return tau**2 * loss, *stats
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = ctx.saved_tensors
-        return (gradient * grad).to(ctx.dtype), *[None] * 7
 
 
 def _blocks(label: Tensor, classes: int, by_rows: bool) -> Iterator[tuple[slice, list[slice]]]:

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kd_methods.ops.kept_gradient import KeptGradient
 from kd_methods.ops.reductions import full_precision, without_autocast
 
 
@@ -98,7 +99,7 @@ def relation_distance(x: Tensor, y: Tensor) -> Tensor:
     return _RelationDistance.apply(x, y.detach())
 
 
-class _RelationDistance(torch.autograd.Function):
+class _RelationDistance(KeptGradient):
     """By hand: the gradient is known with the value, and is all that is kept."""
 
     @staticmethod
@@ -109,15 +110,8 @@ class _RelationDistance(torch.autograd.Function):
             by_places = len(x) * maps[0].shape[2] <= x.shape[1]
             value, gradient = (_by_places if by_places else _by_channels)(*maps, ctx.needs_input_grad[0])
             if gradient is not None:
-                ctx.save_for_backward(gradient.reshape(x.shape))
-                ctx.dtype = x.dtype
+                _RelationDistance.keep(ctx, gradient, x)
             return value
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (gradient,) = ctx.saved_tensors
-        return (gradient * grad).to(ctx.dtype), None
 
 
 def _by_places(x: Tensor, y: Tensor, wanted: bool) -> tuple[Tensor, Tensor | None]:

@@ -2,9 +2,9 @@
 
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
+from kd_methods.ops.kept_gradient import KeptGradient
 from kd_methods.ops.reductions import full_precision, without_autocast
 from kd_methods.utils.options import checked
 
@@ -37,7 +37,7 @@ def channel_kl(x_S: Tensor, x_T: Tensor, reduction: Reduction = 'position') -> T
     return total / (x_S.numel() if reduction == 'element' else x_S.numel() // x_S.shape[1])
 
 
-class _ChannelKL(torch.autograd.Function):
+class _ChannelKL(KeptGradient):
     """By hand: one pass, of which the gradient P_S - P_T is kept."""
 
     @staticmethod
@@ -49,15 +49,8 @@ class _ChannelKL(torch.autograd.Function):
             p_T = p_T.div_(sum_T)
             total = (z_T - z_S).mul_(p_T).sum(1, keepdim=True).add_(sum_S.log()).sub_(sum_T.log())
             if ctx.needs_input_grad[0]:
-                ctx.save_for_backward(p_S.div_(sum_S).sub_(p_T))
-                ctx.dtype = x_S.dtype
+                _ChannelKL.keep(ctx, p_S.div_(sum_S).sub_(p_T), x_S)
             return total.sum()
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (gradient,) = ctx.saved_tensors
-        return (gradient * grad).to(ctx.dtype), None
 
 
 def _exponentials(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:

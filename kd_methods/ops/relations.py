@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kd_methods.ops.kept_gradient import KeptGradient
 from kd_methods.ops.reductions import full_precision, without_autocast
 from kd_methods.ops.vectors import unit_vectors, unit_vectors_backward
 from kd_methods.utils.options import Count, Positive, checked
@@ -83,7 +84,7 @@ def relation_kl(
     return _RelationKL.apply(x_S, x_T.detach(), tau, valid, weight, block or max(BLOCK // (n * len(x_S)), 1))
 
 
-class _RelationKL(torch.autograd.Function):
+class _RelationKL(KeptGradient):
     """By hand, for the memory: autograd would keep several matrices of n x n, or compute each block twice.
 
     With p the rows of R_S and q the rows of R_T, the gradient at the logits of a block is w (p - q) / tau. A
@@ -111,14 +112,8 @@ class _RelationKL(torch.autograd.Function):
                     grad[:, rows] += slope @ phi_S
                     grad.baddbmm_(slope.mT, phi_S[:, rows])
             if grad is not None:  # from the unit vectors to x_S
-                ctx.save_for_backward(unit_vectors_backward(grad, phi_S, full_precision(x_S)))
-                ctx.dtype = x_S.dtype
+                _RelationKL.keep(ctx, unit_vectors_backward(grad, phi_S, full_precision(x_S)), x_S)
         return total
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return (ctx.saved_tensors[0] * grad).to(ctx.dtype), None, None, None, None, None
 
 
 def _log_rows(phi: Tensor, rows: slice, tau: float, valid: Tensor | None) -> Tensor:
