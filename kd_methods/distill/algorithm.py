@@ -21,7 +21,7 @@ from kd_methods.distill.distiller import ComposedDistiller, build_distiller
 from kd_methods.distill.inherit import inherit_parts, parts_to_inherit
 from kd_methods.distill.labels import LABEL, Labels, LabelSource
 from kd_methods.distill.loss_weights import LossWeights, fixed_weight, statistic_name, sum_losses
-from kd_methods.distill.preprocess import pair_preprocessors
+from kd_methods.distill.preprocess import let_transfers_overlap, pair_preprocessors
 from kd_methods.distill.proof import TeachingProof
 from kd_methods.distill.teacher import FrozenTeacher
 from kd_methods.distill.teacher_cache import TeacherCache, identity_of
@@ -133,6 +133,7 @@ class FrozenTeacherDistill(BaseModel):
         layout = channel_layout(inputs, student, teacher_network, teacher_preprocessor)
         if teacher_preprocessor == 'own':
             data_preprocessor = pair_preprocessors(data_preprocessor, frozen.model.data_preprocessor, layout)
+        let_transfers_overlap(data_preprocessor)
         super().__init__(data_preprocessor, init_cfg)
         self.architecture = student
         self.teacher = frozen

@@ -81,6 +81,13 @@ def pair_preprocessors(
     return PairedPreprocessor(student, teacher, layout)
 
 
+def let_transfers_overlap(preprocessor: nn.Module | None) -> None:
+    """Let copies to the device run beside the host: mmengine's option, which mmseg's classes do not take."""
+    for module in preprocessor.modules() if preprocessor is not None else ():
+        if isinstance(module, BaseDataPreprocessor):
+            module._non_blocking = True  # mmengine's
+
+
 def same_preprocessing(first: nn.Module, second: nn.Module) -> bool:
     """Whether two preprocessors make the same tensor of the same image."""
     if type(first) is not type(second):

@@ -189,12 +189,15 @@ def fit_to_device(cfg: Config) -> None:
     """Replace what needs CUDA in a config by what runs here, in place.
 
     Without an accelerator: `AmpOptimWrapper` becomes bfloat16 autocast, DDP goes without device ids, SyncBN
-    becomes BN. With one, the config stays as it is.
+    becomes BN. With one, training batches are pinned unless the config says otherwise: their way to the device
+    does not hold up the step.
 
     Args:
         cfg (Config): The full config of a run.
     """
     if not on_cpu():
+        if isinstance(cfg.get('train_dataloader'), dict):
+            cfg.train_dataloader.setdefault('pin_memory', True)
         return
     wrapper = cfg.get('optim_wrapper')
     if wrapper and wrapper.get('type') in ('AmpOptimWrapper', 'mmengine.AmpOptimWrapper'):

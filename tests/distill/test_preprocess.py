@@ -106,3 +106,22 @@ def _sample():
     from mmseg.structures import SegDataSample
 
     return SegDataSample(gt_sem_seg=PixelData(data=torch.zeros(1, 64, 64, dtype=torch.long)))
+
+
+@pytest.mark.parametrize('preprocessor', ['own', 'student'])
+def test_copies_to_the_device_do_not_block(preprocessor, distill, segmentor, batch):
+    """Of both networks' preprocessors, whatever their classes take."""
+    teacher = segmentor(8)
+    teacher['data_preprocessor']['mean'] = [1.0, 2.0, 3.0]
+    model = distill(teacher=teacher, teacher_preprocessor=preprocessor)
+    seen = []
+
+    class Watched(torch.Tensor):
+        def to(self, *args, non_blocking=False, **kwargs):
+            seen.append(non_blocking)
+            return super().to(*args, non_blocking=non_blocking, **kwargs)
+
+    data = batch()
+    data['inputs'] = [image.as_subclass(Watched) for image in data['inputs']]
+    model.data_preprocessor(data, True)
+    assert len(seen) >= 2 and all(seen)

@@ -273,6 +273,10 @@ def test_config_is_fitted_to_the_device(monkeypatch):
     cfg = make()
     launch.fit_to_device(cfg)
     assert cfg.to_dict() == make().to_dict()
+    for given, pinned in ((dict(), True), (dict(pin_memory=False), False)):
+        with_data = make(train_dataloader=given)
+        launch.fit_to_device(with_data)
+        assert with_data.train_dataloader.pin_memory is pinned
     monkeypatch.setattr(launch, 'on_cpu', lambda: True)
     launch.fit_to_device(cfg)
     assert cfg.optim_wrapper.type == 'CPUAmpOptimWrapper'
