@@ -189,8 +189,8 @@ def fit_to_device(cfg: Config) -> None:
     """Replace what needs CUDA in a config by what runs here, in place.
 
     Without an accelerator: `AmpOptimWrapper` becomes bfloat16 autocast, DDP goes without device ids, SyncBN
-    becomes BN. With one, training batches are pinned unless the config says otherwise: their way to the device
-    does not hold up the step.
+    becomes BN. With one, training batches are pinned unless the config says otherwise: their way to the
+    device does not hold up the step.
 
     Args:
         cfg (Config): The full config of a run.
