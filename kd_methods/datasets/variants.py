@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,8 +20,8 @@ class SeededVariants:
     """A data set whose samples each come in a fixed number of variants, augmented the same way each time.
 
     Which variant of a sample comes is random. Its random transforms draw from a seed made of ``seed``, the
-    image's path and the number of the variant. Its metainfo says which it is, as ``cache_teacher`` of the
-    algorithm needs::
+    sample's place, its image's path and the number of the variant. Its metainfo says which it is, as
+    ``cache_teacher`` of the algorithm needs::
 
         train_dataloader = dict(dataset=dict(type='SeededVariants', variants=4, dataset=dict(type=..., ...)))
 
@@ -41,13 +42,18 @@ class SeededVariants:
         built = not isinstance(dataset, dict)
         self.dataset = dataset if built else DATASETS.build(dataset)
         self.variants, self.seed = variants, seed
-        pipeline = repr(getattr(dataset, 'pipeline', dataset)) if built else _text(dataset)
-        self.recipe = hashlib.sha256(pipeline.encode()).hexdigest()
+        recipe = _recipe(dataset) if built else json.dumps(dataset, sort_keys=True, default=str)
+        self.recipe = hashlib.sha256(recipe.encode()).hexdigest()
 
     @property
     def metainfo(self) -> dict:
         """That of the data set."""
         return self.dataset.metainfo
+
+    @property
+    def datasets(self) -> list:
+        """The parts of a ``ConcatDataset``, for samplers that ask."""
+        return self.dataset.datasets
 
     def full_init(self) -> None:
         """List the images."""
@@ -71,24 +77,31 @@ class SeededVariants:
     def variant(self, index: int, number: int) -> dict:
         """A sample in one of its variants."""
         image = self.dataset.get_data_info(index).get('img_path', index)
-        key = hashlib.sha256(f'{self.seed} {number} {image} {self.recipe}'.encode())
+        # The index too: another part of a ConcatDataset may read the same image in another way.
+        key = hashlib.sha256(f'{self.seed} {number} {index} {image} {self.recipe}'.encode())
         with _seeded(int.from_bytes(key.digest()[:4], 'little')):
             results = self.dataset[index]
         results['data_samples'].set_metainfo({SAMPLE_KEY: key.hexdigest()})
         return results
 
 
-def _text(cfg: Any) -> str:
-    return json.dumps(cfg, sort_keys=True, default=str)
+def _recipe(dataset: Any) -> str:
+    """What is done to the samples of a data set that is built, wrappers included."""
+    inner = [getattr(dataset, 'dataset', None), *getattr(dataset, 'datasets', [])]
+    parts = [_recipe(part) for part in inner if part is not None]
+    steps = re.sub(
+        ' at 0x[0-9a-f]+', '', repr(getattr(dataset, 'pipeline', ''))
+    )  # not where it lies in memory
+    return f'{type(dataset).__name__} {steps} {parts}'
 
 
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """All generators with a seed, and as they were afterwards."""
+    """The host's generators with a seed, and as they were afterwards."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
     np.random.seed(seed)
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)  # not those of devices, which data does not draw from
     try:
         yield
     finally:

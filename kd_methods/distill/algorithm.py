@@ -21,7 +21,7 @@ from kd_methods.distill.distiller import ComposedDistiller, build_distiller
 from kd_methods.distill.inherit import inherit_parts, parts_to_inherit
 from kd_methods.distill.labels import LABEL, Labels, LabelSource
 from kd_methods.distill.loss_weights import LossWeights, fixed_weight, statistic_name, sum_losses
-from kd_methods.distill.preprocess import let_transfers_overlap, pair_preprocessors
+from kd_methods.distill.preprocess import let_transfers_overlap, pair_preprocessors, teachers_images
 from kd_methods.distill.proof import TeachingProof
 from kd_methods.distill.teacher import FrozenTeacher
 from kd_methods.distill.teacher_cache import TeacherCache, identity_of
@@ -224,8 +224,6 @@ class FrozenTeacherDistill(BaseModel):
             if self.student_channels_last:
                 inputs = inputs.contiguous(memory_format=torch.channels_last)
             step.task = self.student(inputs, data_samples, mode='loss')
-        if self.student_channels_last:
-            step.student.lay_out()
         return step
 
     def teach(self, inputs: Tensor, data_samples: list | None = None) -> Records:
@@ -244,13 +242,11 @@ class FrozenTeacherDistill(BaseModel):
         """Refuse a cache of another teacher's records, once, when the weights are there."""
         if self.cache is not None and not self.cache.ready:
             teacher = self.teacher
-            how = dict(
-                precision=teacher.precision, fold_bn=teacher.fold_bn, channels_last=teacher.channels_last
-            )
-            taps = sorted(
-                (place, calls and sorted(calls)) for place, calls in teacher.recorder.places.items()
-            )
-            self.cache.check(identity_of(teacher.model, **how, taps=taps))
+            how = {name: getattr(teacher, name) for name in ('precision', 'fold_bn', 'channels_last')}
+            places = teacher.recorder.places
+            taps = sorted((place, calls and sorted(calls)) for place, calls in places.items())
+            images = teachers_images(self.data_preprocessor)
+            self.cache.check(identity_of(teacher.model, **how, taps=taps, images=images))
 
     def losses(self, step: StepRecords, names: Collection[str] | None = None) -> dict[str, Any]:
         """All losses of a recorded step, weighted as they count at this iteration, and what is logged.

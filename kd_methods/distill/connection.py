@@ -13,7 +13,15 @@ from kd_methods.distill.distiller import MethodDistiller, parse_schedules
 from kd_methods.distill.grids import GridRule
 from kd_methods.distill.labels import from_batch
 from kd_methods.networks.probe import Probe, format_shape, shapes_of
-from kd_methods.networks.recording import INPUTS, OUTPUTS, CallRecorder, Place, Records, tensors_of
+from kd_methods.networks.recording import (
+    INPUTS,
+    OUTPUTS,
+    CallRecorder,
+    Place,
+    Records,
+    map_tensors,
+    tensors_of,
+)
 from kd_methods.networks.taps import Tap, several_calls
 
 SIDES = ('student', 'teacher')
@@ -121,7 +129,7 @@ class Connection:
         """Some losses, weighted, by name without prefix; all, of a distiller that computes in its own way."""
         if computes_alone(self.distiller):
             for side in SIDES:
-                self.razor[side].fill(getattr(step, side))
+                self.razor[side].fill(getattr(step, side).laid_out())
             return self.distiller.compute_distill_losses()
         given = {name: {a: self.read(name, a, step) for a in self.mappings[name]} for name in names}
         return {name: self._tried(name, values) for name, values in given.items()}
@@ -161,7 +169,8 @@ class Connection:
         entry = self.mappings[loss][argument]
         if 'from_data' in entry:
             return from_batch(step.data, entry['from_data'])
-        return self.adapt(loss, argument, self.record(loss, argument, step))
+        record = map_tensors(self.record(loss, argument, step), Tensor.contiguous)  # losses may flatten it
+        return self.adapt(loss, argument, record)
 
     def adapt(self, loss: str, argument: str, value: Any) -> Any:
         """What an argument's connector makes of a record; of each call, where all are read."""

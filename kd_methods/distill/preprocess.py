@@ -81,6 +81,14 @@ def pair_preprocessors(
     return PairedPreprocessor(student, teacher, layout)
 
 
+def teachers_images(preprocessor: nn.Module | None) -> str:
+    """How the teacher's images are made of raw ones, as a text that differs where that differs."""
+    own, layout = getattr(preprocessor, 'teacher', preprocessor), getattr(preprocessor, 'layout', None)
+    found = {name: getattr(own, name, None) for name in (*_ATTRIBUTES, 'mean', 'std')}
+    values = {k: v.flatten().tolist() if isinstance(v, torch.Tensor) else v for k, v in found.items()}
+    return f'{type(own).__name__} {values} {None if layout is None else vars(layout)}'
+
+
 def let_transfers_overlap(preprocessor: nn.Module | None) -> None:
     """Let copies to the device run beside the host: mmengine's option, which mmseg's classes do not take."""
     for module in preprocessor.modules() if preprocessor is not None else ():

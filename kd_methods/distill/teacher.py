@@ -12,7 +12,7 @@ from torch import Tensor
 
 from kd_methods.networks.checkpoint import LoadReport, extract_state_dict, fit_names, load_strict, safe_load
 from kd_methods.networks.compiling import compile_parts
-from kd_methods.networks.folding import fold_batch_norm
+from kd_methods.networks.folding import fold_batch_norm, refold
 from kd_methods.networks.probe import plain_forward
 from kd_methods.networks.recording import CallRecorder, Records
 from kd_methods.utils.text import first_few
@@ -69,6 +69,7 @@ class FrozenTeacher:
         """
         state = extract_state_dict(safe_load(path, trusted, key='teacher_ckpt'))
         report = load_strict(self.model, fit_names(state, self.model.state_dict()), 'teacher', path)
+        refold(self.model)
         self.check_finite(f'teacher_ckpt: {path}')
         self.model._is_init = True  # mmengine's: init_weights leaves it alone from now on
         return report
@@ -113,8 +114,6 @@ class FrozenTeacher:
                 plain_forward(self.model, inputs, data_samples)
             else:
                 self.model(inputs, data_samples, mode=self.mode)
-        if self.channels_last:
-            records.lay_out()
         return records
 
     def _speed_up(self) -> None:

@@ -1,8 +1,12 @@
 """What the teacher says of each sample, kept on disk: the step then costs the student's alone."""
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+import pickle
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,6 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from kd_methods.networks.recording import Call, Records, map_tensors, tensors_of
-from kd_methods.utils.files import atomic_path, write_file
 
 #: In a sample's metainfo: what tells it, in this variant, from all others.
 SAMPLE_KEY = 'teacher_cache_key'
@@ -81,12 +84,12 @@ class TeacherCache:
         Raises:
             ValueError: A sample has none.
         """
-        keys = [sample.metainfo.get(SAMPLE_KEY) for sample in data_samples or [None]]
+        keys = [getattr(sample, 'metainfo', {}).get(SAMPLE_KEY) for sample in data_samples or [None]]
         if None in keys:
             cure = "dataset=dict(type='SeededVariants', variants=1, dataset=dict(...))"
             why = 'the samples do not say which variant of which image they are'
             raise ValueError(f'model.cache_teacher: {why}. Wrap the training data: {cure}.')
-        return [f'{key[:2]}/{key}-{"x".join(map(str, size))}.pt' for key in keys]
+        return [f'{key[:2]}/{key}-{"x".join(map(str, size))}' for key in keys]
 
     def __call__(self, inputs: Tensor, data_samples: list, run: Run) -> Records:
         """The records of a batch.
@@ -96,7 +99,11 @@ class TeacherCache:
             data_samples (list): Their annotations, with :data:`SAMPLE_KEY` in the metainfo.
             run (Callable): Runs the teacher.
         """
-        paths = [self.folder / key for key in self.keys(data_samples, inputs.shape[2:])]
+        # Under autocast a teacher of the surrounding precision says something else.
+        device = inputs.device.type
+        precision = f'-{torch.get_autocast_dtype(device)}' if torch.is_autocast_enabled(device) else ''
+        keys = self.keys(data_samples, inputs.shape[2:])
+        paths = [self.folder / f'{key}{precision}.pt' for key in keys]
         samples = [self._read(path) for path in paths]
         missing = [i for i, sample in enumerate(samples) if sample is None]
         if missing:
@@ -111,23 +118,31 @@ class TeacherCache:
     def _split(self, records: Records, count: int) -> list[list]:
         """Records of a batch as those of its samples: place, number, order and data of each call."""
         for place, calls in records.calls.items():
-            for tensor in (t for call in calls.values() for t in tensors_of(call.data)):
-                if tensor.dim() == 0 or len(tensor) != count:
-                    shape = f'{tuple(tensor.shape)} for {count} images'
-                    why = f'what is recorded at {place[1]!r} has no dimension of images: {shape}'
-                    raise ValueError(
-                        f'model.cache_teacher: {why}. Tap another place, or leave the cache out.'
-                    )
+            for leaf in (leaf for call in calls.values() for leaf in _leaves(call.data)):
+                if isinstance(leaf, Tensor):
+                    shape = f'{tuple(leaf.shape)} for {count} images'
+                    bad = (leaf.dim() == 0 or len(leaf) != count) and f'has no dimension of images: {shape}'
+                else:
+                    kinds = (bool, int, float, str, type(None))
+                    bad = not isinstance(leaf, kinds) and f'holds a {type(leaf).__name__}, which is not kept'
+                if bad:
+                    cure = 'Tap another place, or leave the cache out.'
+                    raise ValueError(f'model.cache_teacher: what is recorded at {place[1]!r} {bad}. {cure}')
 
         def kept(tensor: Tensor, i: int) -> Tensor:
             tensor = tensor[i].detach().cpu()
-            # A copy: else the file would hold the batch.
-            return tensor.half() if self.half and tensor.is_floating_point() else tensor.clone()
+            if not (self.half and tensor.is_floating_point()):
+                return tensor.clone()  # a copy: else the file would hold the batch
+            half = tensor.half()
+            if (half.isinf() & tensor.isfinite()).any():
+                what = f'values up to {tensor.abs().max():.3g} are too large for half precision'
+                raise ValueError(f'model.cache_teacher: {what}. Set cache_teacher.half=False.')
+            return half
 
         calls = [(place, n, call) for place, found in records.calls.items() for n, call in found.items()]
         return [
             [
-                (place, n, call.order, map_tensors(call.data, lambda t, i=i: kept(t, i)))
+                (place, n, call.order, map_tensors(_plain(call.data), lambda t, i=i: kept(t, i)))
                 for place, n, call in calls
             ]
             for i in range(count)
@@ -146,15 +161,38 @@ class TeacherCache:
             return torch.load(path, map_location='cpu', weights_only=True)
         except FileNotFoundError:
             return None
+        except (EOFError, RuntimeError, pickle.UnpicklingError):  # what a loss of power left
+            return None
 
     def _write(self, path: Path, sample: list) -> None:
-        manifest = self.folder / MANIFEST
-        if not manifest.is_file():
-            write_file(json.dumps(self.identity, indent=1) + '\n', manifest)
+        if not (self.folder / MANIFEST).is_file():
+            self._claim()
             size = sum(t.numel() * t.element_size() for part in sample for t in tensors_of(part[3]))
             print_log(f'Teacher cache: {size / 1e6:.1f} MB a sample go to {self.folder}.', logger='current')
-        with atomic_path(path, flush=False) as part:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _own_part(path) as part:
             torch.save(sample, part)
+            os.replace(part, path)
+
+    def _claim(self) -> None:
+        """Say whose records these are; of trainings that do so at one time, the first one is right."""
+        path = self.folder / MANIFEST
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _own_part(path) as part:
+            part.write_text(json.dumps(self.identity, indent=1) + '\n')
+            with contextlib.suppress(FileExistsError):
+                os.link(part, path)
+        self.check({k: v for k, v in self.identity.items() if k != 'half'})
+
+
+@contextlib.contextmanager
+def _own_part(path: Path) -> Iterator[Path]:
+    """A place to write to that no other process has: several ranks and trainings fill one cache."""
+    part = path.with_name(f'.{path.name}.{uuid.uuid4().hex}.part')
+    try:
+        yield part
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def identity_of(teacher: BaseModel, **settings: Any) -> dict[str, str]:
@@ -165,6 +203,24 @@ def identity_of(teacher: BaseModel, **settings: Any) -> dict[str, str]:
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     structure = hashlib.sha256(repr(teacher).encode()).hexdigest()
     return dict(weights=digest.hexdigest(), structure=structure, **{k: str(v) for k, v in settings.items()})
+
+
+def _plain(data: Any) -> Any:
+    """Nested tuples, lists and dicts without classes of their own, which no safe loader reads."""
+    if isinstance(data, dict):
+        return {key: _plain(item) for key, item in data.items()}
+    if isinstance(data, (list, tuple)):
+        return (list if isinstance(data, list) else tuple)(map(_plain, data))
+    return data
+
+
+def _leaves(data: Any) -> Iterator[Any]:
+    """What nested tuples, lists and dicts hold."""
+    if isinstance(data, (list, tuple, dict)):
+        for item in data.values() if isinstance(data, dict) else data:
+            yield from _leaves(item)
+    else:
+        yield data
 
 
 def _stack(parts: list, device: torch.device, half: bool) -> Any:

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import inspect
 import itertools
 import json
 import re
@@ -13,6 +14,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from kd_methods.distill.algorithm import FrozenTeacherDistill
 from kd_methods.distill.channels import keep_order
 from kd_methods.networks.config import is_distillation, load_config, resolve_model_cfg
 from kd_methods.utils.files import write_file
@@ -23,7 +25,7 @@ _IN_SCHEDULERS = ('begin', 'end', 'T_max', 'total_steps', 'step_size')
 _LISTS_IN_SCHEDULERS = ('milestones', 'periods')
 _IN_LOSS_SCHEDULES = ('begin', 'warmup', 'end', 'decay_begin')
 #: What a distillation config has in `model`, and a plain model has not.
-_DISTILLATION = re.compile(r'model\.(teacher|distiller|architecture|labels|inputs)')
+_DISTILLATION = set(inspect.signature(FrozenTeacherDistill).parameters) - {'data_preprocessor', 'init_cfg'}
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,9 @@ class Arm:
             cfg = load_config(self.config, 'CONFIG')
         except SyntaxError as error:
             raise ValueError(f'CONFIG: {self.config} is not valid Python: {error}') from error
-        plain = not is_distillation(cfg)
-        options = {k: v for k, v in self.options.items() if not (plain and _DISTILLATION.match(k))}
-        cfg.merge_from_dict(options)
+        left_out = set() if is_distillation(cfg) else _DISTILLATION
+        of_model = {k: k.split('.')[1] for k in self.options if k.startswith('model.')}
+        cfg.merge_from_dict({k: v for k, v in self.options.items() if of_model.get(k) not in left_out})
         for key in ('model', 'train_cfg'):
             if not isinstance(cfg.get(key), dict):
                 raise ValueError(f'CONFIG: {self.config} has no `{key}`, which training needs.')

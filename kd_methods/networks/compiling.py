@@ -1,5 +1,6 @@
 """`torch.compile` of a frozen network's parts, between the places that are read."""
 
+import inspect
 import logging
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -35,7 +36,7 @@ def _parts(module: nn.Module, prefix: str, read: Collection[str]) -> Iterator[tu
     for name, child in module.named_children():
         path = f'{prefix}{name}'
         inside = any(other.startswith(f'{path}.') for other in read)
-        if inside or isinstance(child, (nn.ModuleList, nn.ModuleDict)):  # the latter are never called
+        if inside or type(child).forward is nn.Module.forward:  # the latter, such as lists, are never called
             yield from _parts(child, f'{path}.', read)
         elif any(True for _ in child.parameters()):
             yield path, child
@@ -46,7 +47,10 @@ class _CompiledForward:
 
     def __init__(self, name: str, forward: Any) -> None:
         self.name, self.eager = name, forward
-        self.compiled: Any = torch.compile(forward)
+        self.__wrapped__ = forward  # who asks for its signature is told that of the module
+        # Parts of one class share a forward, of which torch else compiles eight forms in all.
+        apart = 'isolate_recompiles' in inspect.signature(torch.compile).parameters
+        self.compiled: Any = torch.compile(forward, **dict(isolate_recompiles=True) if apart else {})
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.compiled is None:

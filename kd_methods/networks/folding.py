@@ -46,9 +46,10 @@ class _FoldedForward:
 
     def __init__(self, conv: nn.Conv2d, norm: nn.Module) -> None:
         self.conv, self.norm = conv, norm
-        self._fold()
+        self.fold()
 
-    def _fold(self) -> None:
+    def fold(self) -> None:
+        """Compute W' and b' of the weights as they are."""
         conv, norm = self.conv, self.norm
         scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
         bias = 0 if conv.bias is None else conv.bias
@@ -59,8 +60,15 @@ class _FoldedForward:
     def __call__(self, x: Tensor) -> Tensor:
         given = self.conv.weight
         if self.weight.device != given.device or self.weight.dtype != given.dtype:
-            self._fold()  # the network was moved
+            self.fold()  # the network was moved
         return self.conv._conv_forward(x, self.weight, self.bias)  # torch's, of all padding modes
+
+
+def refold(network: nn.Module) -> None:
+    """Follow new weights in a network that may be folded."""
+    for module in network.modules():
+        if isinstance(module.forward, _FoldedForward):
+            module.forward.fold()
 
 
 def _pass_on(x: Tensor) -> Tensor:

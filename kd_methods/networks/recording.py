@@ -52,11 +52,15 @@ class Records:
         """What the calls of a place got or returned, in their order."""
         return [call.data for _, call in sorted(self.calls.get(place, {}).items())]
 
-    def lay_out(self) -> None:
-        """Make all tensors contiguous: losses that flatten with view() refuse those of channels last."""
-        for calls in self.calls.values():
-            for call in calls.values():
-                call.data = map_tensors(call.data, Tensor.contiguous)
+    def laid_out(self) -> 'Records':
+        """The same with contiguous tensors: losses that flatten with view() refuse those of channels last."""
+
+        def contiguous(call: Call) -> Call:
+            return Call(call.order, map_tensors(call.data, Tensor.contiguous), [])
+
+        return Records(
+            {p: {n: contiguous(call) for n, call in calls.items()} for p, calls in self.calls.items()}
+        )
 
     def read(self, place: Place, call: int = 0, index: int | None = None) -> Any:
         """What one call, counted from 0, got or returned, or one element of that."""

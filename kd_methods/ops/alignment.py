@@ -5,6 +5,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from kd_methods.ops.reductions import without_autocast
 from kd_methods.ops.selection import kth_value
 from kd_methods.utils.options import Positive, checked
 
@@ -96,7 +97,8 @@ class _LaplaceKernel(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         kernel, distances, x, inverse, scale = ctx.saved_tensors
-        return _distance_gradient(grad * kernel * -inverse, distances, x) * scale, None
+        with without_autocast(x):
+            return _distance_gradient(grad * kernel * -inverse, distances, x) * scale, None
 
 
 class _KernelRegression(torch.autograd.Function):
@@ -119,10 +121,11 @@ class _KernelRegression(torch.autograd.Function):
         x, weights, distances, scaled, inverse, scale, regressed = ctx.saved_tensors
         # Y = W X with W the softmax of -d / sigma over each row: dW = G X', and through the softmax
         # W (dW - sum_j W dW), where that sum is <G_i, Y_i>.
-        slope = torch.baddbmm((grad * regressed).sum(2, keepdim=True), grad, x.mT, beta=-1)
-        slope = slope.mul_(weights).mul_(-inverse)
-        through = _distance_gradient(slope, distances, scaled)
-        return torch.baddbmm(through if scale is None else through * scale, weights.mT, grad), None, None
+        with without_autocast(x):
+            slope = torch.baddbmm((grad * regressed).sum(2, keepdim=True), grad, x.mT, beta=-1)
+            slope = slope.mul_(weights).mul_(-inverse)
+            through = _distance_gradient(slope, distances, scaled)
+            return torch.baddbmm(through if scale is None else through * scale, weights.mT, grad), None, None
 
 
 def standardise(x: Tensor) -> Tensor:
@@ -283,7 +286,7 @@ class _LinearAlignment(torch.autograd.Function):
         unit = (n - 1) ** 2 if biased else n * (n - 3)
         defined = _vary(own_x / unit, size_x / n) & _vary(own_y / unit, size_y / n)
         # h(X, Y) / sqrt(h(X, X) h(Y, Y)); dh(X, Y) / dX = 2 (L - diagonal b + total 1'b) X.
-        inverse = (own_x.clamp(min=0) * own_y.clamp(min=0)).rsqrt().masked_fill(~defined, 0)
+        inverse = (own_x.clamp(min=0).rsqrt() * own_y.clamp(min=0).rsqrt()).masked_fill(~defined, 0)
         alignment = cross * inverse
         grads: list[Tensor | None] = [None, None]
         sides = ((x, a, size_x, own_x), (y, b, size_y, own_y))

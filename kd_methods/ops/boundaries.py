@@ -88,20 +88,21 @@ class _NeighbourDistances(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> Tensor:
         feature, inverse, quarter, distances = ctx.saved_tensors
-        f = full_precision(feature).flatten(2)
-        grad = grad.flatten(2).masked_fill(distances == 0, 0)
-        own, pairs = torch.zeros_like(inverse), []
-        # The derivative of d_ij by F_i is -(r_i r_j F_j - c_ij r_i^2 F_i) / 2. A pair is in `grad` twice.
-        for k, shift in _shifts(feature):
-            rest = f.shape[2] - shift
-            (r_i, r_j), (q_i, q_j) = ((x[:, :rest], x[:, shift:]) for x in (inverse, quarter))
-            twice = grad[:, k, :rest] + grad[:, -1 - k, shift:]
-            pairs.append((shift, (twice * r_i).mul_(r_j).mul_(-0.5)))
-            half_cosine = twice.mul_(q_i + q_j - distances[:, k, :rest])
-            own[:, :rest] += half_cosine
-            own[:, shift:] += half_cosine
-        own = own.mul_(inverse).mul_(inverse)
-        return _weigh(f, own, pairs).view_as(feature).to(feature.dtype)
+        with without_autocast(feature):
+            f = full_precision(feature).flatten(2)
+            grad = grad.flatten(2).masked_fill(distances == 0, 0)
+            own, pairs = torch.zeros_like(inverse), []
+            # The derivative of d_ij by F_i is -(r_i r_j F_j - c_ij r_i^2 F_i) / 2. A pair is in `grad` twice.
+            for k, shift in _shifts(feature):
+                rest = f.shape[2] - shift
+                (r_i, r_j), (q_i, q_j) = ((x[:, :rest], x[:, shift:]) for x in (inverse, quarter))
+                twice = grad[:, k, :rest] + grad[:, -1 - k, shift:]
+                pairs.append((shift, (twice * r_i).mul_(r_j).mul_(-0.5)))
+                half_cosine = twice.mul_(q_i + q_j - distances[:, k, :rest])
+                own[:, :rest] += half_cosine
+                own[:, shift:] += half_cosine
+            own = own.mul_(inverse).mul_(inverse)
+            return _weigh(f, own, pairs).view_as(feature).to(feature.dtype)
 
 
 def _products(f: Tensor) -> Callable[[int], Tensor]:

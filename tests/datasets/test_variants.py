@@ -77,6 +77,21 @@ def test_it_wraps_images_without_labels(make):
     assert sample.metainfo['unlabelled'] and sample.metainfo['teacher_cache_key']
 
 
+def test_parts_that_read_one_image_have_keys_of_their_own(tiny_scenes):
+    """Another part may crop it in another way."""
+    prefix = dict(img_path='train/images', seg_map_path='train/labels')
+    inner = dict(type='SceneDataset', data_root=str(tiny_scenes), data_prefix=prefix, pipeline=PIPELINE)
+    parts = [dict(inner, indices=2), dict(type='UnlabelledDataset', dataset=inner)]
+    with DATASETS.switch_scope_and_registry('mmseg') as registry:
+        joined = dict(type='ConcatDataset', datasets=parts)
+        dataset = registry.build(dict(type='SeededVariants', dataset=joined))
+        again = registry.build(dict(type='SeededVariants', dataset=registry.build(joined)))
+        third = registry.build(dict(type='SeededVariants', dataset=registry.build(joined)))
+    keys = [key(dataset[i]) for i in range(len(dataset))]
+    assert len(set(keys)) == len(keys) == 18 and len(dataset.datasets) == 2
+    assert key(again[3]) == key(third[3])  # of built parts too
+
+
 @pytest.mark.parametrize('variants', [0, 1.5, True])
 def test_a_number_of_variants_that_makes_no_sense_is_named(make, variants):
     with pytest.raises(ValueError, match=f'SeededVariants.variants must be a whole .* Got: {variants}'):

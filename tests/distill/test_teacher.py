@@ -232,6 +232,31 @@ def _reachable_parameters(module, skip):
     return found.values()
 
 
+def test_a_folded_teacher_follows_the_weights_that_it_loads(distill, batch, losses_of, tmp_path):
+    first, other = distill(teacher_fold_bn=True), distill()
+    losses_of(first, batch())  # folds
+    with torch.no_grad():
+        for parameter in other.teacher.model.parameters():
+            parameter.mul_(1.1)
+    torch.save(other.teacher.model.state_dict(), tmp_path / 'other.pth')
+    first.teacher.load(str(tmp_path / 'other.pth'))
+    torch.manual_seed(0)
+    got = losses_of(first, batch())['distill.loss_kd']
+    torch.manual_seed(0)
+    torch.testing.assert_close(got, losses_of(other, batch())['distill.loss_kd'], rtol=1e-4, atol=1e-6)
+
+
+def test_a_weight_that_finds_itself_in_a_student_that_lies_channels_last(distill, batch, losses_of):
+    auto = dict(type='BCDDistiller', boundary=dict(loss_weight='auto'))
+    found = []
+    for channels_last in (False, True):
+        model = distill(distiller=auto, student_channels_last=channels_last)
+        torch.manual_seed(0)
+        found.append(losses_of(model, batch())['distill.loss_boundary'])
+    assert found[0] > 0
+    torch.testing.assert_close(*found, rtol=1e-3, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     'options',
     [dict(teacher_fold_bn=True), dict(teacher_channels_last=True), dict(student_channels_last=True)],

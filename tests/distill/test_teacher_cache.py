@@ -1,5 +1,7 @@
 """The teacher's records on disk: the same losses without the teacher, and no record of another one."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from mmengine.config import Config
@@ -127,6 +129,75 @@ def test_records_of_another_teacher_are_refused(what, cached, distill, segmentor
         losses_of(model, keyed())
 
 
+@pytest.mark.parametrize('change', ['mean', 'bgr_to_rgb', 'preprocessor'])
+def test_records_of_other_images_are_refused(change, distill, segmentor, tmp_path, keyed, losses_of):
+    """The teacher is the same, and what it sees is not."""
+    teacher, options = segmentor(8), dict(distiller=I2CKD, cache_teacher=str(tmp_path / 'cache'))
+    teacher['data_preprocessor'].update(mean=[9.0, 9.0, 9.0], std=[50.0, 50.0, 50.0], bgr_to_rgb=True)
+    losses_of(distill(teacher=teacher, **options), keyed())
+    if change == 'preprocessor':
+        options['teacher_preprocessor'] = 'student'
+    else:
+        teacher['data_preprocessor'][change] = dict(mean=[7.0, 9.0, 9.0], bgr_to_rgb=False)[change]
+    with pytest.raises(ValueError, match='another teacher: .*images'):
+        distill(teacher=teacher, **options).init_weights()
+
+
+def test_of_two_that_begin_at_one_time_the_second_is_refused(cached, keyed, losses_of):
+    first, second = cached(), cached()
+    with torch.no_grad():
+        next(iter(second.teacher.model.parameters())).add_(1)
+    first.check_cache(), second.check_cache()  # the folder is empty
+    losses_of(first, keyed('ab'))
+    second.cache.ready = True
+    with pytest.raises(ValueError, match='weights differ'):
+        second.cache._claim()
+
+
+def test_other_precisions_of_the_surroundings_are_other_records(cached, keyed, losses_of):
+    model = cached()
+    seen = calls_of(model)
+    with torch.autocast('cpu', torch.bfloat16):
+        losses_of(model, keyed())
+    losses_of(model, keyed())
+    assert seen == [2, 2]
+
+
+@pytest.mark.parametrize('left', [b'', b'PK\x03\x04 a part of a file'])
+def test_a_broken_file_is_written_again(left, cached, distill, keyed, losses_of, tmp_path):
+    model = cached()
+    seen = calls_of(model)
+    expected = losses_of(model, keyed())
+    sorted((tmp_path / 'cache').rglob('*.pt'))[0].write_bytes(left)
+    for _ in range(2):
+        close(losses_of(model, keyed()), expected)
+    assert seen == [2, 1]
+
+
+def test_processes_that_fill_one_folder_leave_each_other_alone(cached, keyed, losses_of, tmp_path):
+    model = cached()
+    losses_of(model, keyed())
+    sample = model.cache._read(sorted((tmp_path / 'cache').rglob('*.pt'))[0])
+    path = tmp_path / 'cache' / 'zz' / 'same.pt'
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: model.cache._write(path, sample), range(64)))
+    assert model.cache._read(path) is not None
+    assert [p.name for p in path.parent.iterdir()] == ['same.pt']
+
+
+def test_what_half_precision_cannot_hold_is_refused(cached, keyed, losses_of):
+    model = cached(half=True)
+    place = next(iter(model.teacher.recorder.places))[1]
+    module = model.teacher.model.get_submodule(place)
+
+    def large(module, inputs, output):
+        return output * 1e9 if torch.is_tensor(output) else tuple(x * 1e9 for x in output)
+
+    module.register_forward_hook(large, prepend=True)
+    with pytest.raises(ValueError, match='too large for half precision. Set cache_teacher.half=False'):
+        losses_of(model, keyed())
+
+
 def test_a_folder_of_another_teacher_is_refused_before_training(cached, keyed, losses_of, tmp_path):
     losses_of(cached(), keyed())
     manifest = tmp_path / 'cache' / MANIFEST
@@ -150,7 +221,6 @@ def test_a_mistake_in_the_option_is_named(given, distill):
 
 def test_a_record_without_images_is_refused(cached, keyed, losses_of):
     model = cached()
-    model.teacher.model.decode_head.register_forward_hook(lambda *_: None)
     place = next(iter(model.teacher.recorder.places))[1]
     module = model.teacher.model.get_submodule(place)
     handle = module.register_forward_hook(

@@ -184,8 +184,9 @@ def test_settings_follow_the_networks_of_a_distillation_config(tiny_distill_cfg,
 
 def test_a_plain_model_is_compared_whatever_the_distilled_ones_are_told(plain, tiny_distill_cfg, tmp_path):
     options = {'model.teacher_ckpt': 'other.pth', 'model.distiller.x': 1, 'train_cfg.max_iters': 7}
+    options.update({'model.cache_teacher': 'c', 'model.width': 5})
     alone, distilled = (Arm('a', str(path), options).cfg for path in (plain, tiny_distill_cfg))
-    assert alone.model.to_dict() == dict(type='Net', width=4)
+    assert alone.model.to_dict() == dict(type='Net', width=5)
     assert distilled.model.teacher_ckpt == 'other.pth' and distilled.model.distiller.x == 1
     assert alone.train_cfg.max_iters == distilled.train_cfg.max_iters == 7
 

@@ -125,6 +125,18 @@ def test_half_precision_is_reduced_in_float32():
     assert b.dtype == torch.float32 and x.grad.dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize('channels', [4, 64])
+def test_the_gradient_is_the_same_inside_of_autocast(channels):
+    """As where it is measured in a step; small gradients would be 0 in half precision."""
+    x = random_map(1, channels, 4, 6, torch.float32).mul_(30).requires_grad_()
+    grads = []
+    for enabled in (False, True):
+        with torch.autocast('cpu', torch.bfloat16, enabled=enabled):
+            grads.append(torch.autograd.grad(boundary_map(x).sum() * 1e-9, x)[0])
+    assert grads[0].abs().sum() > 0
+    torch.testing.assert_close(*grads, rtol=1e-5, atol=0)
+
+
 def test_what_does_not_count_has_no_influence():
     x, valid = random_map(), torch.ones(2, 1, 4, 6, dtype=torch.bool)
     valid[0, :, 2:] = False
