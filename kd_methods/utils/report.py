@@ -14,7 +14,7 @@ class Report:
 
     Args:
         title (str): First line. Defaults to none yet.
-        live (bool): Print what is found when it is found, and to stderr what is being done. Then
+        live (bool): Print what is found when it is found, and on a terminal what is being done. Then
             :meth:`verdict` is left to print. Defaults to False.
     """
 
@@ -33,8 +33,8 @@ class Report:
         return 1 if self.wrong else 0
 
     def begin(self, what: str) -> None:
-        """Say, where this is live, what is done next."""
-        if self.live:
+        """Say, where this is live and somebody looks on, what is done next."""
+        if self.live and sys.stderr.isatty():
             print(f'[{time.monotonic() - self._start:3.0f} s] {what} ...', file=sys.stderr, flush=True)
 
     def head(self, title: str) -> None:

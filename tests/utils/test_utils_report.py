@@ -38,8 +38,12 @@ def test_exit_code_and_count_of_wrong_things():
     assert '2 things are wrong' in str(report) and '- by the way' in str(report)
 
 
-def test_a_live_report_says_what_it_finds_when_it_finds_it(capsys):
+def test_a_live_report_says_what_it_finds_when_it_finds_it(capsys, monkeypatch):
     report = Report('config.py', live=True)
+    report.begin('reading')  # no terminal: stderr is for what went wrong
+    assert not capsys.readouterr().err
+    report = Report('config.py', live=True)
+    monkeypatch.setattr('sys.stderr.isatty', lambda: True)
     report.begin('building')
     report.wrong.append('No teacher.')
     report.add('Networks', 'a  1')
