@@ -13,7 +13,7 @@ import torch
 
 
 def alternate(
-    ways: dict[str, Callable], repeats: int, warmup: int = 1, prepare: Callable[[], tuple] = tuple
+    ways: dict[str, Callable], repeats: int, warmup: int = 1
 ) -> tuple[dict[str, list[float]], dict[str, Any]]:
     """Call each of ``ways`` in turn, round after round, and time the calls.
 
@@ -21,8 +21,6 @@ def alternate(
         ways (dict[str, Callable]): What is compared.
         repeats (int): Rounds that are timed.
         warmup (int): Rounds before them, which are not. Defaults to 1.
-        prepare (Callable): Gives the arguments of all ways at the start of a round, outside of the times.
-            Defaults to none.
 
     Returns:
         tuple: Seconds of every timed call, and what each way returned last; both by name.
@@ -30,11 +28,10 @@ def alternate(
     times: dict[str, list[float]] = {name: [] for name in ways}
     results: dict[str, Any] = {}
     for turn in range(warmup + repeats):
-        arguments = prepare()
         for name, way in ways.items():
             _wait_for_gpu()
             start = time.perf_counter()
-            results[name] = way(*arguments)
+            results[name] = way()
             _wait_for_gpu()
             if turn >= warmup:
                 times[name].append(time.perf_counter() - start)

@@ -46,15 +46,7 @@ optim_wrapper = dict(
 )
 max_iters = 3000
 warm_up = 300
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.04, begin=0, end=warm_up, by_epoch=False),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min=0,
-        T_max=max_iters - warm_up,
-        begin=warm_up,
-        end=max_iters,
-        by_epoch=False,
-    ),
-]
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].update(end=warm_up)
+param_scheduler[1].update(T_max=max_iters - warm_up, begin=warm_up, end=max_iters)
 train_cfg = dict(max_iters=max_iters)

@@ -3,10 +3,8 @@
 import contextlib
 import hashlib
 import json
-import os
 import pickle
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,8 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor
 
-from kd_methods.networks.recording import Call, Records, map_tensors, tensors_of
+from kd_methods.networks.recording import Call, Place, Records, tensors_of
+from kd_methods.utils.files import atomic_path
 
 #: In a sample's metainfo: what tells it, in this variant, from all others.
 SAMPLE_KEY = 'teacher_cache_key'
@@ -117,36 +116,36 @@ class TeacherCache:
 
     def _split(self, records: Records, count: int) -> list[list]:
         """Records of a batch as those of its samples: place, number, order and data of each call."""
-        for place, calls in records.calls.items():
-            for leaf in (leaf for call in calls.values() for leaf in _leaves(call.data)):
-                if isinstance(leaf, Tensor):
-                    shape = f'{tuple(leaf.shape)} for {count} images'
-                    bad = (leaf.dim() == 0 or len(leaf) != count) and f'has no dimension of images: {shape}'
-                else:
-                    kinds = (bool, int, float, str, type(None))
-                    bad = not isinstance(leaf, kinds) and f'holds a {type(leaf).__name__}, which is not kept'
-                if bad:
-                    cure = 'Tap another place, or leave the cache out.'
-                    raise ValueError(f'model.cache_teacher: what is recorded at {place[1]!r} {bad}. {cure}')
 
-        def kept(tensor: Tensor, i: int) -> Tensor:
-            tensor = tensor[i].detach().cpu()
-            if not (self.half and tensor.is_floating_point()):
-                return tensor.clone()  # a copy: else the file would hold the batch
-            half = tensor.half()
-            if (half.isinf() & tensor.isfinite()).any():
-                what = f'values up to {tensor.abs().max():.3g} are too large for half precision'
-                raise ValueError(f'model.cache_teacher: {what}. Set cache_teacher.half=False.')
-            return half
+        def part(leaf: Any, place: Place, i: int) -> Any:
+            """What a sample has of a leaf of the nested data."""
+            if isinstance(leaf, Tensor):
+                if leaf.dim() and len(leaf) == count:
+                    return self._stored(leaf[i])
+                bad = f'has no dimension of images: {tuple(leaf.shape)} for {count} images'
+            elif isinstance(leaf, (bool, int, float, str, type(None))):
+                return leaf
+            else:
+                bad = f'holds a {type(leaf).__name__}, which is not kept'
+            cure = 'Tap another place, or leave the cache out.'
+            raise ValueError(f'model.cache_teacher: what is recorded at {place[1]!r} {bad}. {cure}')
 
         calls = [(place, n, call) for place, found in records.calls.items() for n, call in found.items()]
         return [
-            [
-                (place, n, call.order, map_tensors(_plain(call.data), lambda t, i=i: kept(t, i)))
-                for place, n, call in calls
-            ]
+            [(place, n, call.order, _map_leaves(call.data, part, place, i)) for place, n, call in calls]
             for i in range(count)
         ]
+
+    def _stored(self, tensor: Tensor) -> Tensor:
+        """A sample's tensor as its file has it; a copy, else the file would hold the batch."""
+        tensor = tensor.detach().cpu()
+        if not (self.half and tensor.is_floating_point()):
+            return tensor.clone()
+        half = tensor.half()
+        if (half.isinf() & tensor.isfinite()).any():
+            what = f'values up to {tensor.abs().max():.3g} are too large for half precision'
+            raise ValueError(f'model.cache_teacher: {what}. Set cache_teacher.half=False.')
+        return half
 
     def _join(self, samples: list[list], inputs: Tensor) -> Records:
         records = Records()
@@ -159,9 +158,8 @@ class TeacherCache:
     def _read(self, path: Path) -> list | None:
         try:
             return torch.load(path, map_location='cpu', weights_only=True)
-        except FileNotFoundError:
-            return None
-        except (EOFError, RuntimeError, pickle.UnpicklingError):  # what a loss of power left
+        # Not there, or what a loss of power left of it.
+        except (FileNotFoundError, EOFError, RuntimeError, pickle.UnpicklingError):
             return None
 
     def _write(self, path: Path, sample: list) -> None:
@@ -169,30 +167,15 @@ class TeacherCache:
             self._claim()
             size = sum(t.numel() * t.element_size() for part in sample for t in tensors_of(part[3]))
             print_log(f'Teacher cache: {size / 1e6:.1f} MB a sample go to {self.folder}.', logger='current')
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _own_part(path) as part:
+        with atomic_path(path, flush=False, shared=True) as part:
             torch.save(sample, part)
-            os.replace(part, path)
 
     def _claim(self) -> None:
         """Say whose records these are; of trainings that do so at one time, the first one is right."""
-        path = self.folder / MANIFEST
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _own_part(path) as part:
+        manifest = atomic_path(self.folder / MANIFEST, shared=True, first=True)
+        with contextlib.suppress(FileExistsError), manifest as part:
             part.write_text(json.dumps(self.identity, indent=1) + '\n')
-            with contextlib.suppress(FileExistsError):
-                os.link(part, path)
         self.check({k: v for k, v in self.identity.items() if k != 'half'})
-
-
-@contextlib.contextmanager
-def _own_part(path: Path) -> Iterator[Path]:
-    """A place to write to that no other process has: several ranks and trainings fill one cache."""
-    part = path.with_name(f'.{path.name}.{uuid.uuid4().hex}.part')
-    try:
-        yield part
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def identity_of(teacher: BaseModel, **settings: Any) -> dict[str, str]:
@@ -205,22 +188,14 @@ def identity_of(teacher: BaseModel, **settings: Any) -> dict[str, str]:
     return dict(weights=digest.hexdigest(), structure=structure, **{k: str(v) for k, v in settings.items()})
 
 
-def _plain(data: Any) -> Any:
-    """Nested tuples, lists and dicts without classes of their own, which no safe loader reads."""
+def _map_leaves(data: Any, change: Callable, *given: Any) -> Any:
+    """Nested data with its leaves changed, in plain containers: safe loaders read no classes of their own."""
     if isinstance(data, dict):
-        return {key: _plain(item) for key, item in data.items()}
+        return {key: _map_leaves(item, change, *given) for key, item in data.items()}
     if isinstance(data, (list, tuple)):
-        return (list if isinstance(data, list) else tuple)(map(_plain, data))
-    return data
-
-
-def _leaves(data: Any) -> Iterator[Any]:
-    """What nested tuples, lists and dicts hold."""
-    if isinstance(data, (list, tuple, dict)):
-        for item in data.values() if isinstance(data, dict) else data:
-            yield from _leaves(item)
-    else:
-        yield data
+        kind = list if isinstance(data, list) else tuple
+        return kind(_map_leaves(item, change, *given) for item in data)
+    return change(data, *given)
 
 
 def _stack(parts: list, device: torch.device, half: bool) -> Any:

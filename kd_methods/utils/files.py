@@ -4,6 +4,7 @@ import fcntl
 import os
 import os.path as osp
 import shutil
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,9 @@ _LOCAL = (None, 'local', 'disk')  # the file system's names among mmengine's bac
 
 
 @contextmanager
-def atomic_path(path: str | Path, flush: bool = True) -> Iterator[Path]:
+def atomic_path(
+    path: str | Path, flush: bool = True, shared: bool = False, first: bool = False
+) -> Iterator[Path]:
     """Give a place to write to; what was written becomes ``path`` if the block ends without an error.
 
     Readers meet the old file or the new one, also after a kill or a loss of power. The place is hidden and in
@@ -28,16 +31,22 @@ def atomic_path(path: str | Path, flush: bool = True) -> Iterator[Path]:
         path (str | Path): The file.
         flush (bool): Have it on the disk before it takes its name. False for files that the next run would
             find broken and write again. Defaults to True.
+        shared (bool): Other processes may write it at the same time: each has a place of its own, which a
+            killed one leaves. Defaults to False.
+        first (bool): A file that is there by then stays. Defaults to False.
+
+    Raises:
+        FileExistsError: It does, with ``first``.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'.{path.name}.part')
+    part = path.with_name(f'.{path.name}.{uuid.uuid4().hex}.part' if shared else f'.{path.name}.part')
     part.unlink(missing_ok=True)  # what was left there may be a link: never write into it
     try:
         yield part
         if flush:
             _sync(part)
-        os.replace(part, path)
+        (os.link if first else os.replace)(part, path)
         if flush:
             _sync(path.parent)  # the name itself
     finally:

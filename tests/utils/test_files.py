@@ -59,6 +59,23 @@ def kill_while_writing(path):
     assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
 
 
+def test_writers_at_one_time_have_places_of_their_own(tmp_path):
+    path = tmp_path / 'shared.txt'
+    with atomic_path(path, shared=True) as one, atomic_path(path, shared=True) as other:
+        assert one != other
+        one.write_text('one'), other.write_text('other')
+    assert path.read_text() == 'one' and list(tmp_path.iterdir()) == [path]
+
+
+def test_the_first_of_several_writers_stays(tmp_path):
+    path = tmp_path / 'first.txt'
+    with atomic_path(path, shared=True, first=True) as part:
+        part.write_text('first')
+    with pytest.raises(FileExistsError), atomic_path(path, shared=True, first=True) as part:
+        part.write_text('second')
+    assert path.read_text() == 'first' and list(tmp_path.iterdir()) == [path]
+
+
 def test_a_killed_process_leaves_what_was_there_and_the_next_one_tidies_up(tmp_path):
     path = tmp_path / 'a.png'
     path.write_text('old')

@@ -1,18 +1,8 @@
-# Students on CamVid with few labels, alone or distilled: linear up, cosine down.
+# Students on CamVid with few labels, alone or distilled: half as long.
+_base_ = ['./camvid_student.py']
 max_iters = 2000
 warm_up = 200
-optim_wrapper = dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=4e-3, weight_decay=0.01))
-param_scheduler = [
-    dict(type='LinearLR', start_factor=0.04, begin=0, end=warm_up, by_epoch=False),
-    dict(
-        type='CosineAnnealingLR',
-        eta_min=0,
-        T_max=max_iters - warm_up,
-        begin=warm_up,
-        end=max_iters,
-        by_epoch=False,
-    ),
-]
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=max_iters, val_interval=500)
-val_cfg = dict(type='ValLoop')
-test_cfg = dict(type='TestLoop')
+param_scheduler = _base_.param_scheduler
+param_scheduler[0].update(end=warm_up)
+param_scheduler[1].update(T_max=max_iters - warm_up, begin=warm_up, end=max_iters)
+train_cfg = dict(max_iters=max_iters)
