@@ -13,6 +13,7 @@ from mmengine.registry import DATA_SAMPLERS, DATASETS, TRANSFORMS
 from torch.utils.data import Sampler
 
 from kd_methods.datasets.entries import without_label_folder
+from kd_methods.datasets.wrapper import Wrapper
 from kd_methods.distill.labels import UNLABELLED
 
 
@@ -35,7 +36,7 @@ class LoadNoLabels(BaseTransform):
 
 
 @DATASETS.register_module()
-class UnlabelledDataset:
+class UnlabelledDataset(Wrapper):
     """A segmentation data set of which only the images are used.
 
     ``LoadAnnotations`` in its pipeline is replaced by :class:`LoadNoLabels`: all other transforms do what
@@ -62,7 +63,7 @@ class UnlabelledDataset:
 
     def __init__(self, dataset: dict, ignore_index: int = 255) -> None:
         built = not isinstance(dataset, dict)
-        self.dataset = dataset if built else DATASETS.build(without_label_folder(dataset))
+        super().__init__(dataset if built else DATASETS.build(without_label_folder(dataset)))
         steps = getattr(getattr(self.dataset, 'pipeline', None), 'transforms', None)
         loads = [i for i, step in enumerate(steps or ()) if isinstance(step, LoadImageFromFile)]
         if not loads:
@@ -70,22 +71,6 @@ class UnlabelledDataset:
             raise TypeError(f'UnlabelledDataset.dataset must be {what}. Got: {dataset!r}')
         steps.insert(loads[0] + 1, LoadNoLabels(ignore_index))
         steps[:] = [step for step in steps if not isinstance(step, LoadAnnotations)]
-
-    @property
-    def metainfo(self) -> dict:
-        """That of the data set."""
-        return self.dataset.metainfo
-
-    def full_init(self) -> None:
-        """List the images."""
-        self.dataset.full_init()
-
-    def get_data_info(self, index: int) -> dict:
-        """Where an image is."""
-        return self.dataset.get_data_info(index)
-
-    def __len__(self) -> int:
-        return len(self.dataset)
 
     def __getitem__(self, index: int) -> dict:
         results = self.dataset[index]

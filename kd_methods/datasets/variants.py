@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from mmengine.registry import DATASETS
 
+from kd_methods.datasets.wrapper import Wrapper
 from kd_methods.distill.teacher_cache import SAMPLE_KEY
 
 
 @DATASETS.register_module()
-class SeededVariants:
+class SeededVariants(Wrapper):
     """A data set whose samples each come in a fixed number of variants, augmented the same way each time.
 
     Which variant of a sample comes is random. Its random transforms draw from a seed made of ``seed``, the
@@ -40,35 +41,19 @@ class SeededVariants:
         if not isinstance(variants, int) or isinstance(variants, bool) or variants < 1:
             raise ValueError(f'SeededVariants.variants must be a whole number above 0. Got: {variants!r}')
         built = not isinstance(dataset, dict)
-        self.dataset = dataset if built else DATASETS.build(dataset)
+        super().__init__(dataset if built else DATASETS.build(dataset))
         self.variants, self.seed = variants, seed
         recipe = _recipe(dataset) if built else json.dumps(dataset, sort_keys=True, default=str)
         self.recipe = hashlib.sha256(recipe.encode()).hexdigest()
-
-    @property
-    def metainfo(self) -> dict:
-        """That of the data set."""
-        return self.dataset.metainfo
 
     @property
     def datasets(self) -> list:
         """The parts of a ``ConcatDataset``, for samplers that ask."""
         return self.dataset.datasets
 
-    def full_init(self) -> None:
-        """List the images."""
-        self.dataset.full_init()
-
-    def get_data_info(self, index: int) -> dict:
-        """Where an image is."""
-        return self.dataset.get_data_info(index)
-
     def get_cat_ids(self, index: int) -> list[int]:
         """The classes of a sample, for wrappers that ask."""
         return self.dataset.get_cat_ids(index)
-
-    def __len__(self) -> int:
-        return len(self.dataset)
 
     def __getitem__(self, index: int) -> dict:
         variant = np.random.randint(self.variants) if self.variants > 1 else 0
