@@ -34,6 +34,7 @@ INSTALL_REQUIRES = [
     'scikit-learn>=1.5',
     'psutil>=5.9',
     'tqdm>=4.60',
+    'tensorboard>=2.15',
 ]
 
 setup(
@@ -44,5 +45,8 @@ setup(
     python_requires='>=3.10,<3.13',
     packages=find_packages(include=['kd_methods', 'kd_methods.*']),
     install_requires=INSTALL_REQUIRES,
-    extras_require={'tests': ['pytest>=8.0', 'pytest-xdist>=3.5', 'ruff>=0.8']},
+    extras_require={
+        'tests': ['pytest>=8.0', 'pytest-xdist>=3.5', 'ruff>=0.8'],
+        'onnx': ['onnx>=1.16', 'onnxscript>=0.5', 'onnxruntime>=1.19'],
+    },
 )

@@ -118,7 +118,9 @@ def test_every_import_is_declared():
                 imported.add(node.module.split('.')[0])
     packages = {names.get(name, name) for name in imported - {'kd_methods', *sys.stdlib_module_names}}
     declared = {canonicalize_name(Requirement(r).name) for r in setup_value('install_requires')}
-    assert packages == declared
+    by_config = {'tensorboard'}  # a config's vis_backends name what imports it
+    optional = {canonicalize_name(Requirement(r).name) for r in setup_value('extras_require')['onnx']}
+    assert packages - optional == declared - by_config
 
 
 def test_version_is_said_once():
